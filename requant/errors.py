@@ -1,0 +1,33 @@
+"""What can go wrong, as a tree.
+
+RequantError
+├── SourceError         a model that cannot be read, or that nobody should trust
+├── DataError           calibration or evaluation data that does not fit the model
+├── TargetError         an engine that is not known or not installed
+├── OutputError         a place where nothing can be written
+└── VerificationError   a rewrite that did not leave the function unchanged
+"""
+
+
+class RequantError(Exception):
+    """Base of every error that requant raises on purpose; its text is one line for the user."""
+
+
+class SourceError(RequantError):
+    """The model, its weights or its external data cannot be used."""
+
+
+class DataError(RequantError):
+    """The data does not fit the model's inputs."""
+
+
+class TargetError(RequantError):
+    """The engine is unknown, or its package is not installed."""
+
+
+class OutputError(RequantError):
+    """The output cannot be written where it was asked for."""
+
+
+class VerificationError(RequantError):
+    """An exact rewrite changed what the model computes."""
