@@ -1,0 +1,51 @@
+"""Constant values: reading them as arrays, making them, and making them lazily."""
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+
+def array(value: ir.Value | None) -> NDArray[np.generic] | None:
+    """The constant that ``value`` holds, or None when it is absent or computed at run time."""
+    if value is None or value.const_value is None or value.is_graph_input():
+        return None
+    return value.const_value.numpy()
+
+
+def is_constant(value: ir.Value | None) -> bool:
+    """Whether ``value`` is an initializer that no caller can override. Reads no data."""
+    return value is not None and value.const_value is not None and not value.is_graph_input()
+
+
+def constant(graph: ir.Graph, data: NDArray[np.generic] | ir.TensorProtocol, name: str) -> ir.Value:
+    """Register ``data`` in ``graph`` as an initializer called ``name``, with a number if that is taken."""
+    tensor = ir.tensor(data) if isinstance(data, np.ndarray | np.generic) else data
+    unique, count = name, 0
+    while unique in graph.initializers:
+        count += 1
+        unique = f"{name}.{count}"
+    value = ir.Value(name=unique, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype))
+    value.const_value = tensor
+    tensor.name = unique
+    graph.register_initializer(value)
+    return value
+
+
+def lazily(
+    function: Callable[[NDArray[np.generic]], NDArray[np.generic]],
+    tensor: ir.TensorProtocol,
+    *,
+    dtype: ir.DataType | None = None,
+    shape: tuple[int, ...] | None = None,
+) -> ir.LazyTensor:
+    """``function(tensor)``, computed each time it is read, so that no copy of a weight stays in memory."""
+    out_dtype = dtype or tensor.dtype
+    out_shape = ir.Shape(tensor.shape.numpy() if shape is None else shape)
+
+    def evaluate() -> ir.TensorProtocol:
+        result = np.ascontiguousarray(function(tensor.numpy())).astype(out_dtype.numpy(), copy=False)
+        return ir.Tensor(result, dtype=out_dtype)
+
+    return ir.LazyTensor(evaluate, dtype=out_dtype, shape=out_shape, name=tensor.name)

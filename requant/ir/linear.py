@@ -1,0 +1,149 @@
+"""One view of every op that multiplies by a constant weight: MatMul, Gemm and Conv.
+
+    Y[…, o] = Σ_i X[…, i] · W[i, o] + b[o]
+
+whatever the op calls its axes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from .constants import is_constant
+from .norms import Slot
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A node that multiplies ``data`` by a constant ``weight``.
+
+    ``in_axis`` and ``out_axis`` are the weight's axes of input and output channels; ``data_axis`` is the axis
+    of ``data`` that is contracted, counted from the end for MatMul and Gemm (-1) and from the front for Conv
+    (1). ``bias`` is the input that takes b of shape [out], or None when there is none yet. ``output`` is the
+    value after the bias. A grouped Conv has ``groups`` > 1, and its in_axis counts channels within a group.
+    """
+
+    node: ir.Node
+    data: ir.Value
+    weight: ir.Value
+    in_axis: int
+    out_axis: int
+    data_axis: int
+    bias: Slot | None
+    output: ir.Value
+    groups: int = 1
+
+    @property
+    def name(self) -> str:
+        """What messages and ``keep`` patterns call it: the node's name, else its output's."""
+        return self.node.name or self.node.outputs[0].name or self.node.op_type
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The weight's shape."""
+        return _shape(self.weight)
+
+    @property
+    def inputs(self) -> int:
+        """Number of input channels K, over all groups."""
+        return self.shape[self.in_axis] * self.groups
+
+    @property
+    def outputs(self) -> int:
+        """Number of output channels N."""
+        return self.shape[self.out_axis]
+
+    @property
+    def padded(self) -> bool:
+        """Whether zeros are added around the data, which are no zeros once the data is shifted."""
+        attributes = self.node.attributes
+        return self.node.op_type == "Conv" and (
+            any(attributes.get_ints("pads", ()))
+            or attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+        )
+
+    def matrix(self) -> NDArray[np.float32]:
+        """The weight as [K, N·taps] in float32: row i is what input channel i is multiplied by.
+
+        For a grouped Conv the outputs of other groups are left out, so that rows have N/groups·taps entries.
+        """
+        weight = self.weight.const_value
+        assert weight is not None
+        data = weight.numpy().astype(np.float32)
+        if self.groups == 1:
+            return np.moveaxis(data, self.in_axis, 0).reshape(self.inputs, -1)
+        per_group = data.reshape(self.groups, -1, *data.shape[1:])
+        return np.moveaxis(per_group, 2, 1).reshape(self.inputs, -1)
+
+
+def find_linears(graph: ir.Graph) -> Iterator[Linear]:
+    """Every linear node of ``graph``, in order."""
+    for node in graph:
+        if linear := as_linear(node):
+            yield linear
+
+
+def as_linear(node: ir.Node) -> Linear | None:
+    """``node`` as a linear map of its first input, or None when it is none or its weight is not constant."""
+    view = _VIEWS.get(node.op_type) if node.domain == "" else None
+    if view is None or len(node.inputs) < 2:
+        return None
+    data, weight = node.inputs[0], node.inputs[1]
+    if data is None or weight is None or is_constant(data) or not is_constant(weight):
+        return None
+    return view(node, data, weight)
+
+
+def _matmul(node: ir.Node, data: ir.Value, weight: ir.Value) -> Linear | None:
+    if len(_shape(weight)) != 2:
+        return None
+    bias = _bias_after(node.outputs[0], _shape(weight)[1])
+    output = bias[0].outputs[0] if bias else node.outputs[0]
+    return Linear(node, data, weight, 0, 1, -1, bias, output)
+
+
+def _gemm(node: ir.Node, data: ir.Value, weight: ir.Value) -> Linear | None:
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    if node.attributes.get_int("transA", 0) or (bias is not None and not _is_bias(bias)):
+        return None
+    if node.attributes.get_float("beta", 1.0) == 0:
+        return None  # whatever its bias is, it does not count
+    out_axis = 0 if node.attributes.get_int("transB", 0) else 1
+    slot = (node, 2) if bias is not None else None
+    return Linear(node, data, weight, 1 - out_axis, out_axis, -1, slot, node.outputs[0])
+
+
+def _conv(node: ir.Node, data: ir.Value, weight: ir.Value) -> Linear | None:
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    if bias is not None and not is_constant(bias):
+        return None
+    slot, groups = (node, 2) if bias is not None else None, node.attributes.get_int("group", 1)
+    return Linear(node, data, weight, 1, 0, 1, slot, node.outputs[0], groups)
+
+
+_VIEWS = {"MatMul": _matmul, "Gemm": _gemm, "Conv": _conv}
+
+
+def _bias_after(product: ir.Value, outputs: int) -> Slot | None:
+    """The constant operand of the Add that is the only reader of ``product``."""
+    uses = product.uses()
+    if len(uses) != 1 or product.is_graph_output():
+        return None
+    (add, position), *_ = uses
+    other = add.inputs[1 - position] if add.op_type == "Add" else None
+    if other is None or not _is_bias(other) or _shape(other)[-1] != outputs:
+        return None
+    return add, 1 - position
+
+
+def _is_bias(value: ir.Value) -> bool:
+    """Whether ``value`` is constant and varies along its last axis only."""
+    return is_constant(value) and len(_shape(value)) > 0 and set(_shape(value)[:-1]) <= {1}
+
+
+def _shape(value: ir.Value) -> tuple[int, ...]:
+    assert value.const_value is not None
+    return tuple(value.const_value.shape.numpy())

@@ -1,0 +1,122 @@
+"""Load a model from wherever it is, without modifying it and without reading its weights."""
+
+import os
+from copy import copy
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from ..errors import SourceError
+from .validate import stored_tensors, validate
+
+
+@runtime_checkable
+class Exported(Protocol):
+    """What ``torch.onnx.export(..., dynamo=True)`` returns: an object that carries its IR model."""
+
+    @property
+    def model(self) -> ir.Model: ...
+
+
+Source = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model | Exported
+
+
+def load(source: Source) -> ir.Model:
+    """A private copy of the model in ``source``; weights are read only when somebody needs them.
+
+    Args:
+        source: a path, serialized bytes, an ``onnx.ModelProto``, an ``onnx_ir.Model`` or a
+            ``torch.onnx.ONNXProgram``. It is never modified.
+
+    Raises:
+        SourceError: the file is missing or damaged, or its external data is missing, too short or
+            outside the model's folder.
+    """
+    model = _read(source)
+    if len(model.graph) == 0 and not model.graph.outputs:
+        raise SourceError(f"{describe(source)}: not an ONNX model (it has no graph)")
+    validate(model, describe(source))
+    if not isinstance(source, str | os.PathLike | bytes | onnx.ModelProto):
+        _own_tensors(model)
+    return model
+
+
+def describe(source: Source) -> str:
+    """How messages call ``source``: its path, or what it is."""
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else f"<{type(source).__name__}>"
+
+
+def _read(source: Source) -> ir.Model:
+    if isinstance(source, ir.Model):
+        return source.clone()
+    if isinstance(source, onnx.ModelProto):
+        private = onnx.ModelProto()
+        private.CopyFrom(source)  # onnx_ir writes tensor names through to the proto
+        return _from_proto(private, describe(source))
+    if isinstance(source, bytes):
+        return _from_proto(_parse(source, describe(source)), describe(source))
+    if isinstance(source, str | os.PathLike):
+        return _from_file(Path(source))
+    if isinstance(source, Exported) and isinstance(source.model, ir.Model):
+        return source.model.clone()
+    raise SourceError(f"cannot load a model from {type(source).__name__}")
+
+
+def _from_file(path: Path) -> ir.Model:
+    if path.is_dir():
+        raise SourceError(f"{path}: is a folder, not an ONNX file")
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise SourceError(f"{path}: no such file") from None
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error.strerror})") from error
+    model = _from_proto(_parse(data, str(path)), str(path))
+    for tensor in stored_tensors(model):
+        if isinstance(tensor, ir.ExternalTensor):
+            tensor.base_dir = path.parent.resolve()
+    return model
+
+
+def _parse(data: bytes, name: str) -> onnx.ModelProto:
+    try:
+        return onnx.load_model_from_string(data)
+    except DecodeError as error:
+        raise SourceError(f"{name}: not an ONNX model, or a truncated one ({error})") from error
+
+
+def _from_proto(proto: onnx.ModelProto, name: str) -> ir.Model:
+    for opset in proto.opset_import:
+        opset.domain = "" if opset.domain == "ai.onnx" else opset.domain  # two names of one domain
+    try:
+        return ir.from_proto(proto)
+    except Exception as error:  # a stranger's bytes raise whatever they like
+        raise SourceError(f"{name}: damaged ONNX model ({reason(error)})") from error
+
+
+def _own_tensors(model: ir.Model) -> None:
+    """Let a clone's weights have names of their own: they share their data with the model they came from."""
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                value.const_value = _renamable(value.const_value)
+        for node in graph:
+            for name, attribute in node.attributes.items():
+                if attribute.type == ir.AttributeType.TENSOR:
+                    node.attributes[name] = ir.AttrTensor(name, _renamable(attribute.as_tensor()))
+
+
+def _renamable(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    if isinstance(tensor, ir.serde.TensorProtoTensor):
+        return ir.LazyTensor(lambda: tensor, dtype=tensor.dtype, shape=tensor.shape, name=tensor.name)
+    return copy(tensor)
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what began ``error``, without the stations it went through."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,102 @@
+"""Distrust of a stranger's model: where its data lies, how long it is, and whether it is finite."""
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from ..errors import SourceError
+
+
+def validate(model: ir.Model, name: str) -> None:
+    """Check that somebody makes every value, and every stored tensor's place and size without reading it.
+
+    Raises:
+        SourceError: names the node or the tensor, and what is wrong with it.
+    """
+    for node in model.graph.all_nodes():
+        _validate_node(node, name)
+    for tensor in stored_tensors(model):
+        if tensor.dtype == ir.DataType.UNDEFINED or any(size < 0 for size in tensor.shape.numpy()):
+            raise SourceError(f"{name}: weight {tensor.name!r} has no type, or a negative dimension")
+        if isinstance(tensor, ir.ExternalTensor):
+            _validate_external(tensor, name)
+        elif isinstance(tensor, ir.serde.TensorProtoTensor):
+            _validate_inline(tensor, name)
+
+
+def refuse_nan(model: ir.Model, name: str) -> None:
+    """Read every floating-point tensor once and refuse NaN, which would poison ranges silently.
+
+    Raises:
+        SourceError: names the first tensor that holds a NaN.
+    """
+    for tensor in stored_tensors(model):
+        if tensor.dtype.is_floating_point() and np.isnan(tensor.numpy().astype(np.float32, copy=False)).any():
+            raise SourceError(f"{name}: weight {tensor.name!r} holds NaN")
+
+
+def stored_tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    """Every tensor that the model stores: initializers and tensor attributes, in every graph and function."""
+    for graph in (*model.graphs(), *chain.from_iterable(f.subgraphs() for f in model.functions.values())):
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                yield value.const_value
+    for nodes in (model.graph.all_nodes(), *(function.all_nodes() for function in model.functions.values())):
+        for attribute in chain.from_iterable(node.attributes.values() for node in nodes):
+            if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
+                yield attribute.as_tensor()
+            elif attribute.type == ir.AttributeType.TENSORS and not attribute.is_ref():
+                yield from attribute.as_tensors()
+
+
+def _validate_node(node: ir.Node, name: str) -> None:
+    for value in node.inputs:
+        if value is not None and not (value.producer() or value.is_graph_input() or value.is_initializer()):
+            raise SourceError(f"{name}: node {node.name!r} reads {value.name!r}, which nothing makes")
+    values = [value.name for value in (*node.inputs, *node.outputs) if value is not None]
+    if not all(isinstance(text, str) for text in (node.name or "", node.op_type, node.domain, *values)):
+        raise SourceError(f"{name}: node {node.name!r} or one of its values has a name that is no text")
+
+
+def _validate_external(tensor: ir.ExternalTensor, name: str) -> None:
+    folder = Path(tensor.base_dir).resolve()
+    location = Path(tensor.location)
+    path = (folder / location).resolve()
+    if not str(tensor.base_dir):
+        raise SourceError(
+            f"{name}: weight {tensor.name!r} lies in {str(location)!r}, but a model in memory has no folder: "
+            "load it by its path"
+        )
+    if location.is_absolute() or not path.is_relative_to(folder):
+        raise SourceError(f"{name}: weight {tensor.name!r} lies outside the model's folder ({location})")
+    if not path.is_file():
+        raise SourceError(f"{name}: weights file {str(location)!r} is missing (weight {tensor.name!r})")
+    start, length = tensor.offset or 0, tensor.nbytes if tensor.length is None else tensor.length
+    if length != tensor.nbytes:
+        raise SourceError(
+            f"{name}: weight {tensor.name!r} has {length} bytes, its shape and type need {tensor.nbytes}"
+        )
+    if start < 0 or start + length > path.stat().st_size:
+        raise SourceError(
+            f"{name}: weights file {str(location)!r} is too short for weight {tensor.name!r} "
+            f"({path.stat().st_size} bytes, {start + length} needed)"
+        )
+
+
+def _validate_inline(tensor: ir.serde.TensorProtoTensor, name: str) -> None:
+    size = len(tensor.raw.raw_data) if tensor.raw.HasField("raw_data") else _typed_bytes(tensor)
+    if size != tensor.nbytes:
+        raise SourceError(
+            f"{name}: weight {tensor.name!r} has {size} bytes, its shape and type need {tensor.nbytes}"
+        )
+
+
+def _typed_bytes(tensor: ir.serde.TensorProtoTensor) -> int:
+    """The length of data spelled as numbers, not as raw bytes; 0 when it does not fit the shape."""
+    try:
+        return len(tensor.tobytes())
+    except (ValueError, TypeError):
+        return 0
