@@ -1,0 +1,75 @@
+"""Run the float model over the data once, and leave statistics on the values that quantizers and solvers ask about."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from ..errors import DataError
+from ..ir.linear import find_linears
+from ..ir.sites import Site, find_sites
+from ..runtime.session import Feed, runner
+from .statistics import ChannelStatistics, measure
+
+META = "requant.statistics"
+
+
+def statistics(value: ir.Value) -> ChannelStatistics | None:
+    """What `collect` left on ``value``, or None."""
+    found = value.meta.get(META)
+    return found if isinstance(found, ChannelStatistics) else None
+
+
+def watched(model: ir.Model) -> dict[ir.Value, int]:
+    """The values to look at, with their channel axes: what linears read, and what sites re-base."""
+    values = {linear.data: linear.data_axis for linear in find_linears(model.graph)}
+    for site in find_sites(model):
+        if isinstance(site, Site):
+            values.update({norm.output: -1 for norm in site.norms})
+    return values
+
+
+def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int], None] = lambda count: None) -> int:
+    """Run ``model`` once on each feed and attach `ChannelStatistics` to the watched values.
+
+    Time is one forward pass a feed; memory is the watched values of one feed, whatever the number of feeds.
+
+    Returns:
+        The number of samples seen.
+
+    Raises:
+        DataError: there are no feeds, or a value turns out to be NaN or infinite.
+    """
+    axes = {value.name or "": (value, axis) for value, axis in watched(model).items()}
+    run = runner(model, list(axes), optimized=True)
+    totals: dict[str, ChannelStatistics] = {}
+    samples, outputs = 0, len(model.graph.outputs)
+    for count, feed in enumerate(feeds, start=1):
+        seed = fingerprint(feed)
+        for name, data in zip(axes, run(feed)[outputs:], strict=True):
+            seen = _measured(name, data, axes[name][1], seed)
+            totals[name] = totals[name].merge(seen) if name in totals else seen
+        samples += len(next(iter(feed.values())))
+        progress(count)
+    if not samples:
+        raise DataError("calibration data: holds no samples")
+    for name, total in totals.items():
+        axes[name][0].meta[META] = total
+    return samples
+
+
+def fingerprint(feed: Mapping[str, NDArray[np.generic]]) -> int:
+    """A number that depends on what the feed holds and on nothing else."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name in sorted(feed):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(feed[name]).tobytes())
+    return int.from_bytes(digest.digest(), "little")
+
+
+def _measured(name: str, data: NDArray[np.generic], axis: int, seed: int) -> ChannelStatistics:
+    if not np.isfinite(data).all():
+        raise DataError(f"the float model computes NaN or infinity at {name!r} on the calibration data")
+    return measure(data, axis, seed)

@@ -1,0 +1,155 @@
+"""Data sources: from what a user has to feeds that fit the model.
+
+An `.npz` holds an array for each input with the samples along the first dimension. A folder holds such files, each
+a batch of its own shape. An iterable yields feeds; a callable returns an iterable.
+"""
+
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from ..errors import DataError
+from ..runtime.session import Feed
+
+Data = str | os.PathLike[str] | Iterable[Mapping[str, NDArray[np.generic]]] | Callable[[], Iterable[Feed]]
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Checked feeds for a model, with a word for the report on where they come from."""
+
+    feeds: tuple[Feed, ...] | Callable[[], Iterator[Feed]]
+    origin: str
+
+    def __iter__(self) -> Iterator[Feed]:
+        return iter(self.feeds) if isinstance(self.feeds, tuple) else self.feeds()
+
+
+def batches(data: Data | None, model: ir.Model, *, samples: int = 16, seed: int = 0) -> Batches:
+    """Feeds from ``data`` that fit the inputs of ``model``, checked as they are read.
+
+    Args:
+        data: an `.npz`, a folder of them, an iterable of feeds or a callable that returns one. None makes
+            ``samples`` synthetic feeds from ``seed``.
+        model: its graph inputs say which names, types and dimensions are right.
+
+    Raises:
+        DataError: names the input and what is wrong with its name, type, rank, dimension or values.
+    """
+    if data is None:
+        return Batches(tuple(_synthetic(model, samples, seed)), f"synthetic (seed {seed})")
+    if isinstance(data, str | os.PathLike):
+        path = Path(data)
+        return Batches(lambda: _checked(_from_path(path, model), model, str(path)), str(path))
+    if callable(data):
+        return Batches(lambda: _checked(data(), model, "calibration data"), "callable")
+    if isinstance(data, Mapping) or not isinstance(data, Iterable):
+        raise DataError(
+            f"calibration data must be a path, an iterable of feeds or a callable, not {type(data).__name__}"
+        )
+    return Batches(tuple(_checked(data, model, "calibration data")), "iterable")
+
+
+def _from_path(path: Path, model: ir.Model) -> Iterator[Feed]:
+    if path.is_dir():
+        files = sorted(path.glob("*.npz"))
+        if not files:
+            raise DataError(f"{path}: holds no .npz files")
+        for file in files:
+            yield _read(file)
+    elif path.is_file():
+        yield from _samples(_read(path), model, path)
+    else:
+        raise DataError(f"{path}: no such file or folder")
+
+
+def _read(path: Path) -> dict[str, NDArray[np.generic]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise DataError(f"{path}: not an .npz of plain arrays") from error
+
+
+def _samples(arrays: Feed, model: ir.Model, path: Path) -> Iterator[Feed]:
+    """One feed a sample, or of as many samples as the model's fixed batch dimension asks for."""
+    lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
+    if not lengths or min(lengths.values()) == 0:
+        raise DataError(f"{path}: holds no samples")
+    if len(set(lengths.values())) > 1:
+        raise DataError(f"{path}: inputs have different numbers of samples ({lengths})")
+    total, step = min(lengths.values()), _fixed_batch(model)
+    if total < step:
+        raise DataError(f"{path}: holds {total} samples, but the model takes {step} at a time")
+    for start in range(0, total - step + 1, step):
+        yield {name: array[start : start + step] for name, array in arrays.items()}
+
+
+def _fixed_batch(model: ir.Model) -> int:
+    fixed = [value.shape[0] for value in model.graph.inputs if value.shape is not None and len(value.shape) > 0]
+    return max((size for size in fixed if isinstance(size, int)), default=1)
+
+
+def _checked(feeds: Iterable[Feed], model: ir.Model, origin: str) -> Iterator[Feed]:
+    count = 0
+    for feed in feeds:
+        if not isinstance(feed, Mapping):
+            raise DataError(f"{origin}: a feed must map input names to arrays, not be a {type(feed).__name__}")
+        yield _fitted(feed, model, origin)
+        count += 1
+    if count == 0:
+        raise DataError(f"{origin}: holds no samples")
+
+
+def _fitted(feed: Feed, model: ir.Model, origin: str) -> Feed:
+    inputs = {value.name or "": value for value in model.graph.inputs}
+    unknown, missing = sorted(feed.keys() - inputs.keys()), sorted(inputs.keys() - feed.keys())
+    if unknown or missing:
+        raise DataError(
+            f"{origin}: the model's inputs are {sorted(inputs)}"
+            + (f"; missing {missing}" if missing else "")
+            + (f"; unknown {unknown}" if unknown else "")
+        )
+    return {name: _fit(np.asarray(feed[name]), value, origin) for name, value in inputs.items()}
+
+
+def _fit(array: NDArray[np.generic], value: ir.Value, origin: str) -> NDArray[np.generic]:
+    wanted = value.dtype.numpy() if value.dtype is not None else array.dtype
+    if not np.can_cast(array.dtype, wanted, "same_kind"):
+        raise DataError(f"{origin}: input {value.name!r} is {array.dtype}, the model takes {wanted}")
+    shape = list(value.shape) if value.shape is not None else list(array.shape)
+    if array.ndim != len(shape):
+        raise DataError(f"{origin}: input {value.name!r} has {array.ndim} dimensions, the model takes {len(shape)}")
+    for axis, (given, fixed) in enumerate(zip(array.shape, shape, strict=True)):
+        if isinstance(fixed, int) and given != fixed:
+            raise DataError(f"{origin}: input {value.name!r} has {given} along axis {axis}, the model takes {fixed}")
+    if array.size == 0:
+        raise DataError(f"{origin}: input {value.name!r} is empty")
+    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+        raise DataError(f"{origin}: input {value.name!r} holds NaN or infinity")
+    return np.ascontiguousarray(array, wanted)
+
+
+def _synthetic(model: ir.Model, samples: int, seed: int) -> Iterator[Feed]:
+    """Standard normal floats and small non-negative integers; unknown dimensions are 1 for the batch, else 32."""
+    generator = np.random.default_rng(seed)
+    for _ in range(samples):
+        yield {value.name or "": _random(value, generator) for value in model.graph.inputs}
+
+
+def _random(value: ir.Value, generator: np.random.Generator) -> NDArray[np.generic]:
+    if value.shape is None or value.dtype is None:
+        raise DataError(
+            f"input {value.name!r} has no shape or type, so synthetic data cannot be made: pass calibration"
+        )
+    shape = [dim if isinstance(dim, int) else (1 if axis == 0 else 32) for axis, dim in enumerate(value.shape)]
+    dtype = value.dtype.numpy()
+    if np.issubdtype(dtype, np.floating):
+        return generator.standard_normal(shape).astype(dtype)
+    return generator.integers(0, 2, shape).astype(dtype)
