@@ -1,0 +1,17 @@
+"""The rewrites: exact ones that re-base channels, the plan of quantizers, and its lowering for an engine."""
+
+from .fold_scales_into_norms import FoldScalesIntoNorms
+from .insert_qdq import InsertQDQ
+from .migrate_channel_shifts import MigrateChannelShifts
+from .plan_quantizers import PlanQuantizers
+from .rebase_sites import RebaseSites
+from .reparameterize_scales import ReparameterizeScales
+
+__all__ = [
+    "FoldScalesIntoNorms",
+    "InsertQDQ",
+    "MigrateChannelShifts",
+    "PlanQuantizers",
+    "RebaseSites",
+    "ReparameterizeScales",
+]

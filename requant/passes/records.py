@@ -1,0 +1,69 @@
+"""What passes did and declined, kept on the model for the report."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from ..ir.rebase import Basis
+
+SITES = "requant.sites"
+LAYERS = "requant.layers"
+
+
+@dataclass(frozen=True)
+class SiteRecord:
+    """One site, re-based or not: who took part, what was chosen and what it was worth.
+
+    ``error_before`` and ``error_after`` are the readers' mean relative squared error (see `requant.passes.loss`).
+    ``reason`` is empty when the site was re-based.
+    """
+
+    passed: str
+    kind: str
+    name: str
+    values: tuple[str, ...] = ()
+    readers: tuple[str, ...] = ()
+    restored: int = 0
+    solver: str = ""
+    scale: dict[str, float] = field(default_factory=dict)
+    shift: dict[str, float] = field(default_factory=dict)
+    error_before: float | None = None
+    error_after: float | None = None
+    added_nodes: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """One linear layer, whose output is the value ``output``: quantized, or left in float and why."""
+
+    name: str
+    op_type: str
+    weight_shape: tuple[int, ...]
+    output: str
+    quantized: bool
+    reason: str = ""
+
+
+def site_records(model: ir.Model) -> tuple[SiteRecord, ...]:
+    """What passes recorded about the sites of ``model``, in the order of the passes."""
+    found = model.meta.get(SITES, ())
+    return found if isinstance(found, tuple) else ()
+
+
+def layer_records(model: ir.Model) -> tuple[LayerRecord, ...]:
+    """What the lowering recorded about the linear layers of ``model``, in graph order."""
+    found = model.meta.get(LAYERS, ())
+    return found if isinstance(found, tuple) else ()
+
+
+def summary(values: NDArray[np.float64]) -> dict[str, float]:
+    """Smallest, median and largest of ``values``."""
+    return {"min": float(values.min()), "median": float(np.median(values)), "max": float(values.max())}
+
+
+def summarized(basis: Basis) -> dict[str, dict[str, float]]:
+    """The basis as the report shows it."""
+    return {"scale": summary(basis.scale), "shift": summary(basis.shift)}
