@@ -1,0 +1,70 @@
+"""Latency side by side: the models take turns on the same feed, so that a drifting machine is fair to all."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from .session import Feed, session
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds a run of one model, over ``runs`` runs; ``speedup`` is the first model's median over this one's,
+    turn by turn."""
+
+    name: str
+    minimum: float
+    median: float
+    p90: float
+    speedup: float
+    runs: int
+
+    def to_dict(self) -> dict[str, Any]:  # JSON: values of any plain type
+        """Plain numbers."""
+        return asdict(self)
+
+
+def benchmark(
+    models: Mapping[str, ir.Model],
+    feeds: Sequence[Feed],
+    *,
+    runs: int = 30,
+    warmup: int = 5,
+    threads: int = 2,
+    progress: Callable[[int], None] = lambda count: None,
+) -> list[Latency]:
+    """Time each model in a default ONNX Runtime session, interleaved.
+
+    Args:
+        models: by name; speedups are relative to the first.
+        feeds: taken in turn; all models see the same one in a turn.
+        runs: turns that count.
+        warmup: turns that do not.
+        threads: intra-op threads of each session.
+    """
+    live = {name: session(model, threads=threads) for name, model in models.items()}
+    times: dict[str, list[float]] = {name: [] for name in models}
+    for turn in range(warmup + runs):
+        feed = dict(feeds[turn % len(feeds)])
+        for name, each in live.items():
+            start = time.perf_counter()
+            each.run(None, feed)
+            times[name].append((time.perf_counter() - start) * 1e3)
+        progress(turn)
+    counted = {name: np.array(values[warmup:]) for name, values in times.items()}
+    first = next(iter(counted.values()))
+    return [
+        Latency(
+            name,
+            float(values.min()),
+            float(np.median(values)),
+            float(np.percentile(values, 90)),
+            float(np.median(first / values)),
+            runs,
+        )
+        for name, values in counted.items()
+    ]

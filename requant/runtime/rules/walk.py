@@ -1,0 +1,48 @@
+"""Who reads a value, through the nodes that only move it."""
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+MOVERS = frozenset(
+    {
+        "Transpose",
+        "Reshape",
+        "Squeeze",
+        "Unsqueeze",
+        "Flatten",
+        "Identity",
+        "Cast",
+        "Expand",
+        "Slice",
+        "Split",
+    }
+    | {"Gather", "MaxPool", "Concat"}
+)
+"""Ops that hand on the codes of their first input (Concat: of each): a DQ before is as good as one after."""
+
+
+def name(node: ir.Node) -> str:
+    """What findings call ``node``."""
+    return node.name or node.outputs[0].name or node.op_type
+
+
+def readers(value: ir.Value) -> Iterator[ir.Node | None]:
+    """Every node that reads ``value``, straight or through MOVERS; None stands for an output of the graph."""
+    waiting, met = [value], {value}
+    while waiting:
+        moved = waiting.pop()
+        if moved.is_graph_output():
+            yield None
+        for node, position in moved.uses():
+            if node.op_type not in MOVERS or (position > 0 and node.op_type != "Concat"):
+                yield node
+            elif not met.issuperset(node.outputs):
+                met.update(node.outputs)
+                waiting.extend(node.outputs)
+
+
+def only_reader(value: ir.Value) -> ir.Node | None:
+    """The node that reads ``value``, or None when several do or the graph outputs it."""
+    nodes = [use.node for use in value.uses()]
+    return nodes[0] if len(nodes) == 1 and not value.is_graph_output() else None

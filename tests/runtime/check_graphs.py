@@ -1,0 +1,199 @@
+"""Tiny graphs that break one rule each, and neighbours that break none, as ONNX text."""
+
+import re
+from typing import TypedDict
+
+import ml_dtypes
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import ArrayLike, DTypeLike
+
+_SQUARE = np.ones((4, 4))
+
+_SCALES: dict[str, ArrayLike] = {"s": 0.1, "s0": 0, "snan": np.nan, "tiny": 1e-37, "denormal": 1e-40}
+_SCALES |= {
+    "s1": [0.1],
+    "sw": [0.02] * 4,
+    "sb": [0.002] * 4,
+    "sinf": [1, 1, np.inf, 1],
+    "sblock": [[0.02] * 4] * 2,
+}
+_ARRAYS: dict[DTypeLike, dict[str, ArrayLike]] = {
+    np.float32: _SCALES | {"b": [1] * 4, "b3": [[[1] * 4]], "wf": _SQUARE},
+    np.float16: {"s16": 0.1},
+    np.uint8: {"u0": 0, "u128": 128, "u128s": [128] * 4, "wu": _SQUARE},
+    np.int8: {"i0": 0, "i5": 5, "i0s": [0], "i0000": [0] * 4, "w": _SQUARE, "kernel": np.ones((4, 4, 1, 1))},
+    np.int16: {"short": 0},
+    np.int32: {"b32": [1] * 4},
+    ml_dtypes.int4: {"w4": _SQUARE},
+    ml_dtypes.float8_e4m3fn: {"f8": 0, "w8": _SQUARE},
+}
+_TENSORS = {
+    name: np.asarray(array).astype(dtype)
+    for dtype, arrays in _ARRAYS.items()
+    for name, array in arrays.items()
+}
+
+X, ROWS, IMAGE, HALF = "float[2,3,4] x", "float[n,4] x", "float[1,4,6,6] x", "float16[2,3,4] x"
+
+
+def graph(body: str, x: str = X, opset: int = 20, ir_version: int = 9) -> ir.Model:
+    """The nodes of ``body``, from ``x`` to ``y``; they may name any of _TENSORS."""
+    words = set(re.findall(r"\w+", body))
+    text = f'<ir_version: {ir_version}, opset_import: ["": {opset}]> tiny ({x}) => (float[] y) {{ {body} }}'
+    return ir.from_onnx_text(text, [ir.tensor(_TENSORS[name], name=name) for name in _TENSORS.keys() & words])
+
+
+def qdq(zero_point: str, x: str = "x", y: str = "xd", scale: str = "s", axis: int = 1) -> str:
+    q, dq = f"QuantizeLinear <axis = {axis}>", f"DequantizeLinear <axis = {axis}>"
+    return f"{y}q = {q} ({x}, {scale}, {zero_point}) {y} = {dq} ({y}q, {scale}, {zero_point})\n"
+
+
+def weight(codes: str = "w", scale: str = "sw", axis: int = 1) -> str:
+    zero_point = ", i0000" if codes in ("w", "kernel") and scale != "s16" else ""
+    return f"wd = DequantizeLinear <axis = {axis}> ({codes}, {scale}{zero_point})\n"
+
+
+INT8, UINT8, W, Y, M = qdq("i0"), qdq("u128"), weight(), "y = MatMul (xd, wd)\n", "m = MatMul (xd, wd)\n"
+BLOCKED = "wd = DequantizeLinear <axis = 0, block_size = 2> (w, sblock)\n"
+BIAS = "bd = DequantizeLinear <axis = 0> ({}, {})\n".format
+CONV = weight("kernel", axis=0) + "c = Conv (xd, wd)\n"
+CONV_BIAS = (weight("kernel", axis=0) + BIAS("b32", "{}") + "c = Conv (xd, wd, bd)\n").format
+TRANSPOSED = "y = Gemm <transB = 1> (xd, wd)"
+
+
+class Options(TypedDict, total=False):  # what `graph` takes beside the body
+    x: str
+    opset: int
+    ir_version: int
+
+
+NEW: Options = {"opset": 21, "ir_version": 10}
+
+Case = tuple[str, str, Options]
+"""The graph that breaks the rule, the one that does not, and what both are built with."""
+
+TENSORRT: dict[str, Case] = {
+    "scale-not-positive": (qdq("i0", scale="s0") + W + Y, qdq("i0", scale="tiny") + W + Y, {}),
+    "scale-not-normal": (INT8 + weight(scale="sinf") + Y, INT8 + W + Y, {}),
+    "scale-per-channel": (qdq("i0000", scale="sw", axis=2) + W + Y, qdq("i0s", scale="s1") + W + Y, {}),
+    "scale-not-constant": (
+        "t = ReduceMax <keepdims = 0> (x)" + qdq("i0", scale="t") + W + Y,
+        "t = Cast <to = 1> (s16)" + qdq("i0", scale="t") + W + Y,
+        {},
+    ),
+    "zero-point": (qdq("i5") + W + Y, INT8 + W + Y, {}),
+    "uint8-activation": (qdq("u0") + W + Y, INT8 + W + Y, {}),
+    "uint8-weight": (INT8 + weight("wu") + Y, INT8 + W + Y, {}),
+    "code-type": (qdq("short") + W + Y, qdq("f8") + weight("w8") + Y, NEW),
+    "int32-bias": (INT8 + W + BIAS("b32", "sb") + M + "y = Add (m, bd)", INT8 + W + M + "y = Add (m, b)", {}),
+    "dangling-quantize": (
+        "q = QuantizeLinear (x, s, i0) y = Cast <to = 1> (q)",
+        "q = QuantizeLinear (x, s, i0) t = Transpose (q) y = DequantizeLinear (t, s, i0)",
+        {},
+    ),
+    "integer-op": (
+        "q, t, z = DynamicQuantizeLinear (x) m = MatMulInteger (q, w, z) y = Cast <to = 1> (m)",
+        "y = MatMul (x, wf)",
+        {},
+    ),
+    "weight-scale-axis": (INT8 + weight(axis=0) + Y, INT8 + weight(axis=-1) + Y, {}),
+    "float-partner": (INT8 + "y = MatMul (xd, wf)", qdq("i0", "x", "k") + INT8 + "y = MatMul (xd, k)", {}),
+    "weight-only": (W + "y = MatMul (x, wd)", W + "i = Cast <to = 7> (x) y = Gather (wd, i)", {}),
+    "small-weight": (INT8 + weight("w4") + Y, weight("w4") + "y = MatMul (x, wd)", NEW),
+    "blocked-weight": (INT8 + BLOCKED + Y, INT8 + W + Y, NEW),
+    "quantized-output": (
+        INT8 + W + M + qdq("i0", "m", "md") + "y = Relu (md)",
+        INT8 + W + M + qdq("i0", "m", "md") + "y = MatMul (md, wd)",
+        {},
+    ),
+}
+
+CPU: dict[str, Case] = {
+    "scale-not-positive": (qdq("u128", scale="snan") + W + Y, qdq("u128", scale="tiny") + W + Y, {}),
+    "scale-not-normal": (qdq("u128", scale="denormal") + W + Y, qdq("u128", scale="tiny") + W + Y, {}),
+    "scale-per-channel": (qdq("u128s", scale="sw", axis=2) + W + Y, UINT8 + W + Y, {}),
+    "uint8-weight": (UINT8 + weight("wu") + Y, UINT8 + W + Y, {}),
+    "code-type": (qdq("f8") + qdq("f8", "wf", "wd") + Y, UINT8 + qdq("i0", "wf", "wd") + Y, {}),
+    "weight-scale-axis": (
+        UINT8 + weight(axis=1) + TRANSPOSED,
+        UINT8 + weight(axis=0) + TRANSPOSED,
+        {"x": ROWS},
+    ),
+    "float-partner": (
+        UINT8 + "y = MatMul (xd, wf)",
+        qdq("u0", "x", "k") + UINT8 + "t = Transpose <perm = [0, 2, 1]> (k) y = MatMul (xd, t)",
+        {},
+    ),
+    "weight-only": (W + "y = MatMul (x, wd)", UINT8 + W + Y, {}),
+    "small-weight": (UINT8 + weight("w4") + Y, UINT8 + W + Y, NEW),
+    "blocked-weight": (UINT8 + BLOCKED + Y, UINT8 + "wd = DequantizeLinear (w, s)" + Y, NEW),
+    "weight-place": (
+        UINT8 + weight(axis=0) + "t = Transpose (wd) y = MatMul (xd, t)",
+        UINT8 + weight(axis=0) + TRANSPOSED,
+        {"x": ROWS},
+    ),
+    "float16-scale": (
+        qdq("u128", scale="s16") + weight(scale="s16") + M + "y = Cast <to = 1> (m)",
+        "z = Cast <to = 1> (x)" + qdq("u128", "z") + W + Y,
+        {"x": HALF},
+    ),
+    "float-bias": (UINT8 + W + M + "y = Add (m, b)", UINT8 + W + M + "y = Add (m, b3)", {}),
+    "bias-scale": (
+        UINT8 + W + BIAS("b32", "sw") + "y = Gemm (xd, wd, bd)",
+        UINT8 + W + BIAS("b32", "sb") + "y = Gemm (xd, wd, bd)",
+        {"x": ROWS},
+    ),
+    "zero-point-left-out": (
+        UINT8 + "wd = DequantizeLinear (w, s) y = Gemm (xd, wd)",
+        UINT8 + "wd = DequantizeLinear (w, s, i0) y = Gemm (xd, wd)",
+        {"x": ROWS},
+    ),
+    "gemm-factors": (
+        UINT8 + W + BIAS("b32", "sb") + "y = Gemm <beta = 0.5> (xd, wd, bd)",
+        UINT8 + W + "y = Gemm <alpha = 0.5> (xd, wd)",
+        {"x": ROWS},
+    ),
+    "conv-output": (UINT8 + CONV + "y = Identity (c)", UINT8 + CONV + qdq("u128", "c", "y"), {"x": IMAGE}),
+    "relu-between": (
+        UINT8 + CONV + "r = Relu (c)" + qdq("u128", "r", "y"),
+        UINT8 + CONV + "r = Relu (c)" + qdq("u0", "r", "y"),
+        {"x": IMAGE},
+    ),
+    "int8-activation": (INT8 + W + M + "y = Add (m, xd)", INT8 + W + M + "y = Add (m, x)", {}),
+    "no-integer-kernel": (
+        UINT8 + "y = LayerNormalization (xd, b)",
+        UINT8 + W + M + "n = LayerNormalization (xd, b) y = Add (m, n)",
+        {},
+    ),
+}
+
+OTHER_WAYS: list[tuple[str, str, str, Options]] = [
+    ("tensorrt", "zero-point", UINT8 + W + Y, {}),
+    ("tensorrt", "int32-bias", INT8 + W + BIAS("b32", "sb") + "y = Gemm (xd, wd, bd)", {"x": ROWS}),
+    ("tensorrt", "weight-scale-axis", INT8 + W + TRANSPOSED, {"x": ROWS}),
+    ("tensorrt", "weight-scale-axis", INT8 + W + "t = Transpose (wd) y = MatMul (xd, t)", {}),
+    ("tensorrt", "weight-scale-axis", INT8 + weight("kernel") + "y = Conv (xd, wd)", {"x": IMAGE}),
+    ("tensorrt", "quantized-output", INT8 + CONV + qdq("i0", "c", "y"), {"x": IMAGE}),
+    ("cpu", "float-bias", UINT8 + W + "y = Gemm (xd, wd, b)", {"x": ROWS}),
+    ("cpu", "float-bias", UINT8 + W + M + "y = Add (m, x)", {"x": ROWS}),
+    ("cpu", "bias-scale", UINT8 + CONV_BIAS("sw") + qdq("u128", "c", "y"), {"x": IMAGE}),
+    ("cpu", "relu-between", UINT8 + W + M + "r = Relu (m)" + qdq("u128", "r", "y"), {}),
+    ("cpu", "zero-point-left-out", UINT8 + "wd = DequantizeLinear (w, s)" + M + "y = Add (m, b)", {}),
+    ("cpu", "code-type", qdq("short") + W + Y, NEW),
+    ("cpu", "int8-activation", INT8 + W + M + "y = Add (m, b)", NEW),
+    ("cpu", "weight-place", UINT8 + W + "y = MatMul (wd, xd)", {"x": "float[4,3] x"}),
+]
+FINE: list[tuple[str, str, Options]] = [
+    ("tensorrt", INT8 + weight(axis=0) + TRANSPOSED, {"x": ROWS}),
+    ("tensorrt", INT8 + weight(axis=0) + "t = Transpose (wd) y = MatMul (xd, t)", {}),
+    ("tensorrt", INT8 + CONV + "y = Relu (c)", {"x": IMAGE}),
+    ("tensorrt", INT8 + CONV + qdq("i0", "c", "cd") + "y = Add (cd, xd)", {"x": IMAGE}),
+    ("tensorrt", INT8 + weight("kernel") + "y = ConvTranspose (xd, wd)", {"x": IMAGE}),
+    ("tensorrt", INT8 + qdq("i0", "wf", "wd") + Y, {}),
+    ("cpu", UINT8 + W + M + "y = Add (m, b)", {"x": "float[n,3,4] x"}),
+    ("cpu", UINT8 + W + M + "a = Add (m, b)" + qdq("u128", "a", "y"), {}),
+    ("cpu", UINT8 + W + BIAS("b32", "sb") + M + "y = Add (m, bd)", {"x": ROWS}),
+    ("cpu", UINT8 + CONV_BIAS("sb") + qdq("u128", "c", "y"), {"x": IMAGE}),
+    ("cpu", INT8 + W + M + "y = Add (m, b)", {"x": "float[n,3,4] x", **NEW}),
+]
