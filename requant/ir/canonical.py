@@ -52,18 +52,20 @@ def canonicalize(model: ir.Model) -> None:
     refuse_quantized(model)
     try:
         _rewrite(model)
+    except SourceError:
+        raise
     except Exception as error:  # what a malformed graph makes the passes stumble over can be anything
         raise SourceError(f"the model cannot be brought into canonical form: {reason(error)}") from error
 
 
 def _rewrite(model: ir.Model) -> None:
-    _CLEAN(model)
+    _clean(model)
     _raise_opset(model)
     infer = common.ShapeInferencePass(strict_mode=False)
     infer(model)
     FoldWeightLayout()(model)
     fold_constants(model)
-    _CLEAN(model)
+    _clean(model)
     FuseLayerNorm()(model)
     common.RemoveUnusedNodesPass()(model)
     common.TopologicalSortPass()(model)
@@ -71,11 +73,15 @@ def _rewrite(model: ir.Model) -> None:
     model.ir_version = max(lowest_ir_version(model.graph.opset_imports.get("", 0)), LOWEST_IR)
 
 
+def _clean(model: ir.Model) -> None:
+    for node in model.graph.all_nodes():
+        node.name = node.name or node.outputs[0].name  # NameFixPass would call it "node_17"
+    _CLEAN(model)
+
+
 def refuse_quantized(model: ir.Model) -> None:
     """Raise SourceError if ``model`` computes in integers: there is no float function left to keep."""
-    for node in chain(
-        model.graph.all_nodes(), *(function.all_nodes() for function in model.functions.values())
-    ):
+    for node in chain(model.graph.all_nodes(), *(function.all_nodes() for function in model.functions.values())):
         if node.op_type in _QUANTIZED:
             raise SourceError(f"the model is quantized already (node {node.name!r} is a {node.op_type})")
 
@@ -115,12 +121,7 @@ class FoldWeightLayout(ir.passes.InPlacePass):
 
 def _fold(graph: ir.Graph | ir.Function, node: ir.Node) -> bool:
     source, out = node.inputs[0], node.outputs[0]
-    if (
-        source is None
-        or source.const_value is None
-        or out.is_graph_output()
-        or not isinstance(graph, ir.Graph)
-    ):
+    if source is None or source.const_value is None or out.is_graph_output() or not isinstance(graph, ir.Graph):
         return False
     tensor = _LAYOUT[node.op_type](node, source.const_value)
     if tensor is None:

@@ -92,9 +92,7 @@ def _slice(node: ir.Node, channels: ChannelMap) -> ChannelMap:
         return channels
     starts, ends = _required(node, 1, "starts"), _required(node, 2, "ends")
     steps = _given(node, 4, "steps are")
-    for axis, start, end, step in zip(
-        axes, starts, ends, np.ones(len(axes)) if steps is None else steps, strict=True
-    ):
+    for axis, start, end, step in zip(axes, starts, ends, np.ones(len(axes)) if steps is None else steps, strict=True):
         if channels.shape[axis] > 1:
             channels = channels.take(_positions(channels.shape[axis], int(start), int(end), int(step)), axis)
     return channels
@@ -151,9 +149,7 @@ def _concat(node: ir.Node, maps: Sequence[ChannelMap | None]) -> ChannelMap:
     rest = np.broadcast_shapes(*(channels.take([0], axis).shape for channels in known))
     widths = [channels.shape[axis] for channels in known]
     full = [(*rest[:axis], width, *rest[axis + 1 :]) for width in widths]
-    return np.concatenate(
-        [np.broadcast_to(part, shape) for part, shape in zip(known, full, strict=True)], axis
-    )
+    return np.concatenate([np.broadcast_to(part, shape) for part, shape in zip(known, full, strict=True)], axis)
 
 
 def _required(node: ir.Node, position: int, what: str) -> NDArray[np.generic]:

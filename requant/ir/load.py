@@ -66,7 +66,7 @@ def _read(source: Source) -> ir.Model:
 
 
 def _from_file(path: Path) -> ir.Model:
-    if path.is_dir():
+    if os.path.isdir(path):  # Path.is_dir() raises on a name that is too long
         raise SourceError(f"{path}: is a folder, not an ONNX file")
     try:
         data = path.read_bytes()

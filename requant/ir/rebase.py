@@ -61,15 +61,13 @@ def rebase(site: Site, basis: Basis) -> int:
         _scale_rows(weight, reader.linear, basis.scale[reader.channels])
     for norm in site.norms:
         added += _rebase_norm(norm, basis)
-    return added
+    return added if site.norms else added + _rebase_readers(site.readers, basis)
 
 
 def _require_legal(site: Site, basis: Basis) -> None:
     if basis.scale.shape != (site.channels,) or basis.shift.shape != (site.channels,):
         raise ValueError(f"{site.name}: the site has {site.channels} channels, the basis {basis.scale.shape}")
-    if not (
-        np.all(np.isfinite(basis.scale)) and np.all(basis.scale > 0) and np.all(np.isfinite(basis.shift))
-    ):
+    if not (np.all(np.isfinite(basis.scale)) and np.all(basis.scale > 0) and np.all(np.isfinite(basis.shift))):
         raise ValueError(f"{site.name}: scales must be positive and finite, shifts finite")
     if basis.shifts and site.fixed_shift:
         raise ValueError(f"{site.name}: no shift is allowed, because {site.fixed_shift}")
@@ -94,6 +92,17 @@ def _rebase_norm(norm: Norm, basis: Basis) -> int:
     shift = constant(graph, _like(gamma, offset), f"{norm.output.name}.shift")
     _insert_after(norm.output, "Add", shift)
     return 1
+
+
+def _rebase_readers(readers: tuple[Reader, ...], basis: Basis) -> int:
+    """Compute X · (1/d) - t/d for the readers of an explicit site, which read one value."""
+    linear = readers[0].linear
+    axes = (-1,) if linear.data_axis == -1 else (-1,) + (1,) * (len(linear.shape) - 2)
+    scale, shift = (1 / basis.scale).reshape(axes), (-basis.shift / basis.scale).reshape(axes)
+    rebased, added = _affine(linear.node, linear.data, scale, shift, "rebase")
+    for reader in readers:
+        reader.linear.node.replace_input_with(0, rebased)
+    return added
 
 
 def _scale_rows(weight: ir.Value, linear: Linear, scale: NDArray[np.float64]) -> None:
@@ -138,11 +147,10 @@ def _product(linear: Linear, shift: NDArray[np.float64]) -> NDArray[np.float64]:
     data = weight.numpy().astype(np.float64)
     if linear.node.op_type != "Conv":
         ratio = linear.node.attributes.get_float("alpha", 1.0) / linear.node.attributes.get_float("beta", 1.0)
-        product: NDArray[np.float64] = ratio * np.tensordot(shift, data, (0, linear.in_axis))
-        return product
+        return np.asarray(ratio * np.tensordot(shift, data, (0, linear.in_axis)))
     taps = data.reshape(*data.shape[:2], -1).sum(axis=2)
     per_output = np.repeat(shift.reshape(linear.groups, -1), linear.outputs // linear.groups, axis=0)
-    return np.einsum("oi,oi->o", taps, per_output)
+    return np.asarray((taps * per_output).sum(axis=1))
 
 
 def _restore_edges(edges: tuple[Restored, ...], basis: Basis) -> int:
@@ -153,20 +161,20 @@ def _restore_edges(edges: tuple[Restored, ...], basis: Basis) -> int:
         value = node.inputs[position]
         assert value is not None
         if value not in copies:
-            copies[value], steps = _restored(node, value, basis.scale[channels], basis.shift[channels])
+            copies[value], steps = _affine(node, value, basis.scale[channels], basis.shift[channels], "restore")
             added += steps
         node.replace_input_with(position, copies[value])
     return added
 
 
-def _restored(
-    node: ir.Node, value: ir.Value, scale: NDArray[np.float64], shift: NDArray[np.float64]
+def _affine(
+    node: ir.Node, value: ir.Value, scale: NDArray[np.float64], shift: NDArray[np.float64], purpose: str
 ) -> tuple[ir.Value, int]:
     """value · scale + shift, computed just before ``node``; a trivial Mul or Add is left out."""
     result, steps = value, 0
     for op_type, data, neutral in (("Mul", scale, 1.0), ("Add", shift, 0.0)):
         if not np.all(data == neutral):
-            operand = constant(_graph(node), _like(value, data), f"{value.name}.restore.{op_type.lower()}")
+            operand = constant(_graph(node), _like(value, data), f"{value.name}.{purpose}.{op_type.lower()}")
             step = ir.node(op_type, [result, operand])
             _graph(node).insert_before(node, step)
             result, steps = _describe(step.outputs[0], value, f"{operand.name}.out"), steps + 1

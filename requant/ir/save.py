@@ -26,9 +26,7 @@ def save(model: ir.Model, path: str | os.PathLike[str]) -> None:
     try:
         with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".requant.") as folder:
             _write(model, Path(folder) / destination.name)
-            for file in sorted(
-                Path(folder).iterdir(), reverse=True
-            ):  # the data before the graph that needs it
+            for file in sorted(Path(folder).iterdir(), reverse=True):  # the data before the graph that needs it
                 os.replace(file, destination.parent / file.name)
     except OSError as error:
         raise OutputError(f"{destination}: cannot be written ({error.strerror})") from error
@@ -44,9 +42,9 @@ def _write(model: ir.Model, path: Path) -> None:
 
 def require_writable(destination: Path) -> None:
     """Raise OutputError when a file cannot be created at ``destination``, before any work is done for it."""
-    if not destination.parent.is_dir():
+    if not os.path.isdir(destination.parent):
         raise OutputError(f"{destination}: the folder {destination.parent} does not exist")
-    if destination.is_dir():
+    if os.path.isdir(destination):  # Path.is_dir() raises on a name that is too long
         raise OutputError(f"{destination}: is a folder")
     if not os.access(destination.parent, os.W_OK):
         raise OutputError(f"{destination}: the folder {destination.parent} is not writable")

@@ -43,6 +43,7 @@ class Restored:
 class Site:
     """Values that share one channel basis (d, t), and who takes part in changing it.
 
+    ``norms`` produce X' at no cost; without any, X' is computed for the readers by nodes of its own.
     ``fixed_shift`` is the reason why t must be 0, or None when a shift is allowed.
     """
 
@@ -53,18 +54,23 @@ class Site:
 
     @property
     def kind(self) -> str:
-        """What produces the values: "LayerNorm" or "RMSNorm"."""
-        return self.norms[0].kind
+        """What produces the values: "LayerNorm", "RMSNorm" or "Explicit"."""
+        return self.norms[0].kind if self.norms else "Explicit"
 
     @property
     def channels(self) -> int:
         """Number of channels C."""
-        return self.norms[0].channels
+        return self.norms[0].channels if self.norms else self.readers[0].linear.inputs
+
+    @property
+    def values(self) -> tuple[ir.Value, ...]:
+        """The values that are re-based: one, or one for each norm that is tied to the others by a shared weight."""
+        return tuple(norm.output for norm in self.norms) or (self.readers[0].linear.data,)
 
     @property
     def name(self) -> str:
         """The value that the site re-bases (the first, when several norms are tied)."""
-        return self.norms[0].output.name or "?"
+        return self.values[0].name or "?"
 
 
 @dataclass(frozen=True)
@@ -134,9 +140,7 @@ def _explore(norm: Norm, order: dict[ir.Node, int]) -> _Region:
     return region
 
 
-def _visit(
-    node: ir.Node, maps: dict[ir.Value, ChannelMap], region: _Region
-) -> Iterator[tuple[ir.Value, ChannelMap]]:
+def _visit(node: ir.Node, maps: dict[ir.Value, ChannelMap], region: _Region) -> Iterator[tuple[ir.Value, ChannelMap]]:
     """Let ``node`` move the channels on, absorb them, or be handed the restored value."""
     if node.domain == "" and node.op_type in _BLIND:
         return
@@ -154,9 +158,7 @@ def _visit(
             region.fixed_shift = f"{linear.name!r} pads its input with zeros"
         inputs[0] = None
     region.restored.extend(
-        Restored((node, position), channels)
-        for position, channels in enumerate(inputs)
-        if channels is not None
+        Restored((node, position), channels) for position, channels in enumerate(inputs) if channels is not None
     )
 
 
@@ -202,11 +204,11 @@ def _merged(group: list[Site]) -> Site | Refused:
         tuple(edge for site in group for edge in site.restored),
         next((site.fixed_shift for site in group if site.fixed_shift), None),
     )
-    reason = _conflict(site)
+    reason = conflict(site)
     return Refused(site.kind, site.name, reason) if reason else site
 
 
-def _conflict(site: Site) -> str | None:
+def conflict(site: Site) -> str | None:
     """Why the weights of ``site`` cannot be rewritten, or None: only the site's readers may read them."""
     seen: dict[ir.Value, tuple[int, tuple[int, ...]]] = {}
     nodes = {reader.linear.node for reader in site.readers}

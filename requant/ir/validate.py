@@ -76,9 +76,7 @@ def _validate_external(tensor: ir.ExternalTensor, name: str) -> None:
         raise SourceError(f"{name}: weights file {str(location)!r} is missing (weight {tensor.name!r})")
     start, length = tensor.offset or 0, tensor.nbytes if tensor.length is None else tensor.length
     if length != tensor.nbytes:
-        raise SourceError(
-            f"{name}: weight {tensor.name!r} has {length} bytes, its shape and type need {tensor.nbytes}"
-        )
+        raise SourceError(f"{name}: weight {tensor.name!r} has {length} bytes, its shape and type need {tensor.nbytes}")
     if start < 0 or start + length > path.stat().st_size:
         raise SourceError(
             f"{name}: weights file {str(location)!r} is too short for weight {tensor.name!r} "
@@ -89,9 +87,7 @@ def _validate_external(tensor: ir.ExternalTensor, name: str) -> None:
 def _validate_inline(tensor: ir.serde.TensorProtoTensor, name: str) -> None:
     size = len(tensor.raw.raw_data) if tensor.raw.HasField("raw_data") else _typed_bytes(tensor)
     if size != tensor.nbytes:
-        raise SourceError(
-            f"{name}: weight {tensor.name!r} has {size} bytes, its shape and type need {tensor.nbytes}"
-        )
+        raise SourceError(f"{name}: weight {tensor.name!r} has {size} bytes, its shape and type need {tensor.nbytes}")
 
 
 def _typed_bytes(tensor: ir.serde.TensorProtoTensor) -> int:
