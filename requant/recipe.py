@@ -15,19 +15,19 @@ class Recipe:
     Attributes:
         name: what the report calls it.
         rewrites: exact passes, run and verified in order.
-        ranges: how activation ranges are estimated: "search", "minmax", "percentile" or "mse".
+        ranges: how activation ranges are estimated: "minmax", "percentile" or "mse".
         bits: width of the codes.
     """
 
     name: str = "int8"
     rewrites: tuple[ir.passes.InPlacePass, ...] = field(default_factory=lambda: (RebaseSites(),))
-    ranges: str = "search"
+    ranges: str = "minmax"
     bits: int = 8
 
 
 RECIPES = {
     "int8": Recipe(),
-    "int8-plain": Recipe("int8-plain", rewrites=(), ranges="minmax"),
+    "int8-plain": Recipe("int8-plain", rewrites=()),
 }
 """Recipes by name: "int8" searches a basis for every site; "int8-plain" quantizes the graph as it is."""
 

@@ -71,7 +71,7 @@ def _from_path(path: Path, model: ir.Model) -> Iterator[Feed]:
 
 def _read(path: Path) -> dict[str, NDArray[np.generic]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
         raise DataError(f"{path}: not an .npz of plain arrays") from error

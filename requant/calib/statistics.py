@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-ROWS = 512
-"""Rows kept for solvers and ranges; two thirds of a kilobyte of float32 a channel."""
+ROWS = 1024
+"""Rows kept for solvers and ranges: 4 KiB of float32 a channel."""
 
 _GRID = 2.0 ** np.arange(90, -91, -30)
 """Steps onto which a term is split: each part is a multiple of its step and below 2^31 steps (2^53 at the top)."""
@@ -22,7 +22,7 @@ class ChannelStatistics:
     """What was seen in C channels over ``count`` rows.
 
     ``minimum``, ``maximum`` are exact, of shape [C]. ``sums`` and ``squares`` hold Σx and Σx² split over a grid,
-    of shape [7, C]. ``rows`` [R, C], R ≤ 512, is a random sample of rows with their ``priorities`` [R].
+    of shape [7, C]. ``rows`` [R, C], R ≤ 1024, is a random sample of rows with their ``priorities`` [R].
     """
 
     count: int

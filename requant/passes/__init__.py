@@ -1,5 +1,6 @@
 """The rewrites: exact ones that re-base channels, the plan of quantizers, and its lowering for an engine."""
 
+from .choose_layers import ChooseLayers
 from .fold_scales_into_norms import FoldScalesIntoNorms
 from .insert_qdq import InsertQDQ
 from .migrate_channel_shifts import MigrateChannelShifts
@@ -8,6 +9,7 @@ from .rebase_sites import RebaseSites
 from .reparameterize_scales import ReparameterizeScales
 
 __all__ = [
+    "ChooseLayers",
     "FoldScalesIntoNorms",
     "InsertQDQ",
     "MigrateChannelShifts",

@@ -11,3 +11,4 @@ class FoldScalesIntoNorms(RebaseSites):
     """Fold a per-channel scale into every norm: SmoothQuant's factor with α = 0.5 unless told otherwise."""
 
     candidates: tuple[Solver, ...] = (SmoothQuant(0.5),)
+    explicit: bool = False

@@ -8,17 +8,19 @@ the float model. The bias is written so that this fusion does not apply: as [1, 
 axes or more, else as int32 codes with the scale of the product.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from ..ir.constants import array, constant, lazily
 from ..ir.linear import Linear, find_linears
 from ..runtime.targets import Target, target
-from .plan_quantizers import KEPT, Quantizer, quantizer
+from .choose_layers import KEPT
+from .plan_quantizers import Quantizer, quantizer
 from .records import LAYERS, LayerRecord
 
 
@@ -39,28 +41,15 @@ class InsertQDQ(ir.passes.InPlacePass):
             if record.quantized:
                 _lower(linear, engine, dequantized)
         model.meta[LAYERS] = tuple(record for _, record in layers)
+        RemoveUnusedNodesPass()(model)  # the float weights, which nobody reads any more
         return ir.passes.PassResult(model, any(record.quantized for _, record in layers))
 
 
 def _judge(linear: Linear, engine: Target) -> tuple[Linear, LayerRecord]:
-    reason = linear.node.meta.get(KEPT) or next(_exclusions(linear, engine), "")
-    return linear, LayerRecord(
-        linear.name, linear.node.op_type, linear.shape, linear.output.name or "", not reason, str(reason)
-    )
-
-
-def _exclusions(linear: Linear, engine: Target) -> Iterator[str]:
-    """Why ``engine`` should run ``linear`` in float."""
-    op_type, fewest = linear.node.op_type, engine.fewest_channels
-    if op_type not in engine.ops:
-        yield engine.reasons[op_type]
-    if quantizer(linear.data) is None or quantizer(linear.weight) is None:
-        yield "it has no planned quantizer"
-    thin = min(linear.inputs, linear.outputs)
-    if thin < fewest and not (op_type == "Conv" and thin % 8 == 0):
-        yield f"{linear.inputs} to {linear.outputs} channels are too few for an integer kernel to pay"
-    if engine.bias == "fused" and op_type == "Gemm" and _gemm_factors(linear.node) != (1.0, 1.0):
-        yield "the engine's integer Gemm takes no alpha or beta"
+    planned = quantizer(linear.data) is not None and quantizer(linear.weight) is not None
+    reason = linear.node.meta.get(KEPT) or engine.excludes(linear) or ("" if planned else "it has no planned quantizer")
+    output = linear.output.name or ""
+    return linear, LayerRecord(linear.name, linear.node.op_type, linear.shape, output, not reason, str(reason))
 
 
 def _lower(linear: Linear, engine: Target, dequantized: dict[ir.Value, ir.Value]) -> None:
@@ -136,10 +125,6 @@ def _write_bias(graph: ir.Graph, linear: Linear, scale: NDArray[np.float32]) -> 
     _describe(dequantize.outputs[0], f"{name}.dequantized", ir.Shape(scale.shape), ir.DataType.FLOAT)
     graph.insert_before(node, dequantize)
     node.replace_input_with(position, dequantize.outputs[0])
-
-
-def _gemm_factors(node: ir.Node) -> tuple[float, float]:
-    return node.attributes.get_float("alpha", 1.0), node.attributes.get_float("beta", 1.0)
 
 
 def _describe(value: ir.Value, name: str, shape: ir.Shape | None, dtype: ir.DataType | None) -> None:

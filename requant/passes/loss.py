@@ -1,13 +1,16 @@
 """What a basis costs: the error that its readers make when data and weights are quantized.
 
-    L(d, t) = mean over rows of  ‖Q(X') Q(W') - X' W'‖² / ‖X W‖²   +   p Σ_c (κ r_c / d_c - A)₊² ‖w'_c‖² / ‖X W‖²
+    L(d, t) = ( mean over rows x of  (‖Q(x') Q(W') - x' W'‖² / ‖x W‖²)² )^½
+            +  mean over rows x of  1/n Σ_c (κ_c r_c - A d_c)₊² ‖w_c‖² / ‖x W‖²
 
 Each row counts relative to its own size: the norm after the block divides a massive token away, and a plain sum of
-squares would see nothing else.
+squares would see nothing else. The mean is a quadratic one, so that a basis that is bad for a few rows is not chosen
+for being good for all others: what those few tokens hold is what the rest attend to.
 
 The second term is what clipping will cost on data that nobody has seen. A basis that gives every channel exactly the
 range A of the quantizer is best on the calibration data and clips everywhere else; one that leaves most channels some
-room loses little. Unseen data are taken to reach κ times as far as the reach r_c of channel c once in 1/p rows.
+room loses little. In each channel, data that nobody has seen are taken to reach as much further than the n rows of
+calibration data as those reach further than a few of them (κ_c), and to do so once in n rows.
 """
 
 import numpy as np
@@ -17,39 +20,49 @@ from ..calib.ranges import symmetric_scale
 from ..ir.rebase import Basis
 from .observation import Observation
 
-REACH = 1.3
-"""κ: how much further than the calibration data unseen data may reach."""
+FARTHEST = 2.0
+"""Upper bound of κ: a channel that is almost always silent says little about how far it may reach."""
 
-CHANCE = 1e-4
-"""p: the share of rows in which a channel does."""
+IDLE = 0.1
+"""A row that computes less than this share of the median row counts as if it computed so much."""
+
+_TINY = float(np.finfo(np.float32).tiny)
 
 
-def loss(observation: Observation, basis: Basis, bits: int = 8, *, covered: float = 1.0) -> float:
-    """Mean relative squared error of the readers' outputs under ``basis``, with static symmetric quantizers.
+def loss(observation: Observation, basis: Basis, bits: int = 8) -> float:
+    """Quadratic mean of the relative squared errors of the readers' outputs under ``basis``, and the clipping to come.
 
-    Data gets one scale for the tensor, which covers the fraction ``covered`` of what was seen; weights get one scale
-    for each output channel.
+    Data gets one symmetric scale for the tensor, from the exact ranges; weights get one for each output channel.
     """
     half = 2 ** (bits - 1)
-    rows = ((observation.statistics.rows - basis.shift) / basis.scale).astype(np.float32)
+    scale, shift = basis.scale.astype(np.float32), basis.shift.astype(np.float32)
     low = (observation.statistics.minimum - basis.shift) / basis.scale
     high = (observation.statistics.maximum - basis.shift) / basis.scale
-    step = covered * symmetric_scale(float(low.min()), float(high.max()), bits)
-    codes = np.clip(np.round(rows / np.float32(step)), -half, half - 1) * np.float32(step)
-    beyond = np.maximum(REACH * observation.reach(basis.shift) - step * half * basis.scale, 0.0)
-    squared, reference, clipped = np.zeros(len(rows)), np.zeros(len(rows)), 0.0
+    step = np.float32(symmetric_scale(float(low.min()), float(high.max()), bits))
+    codes = np.clip(np.round((observation.statistics.rows - shift) / scale / step), -half, half - 1) * step
+    beyond = np.maximum(_unseen_reach(observation, basis) - float(step) * half * basis.scale, 0.0)
+    squared, reference, clipped = np.zeros(len(codes)), np.zeros(len(codes)), 0.0
     for (matrix, channels), product in zip(observation.weights, observation.products, strict=True):
-        scaled = matrix * basis.scale[channels, None].astype(np.float32)
-        constant = basis.shift[channels].astype(np.float32) @ matrix
-        error = codes[:, channels] @ _rounded(scaled, half) + constant - product
+        weights = _rounded(matrix * scale[channels, None], half)
+        error = codes[:, channels] @ weights + shift[channels] @ matrix - product
         squared += np.square(error).sum(axis=1, dtype=np.float64)
         reference += np.square(product).sum(axis=1, dtype=np.float64)
         clipped += float(beyond[channels] ** 2 @ np.square(matrix).sum(axis=1, dtype=np.float64))
-    return float(np.mean((squared + CHANCE * clipped) / np.maximum(reference, np.finfo(np.float32).tiny)))
+    reference = np.maximum(reference, max(IDLE * float(np.median(reference)), _TINY))
+    seen = float(np.sqrt(np.mean((squared / reference) ** 2)))
+    return seen + clipped / observation.statistics.count * float(np.mean(1 / reference))
+
+
+def _unseen_reach(observation: Observation, basis: Basis) -> NDArray[np.float64]:
+    """κ r of each channel: as much further than the data as those went beyond a quarter of the sampled rows."""
+    reach, rows = observation.reach(basis.shift), observation.statistics.rows
+    few = np.abs(rows[: max(len(rows) // 4, 1)] - basis.shift).max(axis=0)
+    further: NDArray[np.float64] = np.clip(reach / np.maximum(few, _TINY), 1.0, FARTHEST) * reach
+    return further
 
 
 def _rounded(matrix: NDArray[np.float32], half: int) -> NDArray[np.float32]:
     """``matrix`` [K, N] through a symmetric quantizer with a scale for each column."""
-    scale = np.maximum(np.abs(matrix).max(axis=0), np.finfo(np.float32).tiny) / np.float32(half - 1)
+    scale = np.maximum(np.abs(matrix).max(axis=0), np.float32(_TINY)) / np.float32(half - 1)
     rounded: NDArray[np.float32] = np.round(matrix / scale) * scale
     return rounded

@@ -11,3 +11,4 @@ class MigrateChannelShifts(RebaseSites):
     """Migrate each channel's centre into the readers' biases, then scale by Outlier Suppression+'s threshold."""
 
     candidates: tuple[Solver, ...] = (OutlierSuppressionPlus(),)
+    explicit: bool = False

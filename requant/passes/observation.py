@@ -1,6 +1,6 @@
 """What a solver may look at: a site's statistics and its readers' weights, in the site's channel order."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, reduce
 
@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 from ..calib.collect import statistics
 from ..calib.statistics import ChannelStatistics
-from ..ir.linear import Linear
 from ..ir.sites import Reader, Site
+from .choose_layers import is_quantized
 
 
 @dataclass(frozen=True)
 class Observation:
     """A site of C channels as a solver sees it; nothing here can change the graph.
 
-    ``weights`` pairs each reader's matrix [K, N] with the site's channel at each of its K rows. ``shiftable``
-    says whether t may differ from 0.
+    ``weights`` pairs the matrix [K, N] of each reader that is to be quantized with the site's channel at each of its
+    K rows. ``shiftable`` says whether t may differ from 0.
     """
 
     statistics: ChannelStatistics
@@ -56,18 +56,12 @@ class Observation:
 
 def observe(site: Site) -> Observation | None:
     """The observation of ``site``, or None when it was not calibrated."""
-    seen = [statistics(norm.output) for norm in site.norms]
+    seen = [statistics(value) for value in site.values]
     known = [item for item in seen if item is not None]
     if len(known) < len(seen):
         return None
-    weights = tuple(_stacked(site.readers))
+    weights = tuple(_stacked([reader for reader in site.readers if is_quantized(reader.linear)]))
     return Observation(reduce(ChannelStatistics.merge, known), weights, site.fixed_shift is None)
-
-
-def observe_reading(linears: Sequence[Linear], seen: ChannelStatistics) -> Observation:
-    """A value with statistics ``seen`` that ``linears`` read, whether or not it belongs to a site."""
-    readers = [Reader(linear, np.arange(linear.inputs)) for linear in linears]
-    return Observation(seen, tuple(_stacked(readers)), shiftable=False)
 
 
 def _stacked(readers: Iterable[Reader]) -> Iterator[tuple[NDArray[np.float32], NDArray[np.intp]]]:

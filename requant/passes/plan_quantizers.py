@@ -4,27 +4,19 @@ x ≈ s · clip(round(x / s), -128, 127)      one s for an activation, one for e
 """
 
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ..calib.collect import statistics
-from ..calib.ranges import RANGES, Interval, minmax, symmetric_scale
+from ..calib.ranges import RANGES, symmetric_scale
+from ..calib.statistics import ChannelStatistics
 from ..ir.linear import Linear, find_linears
-from ..ir.rebase import Basis
-from .loss import loss
-from .observation import Observation, observe_reading
+from .choose_layers import KEPT
 
 QUANTIZER = "requant.quantizer"
 """Key of a value's quantizer in `Value.meta`."""
-
-KEPT = "requant.kept"
-"""Key in `Node.meta` of the reason why a linear node stays in float on every target."""
-
-FRACTIONS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)
-"""How much of the min-max interval "search" considers covering, the safest first."""
 
 _MASK = 1e30
 """Magnitudes beyond this are attention masks or overflow, never activations worth a code."""
@@ -43,58 +35,42 @@ class Quantizer:
 class PlanQuantizers(ir.passes.InPlacePass):
     """Give a quantizer to the data and the weight of every linear layer, or note why it stays in float.
 
+    Layers that `ChooseLayers` keeps are left alone. Needs statistics (`requant.calib.collect`).
+
     Attributes:
-        keep: names or glob patterns of nodes that stay in float.
-        ranges: how activations' ranges are estimated: "search" for the one of least error at the readers' outputs, or
-            a key of `requant.calib.ranges.RANGES`.
+        ranges: how activations' ranges are estimated, a key of `requant.calib.ranges.RANGES`.
         bits: width of the codes.
     """
 
-    keep: tuple[str, ...] = ()
-    ranges: str = "search"
+    ranges: str = "minmax"
     bits: int = 8
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        reading: dict[ir.Value, list[Linear]] = {}
+        planned = False
         for linear in find_linears(model.graph):
-            if reason := self._reason(linear):
+            seen = statistics(linear.data)
+            if reason := linear.node.meta.get(KEPT) or _reason(linear, seen):
                 linear.node.meta[KEPT] = reason
-            else:
-                reading.setdefault(linear.data, []).append(linear)
-        for value, linears in reading.items():
-            value.meta[QUANTIZER] = self._activation(value, linears)
-            for linear in linears:
+            elif seen is not None:
+                linear.data.meta[QUANTIZER] = self._activation(seen)
                 linear.weight.meta[QUANTIZER] = weight_quantizer(linear, self.bits)
-        return ir.passes.PassResult(model, bool(reading))
+                planned = True
+        return ir.passes.PassResult(model, planned)
 
-    def _activation(self, value: ir.Value, linears: list[Linear]) -> Quantizer:
-        seen = statistics(value)
-        assert seen is not None
-        if self.ranges == "search":
-            low, high = searched(observe_reading(linears, seen), self.bits)
-        else:
-            low, high = RANGES[self.ranges](seen)
+    def _activation(self, seen: ChannelStatistics) -> Quantizer:
+        low, high = RANGES[self.ranges](seen)
         return Quantizer(np.asarray(symmetric_scale(low, high, self.bits), np.float32), bits=self.bits)
 
-    def _reason(self, linear: Linear) -> str:
-        seen = statistics(linear.data)
-        if any(fnmatchcase(linear.name, pattern) for pattern in self.keep):
-            return "kept by request"
-        if seen is None:
-            return "its input was not calibrated"
-        if seen.magnitude.max() > _MASK:
-            return "its input holds an attention mask"
-        if linear.data.dtype != ir.DataType.FLOAT:
-            return f"its input is {linear.data.dtype}, not float32"
-        return ""
 
-
-def searched(observation: Observation, bits: int = 8) -> Interval:
-    """The fraction of the min-max interval at which the readers' quantized outputs are closest to the float ones."""
-    unchanged = Basis.identity(observation.channels)
-    covered = min(FRACTIONS, key=lambda fraction: loss(observation, unchanged, bits, covered=fraction))
-    low, high = minmax(observation.statistics)
-    return low * covered, high * covered
+def _reason(linear: Linear, seen: ChannelStatistics | None) -> str:
+    """Why no engine can have codes for ``linear``, or nothing."""
+    if seen is None:
+        return "its input was not calibrated"
+    if seen.magnitude.max() > _MASK:
+        return "its input holds an attention mask"
+    if linear.data.dtype != ir.DataType.FLOAT:
+        return f"its input is {linear.data.dtype}, not float32"
+    return ""
 
 
 def quantizer(value: ir.Value | None) -> Quantizer | None:

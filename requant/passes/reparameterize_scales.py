@@ -11,3 +11,4 @@ class ReparameterizeScales(RebaseSites):
     """Turn the per-channel asymmetric quantizer of each site into a per-tensor one with zero point 0 (RepQ-ViT)."""
 
     candidates: tuple[Solver, ...] = (RepQ(1.0),)
+    explicit: bool = False

@@ -77,7 +77,7 @@ class OutlierSuppressionPlus:
     Only outlier channels are scaled. Source: Outlier Suppression+ (Wei et al., 2023), section 4.2.
     """
 
-    steps: int = 12
+    steps: int = 8
     bits: int = 8
 
     def __call__(self, observation: Observation) -> Basis:

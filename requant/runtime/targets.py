@@ -1,11 +1,13 @@
 """What each engine takes: one table, read by the lowering and by the checker."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 import onnx_ir as ir
 
 from ..errors import TargetError
+from ..ir.linear import Linear
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,21 @@ class Target:
     highest_opset: int = 26
     highest_ir: int = 13
 
+    def excludes(self, linear: Linear) -> str:
+        """Why this engine should run ``linear`` in float, or nothing."""
+        return next(self._exclusions(linear), "")
+
+    def _exclusions(self, linear: Linear) -> Iterator[str]:
+        op_type, thin = linear.node.op_type, min(linear.inputs, linear.outputs)
+        if op_type not in self.ops:
+            yield self.reasons.get(op_type, f"{self.name} has no integer {op_type}")
+        if thin < self.fewest_channels and not (op_type == "Conv" and thin % 8 == 0):
+            yield f"{linear.inputs} to {linear.outputs} channels are too few for an integer kernel to pay"
+        if self.bias == "fused" and op_type == "Gemm" and linear.bias and _gemm_factors(linear.node) != (1.0, 1.0):
+            yield f"{self.name}'s integer Gemm takes no alpha or beta beside a bias"
+        if self.bias == "fused" and op_type == "MatMul" and _joins_residual(linear):
+            yield f"{self.name} makes a float Gemm of it and the Add of its two axes"
+
 
 TARGETS = {
     "cpu": Target(
@@ -48,6 +65,17 @@ TARGETS = {
         highest_ir=12,
     ),
 }
+
+
+def _gemm_factors(node: ir.Node) -> tuple[float, float]:
+    return node.attributes.get_float("alpha", 1.0), node.attributes.get_float("beta", 1.0)
+
+
+def _joins_residual(linear: Linear) -> bool:
+    """Whether a product of two axes goes straight into an Add that is no constant bias."""
+    product = linear.node.outputs[0]
+    readers = {use.node.op_type for use in product.uses()}
+    return linear.bias is None and "Add" in readers and (product.shape is None or len(product.shape) < 3)
 
 
 def target(name: str) -> Target:

@@ -47,9 +47,7 @@ def test_member_is_fetched_once_and_kept(tiny_wheel: Path, monkeypatch: pytest.M
     assert kept == {"wheel.zip", "data.txt"}
 
 
-@pytest.mark.parametrize(
-    ("version", "message"), [("1.0", "SHA-256"), ("2.0", "could not download tiny==2.0")]
-)
+@pytest.mark.parametrize(("version", "message"), [("1.0", "SHA-256"), ("2.0", "could not download tiny==2.0")])
 def test_another_wheel_than_the_pinned_is_refused(
     tiny_wheel: Path, monkeypatch: pytest.MonkeyPatch, version: str, message: str
 ) -> None:
@@ -92,8 +90,7 @@ def test_normalized_keeps_rows_and_columns() -> None:
 def test_crops_follow_the_seed() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (260, 300, 3), np.uint8)
     first, again, other = (
-        np.asarray(photographs.crop(Image.fromarray(noise), np.random.default_rng(seed)))
-        for seed in (1, 1, 2)
+        np.asarray(photographs.crop(Image.fromarray(noise), np.random.default_rng(seed))) for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
@@ -118,9 +115,7 @@ def test_pages_follow_the_seed() -> None:
 
 def test_pages_hold_text_in_the_ink() -> None:
     rng = np.random.default_rng(0)
-    look = pages.Look(
-        300, 400, builtin_typeface(), 20, 1.5, 3, 20, (250, 250, 250), (10, 10, 10), 0.0, 0.0, 0.0
-    )
+    look = pages.Look(300, 400, builtin_typeface(), 20, 1.5, 3, 20, (250, 250, 250), (10, 10, 10), 0.0, 0.0, 0.0)
     inked: NDArray[np.bool_] = pages.draw(look, "HHHH " * 100, rng).max(axis=2) < 100
     assert np.count_nonzero(inked.any(axis=1)) in range(3 * 10, 3 * 20)
     assert not inked[:, :20].any()

@@ -29,9 +29,7 @@ _ARRAYS: dict[DTypeLike, dict[str, ArrayLike]] = {
     ml_dtypes.float8_e4m3fn: {"f8": 0, "w8": _SQUARE},
 }
 _TENSORS = {
-    name: np.asarray(array).astype(dtype)
-    for dtype, arrays in _ARRAYS.items()
-    for name, array in arrays.items()
+    name: np.asarray(array).astype(dtype) for dtype, arrays in _ARRAYS.items() for name, array in arrays.items()
 }
 
 X, ROWS, IMAGE, HALF = "float[2,3,4] x", "float[n,4] x", "float[1,4,6,6] x", "float16[2,3,4] x"

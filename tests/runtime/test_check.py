@@ -89,9 +89,7 @@ BAD_ON_CPU += [(rule, bad, options) for target, rule, bad, options in OTHER_WAYS
 
 
 @pytest.mark.parametrize(("rule", "bad", "options"), BAD_ON_CPU)
-def test_onnxruntime_does_what_the_finding_says(
-    rule: str, bad: str, options: Options, tmp_path: Path
-) -> None:
+def test_onnxruntime_does_what_the_finding_says(rule: str, bad: str, options: Options, tmp_path: Path) -> None:
     model = graph(bad, **options)
     found = next(finding for finding in check(model, "cpu") if finding.rule == rule)
     if found.consequence.startswith("refused"):
@@ -106,9 +104,7 @@ GOOD_ON_CPU += [(good, options) for target, good, options in FINE if target == "
 
 
 @pytest.mark.parametrize(("good", "options"), GOOD_ON_CPU)
-def test_onnxruntime_multiplies_integers_where_nothing_is_found(
-    good: str, options: Options, tmp_path: Path
-) -> None:
+def test_onnxruntime_multiplies_integers_where_nothing_is_found(good: str, options: Options, tmp_path: Path) -> None:
     assert not products(graph(good, **options), tmp_path) & FLOAT_PRODUCTS
 
 

@@ -120,9 +120,7 @@ def _has_scale_of(layer: Layer, bias: Step) -> bool:
 
 def _pays(layer: Layer, step: Step, view: View) -> bool:
     """Whether somebody behind the Q's DQ works on its codes; True when there is no DQ."""
-    tails = [
-        node.outputs[0] for node in readers(step.node.outputs[0]) if node is not None and node in view.steps
-    ]
+    tails = [node.outputs[0] for node in readers(step.node.outputs[0]) if node is not None and node in view.steps]
     ends = [end for tail in tails for end in readers(tail)]
     return not ends or any(end is not None and _gains(end, layer, view) for end in ends)
 

@@ -16,9 +16,7 @@ _SAME_AXES = frozenset({"Identity", "Cast"})
 
 _OUT_AXIS: dict[str, Callable[[ir.Node, int, int], int]] = {
     "MatMul": lambda node, position, rank: rank - 2 + position,
-    "Gemm": lambda node, position, rank: (
-        position ^ node.attributes.get_int(("transA", "transB")[position], 0)
-    ),
+    "Gemm": lambda node, position, rank: position ^ node.attributes.get_int(("transA", "transB")[position], 0),
     "Conv": lambda node, position, rank: 0,
     "ConvTranspose": lambda node, position, rank: 1,
 }

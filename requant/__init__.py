@@ -1,0 +1,30 @@
+"""requant: a compiler for quantized ONNX.
+
+`optimize` turns an exported float graph into one that an engine runs in 8-bit integers, re-basing activation channels
+first so that the plainest quantizer loses almost nothing. `inspect`, `check`, `compare` and `benchmark` look at it.
+"""
+
+from .errors import DataError, OutputError, RequantError, SourceError, TargetError, VerificationError
+from .inspection import Inspection, benchmark, check, compare, inspect
+from .optimize import Result, SyntheticCalibrationWarning, optimize
+from .recipe import Recipe
+from .report import Report
+
+__all__ = [
+    "DataError",
+    "Inspection",
+    "OutputError",
+    "Recipe",
+    "Report",
+    "RequantError",
+    "Result",
+    "SourceError",
+    "SyntheticCalibrationWarning",
+    "TargetError",
+    "VerificationError",
+    "benchmark",
+    "check",
+    "compare",
+    "inspect",
+    "optimize",
+]

@@ -1,0 +1,172 @@
+"""The command line: optimize, inspect, compare, check, bench.
+
+Results go to stdout, everything else to stderr. Exit codes: 0 done; 1 findings or a failed verification; 2 bad usage or
+bad input, with one line that says what is wrong.
+"""
+
+import json
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from typer.exceptions import TyperException
+
+from . import inspection, tables
+from .errors import OutputError, RequantError, VerificationError
+from .ir.save import require_writable
+from .optimize import SyntheticCalibrationWarning, optimize
+from .recipe import RECIPES
+from .runtime.targets import TARGETS
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+out = Console(soft_wrap=True)
+err = Console(stderr=True)
+
+
+Model = Annotated[Path, typer.Argument(help="An ONNX file.", show_default=False)]
+Target = Annotated[str, typer.Option("--target", "-t", help=f"The engine that will run it: {', '.join(TARGETS)}.")]
+Recipe = Annotated[str, typer.Option(help=f"What to do: {', '.join(RECIPES)}.")]
+Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on stdout.")]
+OptionalData = Annotated[
+    Path | None, typer.Option("--data", "-d", help="An .npz, or a folder of them.", show_default=False)
+]
+
+
+@app.callback()
+def requant() -> None:
+    """Quantize ONNX models so that they stay as accurate as the float ones and run faster on their engine."""
+
+
+@app.command("optimize")
+def optimize_command(
+    model: Model,
+    calibration: Annotated[
+        Path | None,
+        typer.Option("--calibration", "-c", help="An .npz, or a folder of them: real samples.", show_default=False),
+    ] = None,
+    target: Target = "cpu",
+    recipe: Recipe = "int8",
+    keep: Annotated[
+        list[str] | None, typer.Option(help="Name or glob pattern of nodes to leave in float; repeat it.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write it.  [default: MODEL.TARGET.onnx]")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Where to write the report, .html or .json.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Quantize MODEL for an engine and write the result."""
+    destination = output or model.with_name(f"{model.stem}.{target}.onnx")
+    if report is not None:
+        require_report(report)
+    with _progress() as progress:
+        result = optimize(model, calibration, recipe, target, tuple(keep or ()), destination, progress=progress)
+    if report is not None:
+        result.report.save(report)
+    _print(result.report.to_dict(), result.report.render, as_json)
+    err.print(f"wrote {escape(str(destination))}")
+
+
+@app.command("inspect")
+def inspect_command(model: Model, as_json: Json = False) -> None:
+    """Show the sites of MODEL: where channels can be re-based, where not, and why."""
+    found = inspection.inspect(model)
+    _print(found.to_dict(), lambda: tables.inspection(found), as_json)
+
+
+@app.command("compare")
+def compare_command(
+    reference: Annotated[Path, typer.Argument(help="The float model.", show_default=False)],
+    candidate: Annotated[Path, typer.Argument(help="The quantized model.", show_default=False)],
+    data: OptionalData = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how far CANDIDATE is from REFERENCE, per output and per layer."""
+    found = inspection.compare(reference, candidate, data)
+    _print(found.to_dict(), lambda: tables.comparison(found), as_json)
+
+
+@app.command("check")
+def check_command(model: Model, target: Target = "tensorrt", as_json: Json = False) -> None:
+    """Say what the engine would refuse or run slowly in MODEL; exits with 1 if there is anything."""
+    found = inspection.check(model, target)
+    _print([vars(finding) for finding in found], lambda: tables.findings(found, target), as_json)
+    if found:
+        raise typer.Exit(1)
+
+
+@app.command("bench")
+def bench_command(
+    models: Annotated[list[Path], typer.Argument(help="ONNX files; the first is what others are compared with.")],
+    data: OptionalData = None,
+    target: Target = "cpu",
+    runs: Annotated[int, typer.Option(help="Timed runs of each.", min=1)] = 30,
+    threads: Annotated[int, typer.Option(help="Threads of each session.", min=1)] = 2,
+    as_json: Json = False,
+) -> None:
+    """Time MODELS side by side."""
+    found = inspection.benchmark(models, data, target, runs=runs, threads=threads)
+    _print([latency.to_dict() for latency in found], lambda: tables.latencies(found), as_json)
+
+
+def main() -> None:
+    """Entry point: run the command and turn what went wrong into one line and an exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # libraries' warnings are not for the user; ours is
+            warnings.simplefilter("always", SyntheticCalibrationWarning)
+            warnings.showwarning = _show_warning
+            code = app(arguments, standalone_mode=False, prog_name="requant")
+    except VerificationError as error:
+        return _failed(error, 1)
+    except RequantError as error:
+        return _failed(error, 2)
+    except TyperException as error:
+        return _failed(error.format_message(), 2)
+    except (KeyboardInterrupt, typer.Abort):
+        return _failed("interrupted", 130)
+    return code if isinstance(code, int) else 0
+
+
+def require_report(path: Path) -> None:
+    """Raise OutputError before any work if the report could not be written at ``path``."""
+    if path.suffix not in (".json", ".html"):
+        raise OutputError(f"{path}: a report ends in .json or .html")
+    require_writable(path)
+
+
+def _failed(error: Exception | str, code: int) -> int:
+    err.print(f"requant: {' '.join(str(error).split())}", style="red", markup=False, soft_wrap=True, highlight=False)
+    return code
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    err.print(f"warning: {message}", style="bold yellow", markup=False, soft_wrap=True)
+
+
+def _print(plain: Any, render: Callable[[], Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(plain, indent=2))
+    else:
+        out.print(render())
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int], None]]:
+    """A spinner with the stage on a terminal; nothing in a pipe."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task("starting")
+        yield lambda stage, count: bar.update(task, description=f"{stage} {count}" if count else stage)

@@ -1,0 +1,134 @@
+"""The verbs that look and do not touch: inspect, check, compare, benchmark."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import onnx_ir as ir
+
+from .calib.sources import Data, batches
+from .errors import DataError, TargetError
+from .ir.canonical import canonicalize
+from .ir.linear import find_linears
+from .ir.load import Source, describe, load
+from .ir.sites import Refused, Site, find_sites
+from .runtime.benchmark import Latency
+from .runtime.benchmark import benchmark as race
+from .runtime.check import Finding
+from .runtime.check import check as findings
+from .runtime.compare import Comparison
+from .runtime.compare import compare as distances
+from .runtime.targets import target as find_target
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The sites of a model: found, refused and why; and the linear layers that no site feeds."""
+
+    sites: tuple[Site, ...]
+    refused: tuple[Refused, ...]
+    outside: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:  # JSON: values of any plain type
+        """Plain dictionaries, lists and numbers."""
+        return {
+            "sites": [_plain(site) for site in self.sites],
+            "refused": [vars(refused) for refused in self.refused],
+            "outside": list(self.outside),
+        }
+
+
+def inspect(source: Source) -> Inspection:
+    """Find every site of the model; needs no data and no engine.
+
+    Raises:
+        SourceError: the model cannot be read.
+    """
+    model = load(source)
+    canonicalize(model)
+    found = find_sites(model)
+    sites = tuple(item for item in found if isinstance(item, Site))
+    fed = {reader.linear.node for site in sites for reader in site.readers}
+    outside = tuple(linear.name for linear in find_linears(model.graph) if linear.node not in fed)
+    return Inspection(sites, tuple(item for item in found if isinstance(item, Refused)), outside)
+
+
+def check(source: Source, target: str = "tensorrt") -> list[Finding]:
+    """What ``target`` would refuse, run in float or run slowly in a Q/DQ graph; empty when it is as intended.
+
+    Raises:
+        SourceError: the model cannot be read.
+        TargetError: the target is unknown.
+    """
+    find_target(target)
+    return findings(load(source), target)
+
+
+def compare(
+    reference: Source, candidate: Source, data: Data | None = None, *, samples: int | None = None
+) -> Comparison:
+    """Measure how far ``candidate`` is from ``reference``: SQNR in dB, cosine and largest error, both run as written.
+
+    Args:
+        reference, candidate: two models with the same inputs and outputs.
+        data: as `optimize` takes it; None uses seeded synthetic inputs.
+        samples: use only so many feeds.
+
+    Raises:
+        SourceError, DataError: a model or the data cannot be used.
+    """
+    left, right = load(reference), load(candidate)
+    return distances(left, right, islice(batches(data, left), samples))
+
+
+def benchmark(
+    models: Sequence[Source] | Mapping[str, Source],
+    data: Data | None = None,
+    target: str = "cpu",
+    *,
+    runs: int = 30,
+    threads: int = 2,
+) -> list[Latency]:
+    """Time models side by side on ONNX Runtime's CPU, interleaved in one process.
+
+    Args:
+        models: the first is what the others' speedups are relative to.
+        data: one feed or more; None uses seeded synthetic inputs.
+        target: the engine to time on; only "cpu" runs here.
+        runs: turns that count.
+        threads: intra-op threads of each session.
+
+    Raises:
+        TargetError: the target cannot be timed here.
+    """
+    find_target(target)
+    if target != "cpu":
+        raise TargetError(f"{target!r} models cannot be timed by this command yet: use the engine's own tools")
+    named = dict(models) if isinstance(models, Mapping) else _named(models)
+    if not named:
+        raise DataError("no models to time")
+    loaded: dict[str, ir.Model] = {name: load(source) for name, source in named.items()}
+    feeds = list(islice(batches(data, next(iter(loaded.values()))), 16))
+    return race(loaded, feeds, runs=runs, threads=threads)
+
+
+def _named(models: Sequence[Source]) -> dict[str, Source]:
+    """Models by what messages call them, with a number where one is given twice."""
+    names = [describe(source) for source in models]
+    return {
+        name if names.count(name) == 1 else f"{name} ({names[:index].count(name) + 1})": source
+        for index, (name, source) in enumerate(zip(names, models, strict=True))
+    }
+
+
+def _plain(site: Site) -> dict[str, Any]:
+    return {
+        "kind": site.kind,
+        "name": site.name,
+        "values": [norm.output.name for norm in site.norms],
+        "channels": site.channels,
+        "readers": [reader.linear.name for reader in site.readers],
+        "restored": [edge.slot[0].name or edge.slot[0].op_type for edge in site.restored],
+        "fixed_shift": site.fixed_shift,
+    }

@@ -1,0 +1,45 @@
+"""Which linear layers are to stay in float, decided before anything is paid for them.
+
+A layer that the user keeps stays in float on every engine. A layer that the first target runs in float is not worth
+nodes or a compromise at its site either, but another target may still quantize it.
+"""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import onnx_ir as ir
+
+from ..ir.linear import Linear, find_linears
+from ..runtime.targets import target
+
+KEPT = "requant.kept"
+"""Key in `Node.meta` of the reason why a linear node stays in float on every target."""
+
+SPARED = "requant.spared"
+"""Key in `Node.meta` of the reason why no basis is searched for a linear node, though a target may quantize it."""
+
+
+@dataclass(frozen=True)
+class ChooseLayers(ir.passes.InPlacePass):
+    """Note on each linear node whether it is kept in float by request, or spared because the target is.
+
+    Attributes:
+        keep: names or glob patterns of nodes that stay in float.
+        target: the engine that the search for bases has in mind; None is any.
+    """
+
+    keep: tuple[str, ...] = ()
+    target: str | None = None
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        for linear in find_linears(model.graph):
+            if any(fnmatchcase(linear.name, pattern) for pattern in self.keep):
+                linear.node.meta[KEPT] = "kept by request"
+            elif self.target is not None and (reason := target(self.target).excludes(linear)):
+                linear.node.meta[SPARED] = reason
+        return ir.passes.PassResult(model, modified=False)
+
+
+def is_quantized(linear: Linear) -> bool:
+    """Whether the search for bases should care about the layer."""
+    return KEPT not in linear.node.meta and SPARED not in linear.node.meta

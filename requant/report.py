@@ -1,0 +1,123 @@
+"""The report: what was done to a model, site by site and layer by layer, with measured errors."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+from .errors import OutputError
+from .ir.save import require_writable
+from .passes.records import LayerRecord, SiteRecord
+from .runtime.compare import Distance
+from .tables import distances, table
+
+_PACKAGES = ("requant", "onnx", "onnx-ir", "onnxscript", "numpy", "onnxruntime", "onnxruntime-gpu")
+
+
+@dataclass
+class Report:
+    """What `requant.optimize` did, and what it measured.
+
+    Distances compare the float model with the lowered one, both run as written, on calibration samples.
+    """
+
+    model: str
+    recipe: str
+    target: str
+    message: str = ""
+    calibration: dict[str, str | int] = field(default_factory=dict)
+    sites: list[SiteRecord] = field(default_factory=list)
+    layers: list[LayerRecord] = field(default_factory=list)
+    outputs: dict[str, Distance] = field(default_factory=dict)
+    layer_distances: dict[str, Distance] = field(default_factory=dict)
+    verification: float = 0.0
+    bytes_before: int = 0
+    bytes_after: int = 0
+    times: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=lambda: dict(_versions()))
+
+    @property
+    def rebased(self) -> list[SiteRecord]:
+        """The sites whose basis was changed."""
+        return [site for site in self.sites if not site.reason]
+
+    @property
+    def added_nodes(self) -> int:
+        """Nodes that the exact rewrites added to what runs at inference; Q/DQ pairs are not counted."""
+        return sum(site.added_nodes for site in self.sites)
+
+    def to_dict(self) -> dict[str, Any]:  # JSON: values of any plain type
+        """The whole report as plain dictionaries, lists and numbers; the same keys as `save` writes as JSON."""
+        plain = asdict(self)
+        plain["layers"] = [{**asdict(layer), "sqnr": self._sqnr(layer)} for layer in self.layers]
+        plain["refused"] = [asdict(site) for site in self.sites if site.reason]
+        plain["sites"] = [asdict(site) for site in self.rebased]
+        plain["added_nodes"] = self.added_nodes
+        del plain["layer_distances"]
+        return plain
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report as ``.json`` or as ``.html``.
+
+        Raises:
+            OutputError: the ending is another one, or the folder cannot be written.
+        """
+        destination = Path(path)
+        writers = {".json": self._json, ".html": self._html}
+        if destination.suffix not in writers:
+            raise OutputError(f"{destination}: a report ends in .json or .html")
+        require_writable(destination)
+        temporary = destination.with_name(f".{destination.name}.part")
+        temporary.write_text(writers[destination.suffix](), encoding="utf-8")
+        os.replace(temporary, destination)
+
+    def render(self) -> Group:
+        """The report as rich tables, for a terminal."""
+        return Group(*self._parts())
+
+    def _sqnr(self, layer: LayerRecord) -> float | None:
+        found = self.layer_distances.get(layer.output)
+        return found.sqnr if found else None
+
+    def _json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2) + "\n"
+
+    def _html(self) -> str:
+        console = Console(record=True, width=160, file=StringIO())
+        console.print(self.render())
+        return console.export_html(inline_styles=True)
+
+    def _parts(self) -> Iterator[RenderableType]:
+        yield Text(f"{self.model} → {self.target} ({self.recipe})", style="bold")
+        if self.message:
+            yield Text(self.message, style="yellow")
+        yield Text(
+            f"calibration: {self.calibration.get('source', 'none')}, {self.calibration.get('samples', 0)} samples; "
+            f"{self.bytes_before / 1e6:.1f} MB → {self.bytes_after / 1e6:.1f} MB; "
+            f"{len(self.rebased)} sites re-based, {self.added_nodes} nodes added"
+        )
+        yield table("Sites", ("site", "kind", "solver", "error before", "after"), map(_site_row, self.sites))
+        left = [(layer.name, layer.op_type, layer.reason) for layer in self.layers if not layer.quantized]
+        yield table("Left in float", ("layer", "op", "reason"), left)
+        columns = ("output", "SQNR", "cosine", "largest error")
+        yield table("Against the float model", columns, distances(self.outputs))
+
+
+def _site_row(site: SiteRecord) -> tuple[str, ...]:
+    errors = [f"{error:.2e}" if error is not None else "" for error in (site.error_before, site.error_after)]
+    return (site.name, site.kind, site.reason or site.solver, *errors)
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for package in _PACKAGES:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            continue

@@ -1,0 +1,77 @@
+"""What the command line prints for people: one rich table for each verb that looks."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from .inspection import Inspection
+from .runtime.benchmark import Latency
+from .runtime.check import Finding
+from .runtime.compare import Comparison, Distance
+
+
+def inspection(found: Inspection) -> RenderableType:
+    """Sites, refusals, and the linear layers outside of any site."""
+    sites = [
+        (
+            site.name,
+            site.kind,
+            str(site.channels),
+            ", ".join(reader.linear.name for reader in site.readers),
+            ", ".join(edge.slot[0].name or edge.slot[0].op_type for edge in site.restored),
+            site.fixed_shift or "",
+        )
+        for site in found.sites
+    ]
+    refused = [(item.name, item.kind, item.reason) for item in found.refused]
+    return Group(
+        table("Sites", ("value", "kind", "channels", "absorbed by", "restored for", "no shift because"), sites),
+        table("Refused", ("value", "kind", "reason"), refused),
+        table("Linear layers that no site feeds", ("layer",), [(name,) for name in found.outside]),
+    )
+
+
+def comparison(found: Comparison) -> RenderableType:
+    """Distances of outputs and layers."""
+    columns = ("SQNR", "cosine", "largest error")
+    return Group(
+        table(f"Outputs ({found.samples} feeds)", ("output", *columns), distances(found.outputs)),
+        table("Layers", ("layer", *columns), distances(found.layers)),
+    )
+
+
+def findings(found: Sequence[Finding], target: str) -> RenderableType:
+    """What an engine will not like, or that there is nothing."""
+    if not found:
+        return Text(f"{target} will run it as intended", style="green")
+    rows = [(item.rule, item.node, item.consequence, item.mend) for item in found]
+    return table(f"{len(found)} findings for {target}", ("rule", "node", "what happens", "what to do"), rows)
+
+
+def latencies(found: Sequence[Latency]) -> RenderableType:
+    """Milliseconds side by side."""
+    rows = [
+        (item.name, f"{item.median:.2f}", f"{item.minimum:.2f}", f"{item.p90:.2f}", f"{item.speedup:.2f}×")
+        for item in found
+    ]
+    return table("Milliseconds a run", ("model", "median", "min", "p90", "speedup"), rows)
+
+
+def distances(found: dict[str, Distance]) -> list[tuple[str, ...]]:
+    """Rows of name, SQNR, cosine and largest error."""
+    return [
+        (name, f"{item.sqnr:.1f} dB", f"{item.cosine:.6f}", f"{item.max_error:.3g}") for name, item in found.items()
+    ]
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> RenderableType:
+    """A table of plain text, or nothing at all when it has no rows."""
+    cells = [[Text(cell, overflow="fold") for cell in row] for row in rows]
+    if not cells:
+        return Text("", end="")
+    grid = Table(*columns, title=title, title_justify="left", title_style="bold")
+    for row in cells:
+        grid.add_row(*row)
+    return grid

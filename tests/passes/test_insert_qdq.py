@@ -1,0 +1,153 @@
+"""The lowering: the same plan spelled for each engine, with each engine's traps."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+
+from models import synthetic
+from requant.calib.collect import collect
+from requant.ir.canonical import canonicalize
+from requant.ir.load import load
+from requant.ir.save import to_bytes
+from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers
+from requant.passes.records import LayerRecord, layer_records
+from requant.runtime.check import check
+from requant.runtime.session import runner
+
+HEADER = '<ir_version: 8, opset_import: ["": 17]>'
+GRAPHS = {
+    "matmul": ("x", [2, 8, 32], "w: 32 48, b: 48", "m = MatMul(x, w) y = Add(b, m)"),
+    "matmul-2d": ("x", [8, 32], "w: 32 48, b: 48", "m = MatMul(x, w) y = Add(m, b)"),
+    "gemm": ("x", [8, 32], "w: 48 32, b: 48", "y = Gemm<transB=1>(x, w, b)"),
+    "gemm-bare": ("x", [8, 32], "w: 32 48", "y = Gemm(x, w)"),
+    "fan-out": ("x", [2, 8, 32], "w: 32 48, v: 32 48", "m = MatMul(x, w) n = MatMul(x, v) y = Sub(m, n)"),
+    "conv": ("x", [1, 32, 6, 6], "w: 16 32 1 1, b: 16", "y = Conv(x, w, b)"),
+    "residual-2d": ("x", [8, 32], "w: 32 32", "m = MatMul(x, w) y = Add(m, x)"),
+}
+
+
+def planned(name: str, *, dynamic: bool = False, keep: tuple[str, ...] = ()) -> tuple[ir.Model, dict[str, np.ndarray]]:
+    source, shape, weights, body = GRAPHS[name]
+    dims = ", ".join(["n" if dynamic and not axis else str(size) for axis, size in enumerate(shape)])
+    rng, proto_weights = np.random.default_rng(0), []
+    for weight in weights.split(", "):
+        key, *size = weight.replace(":", "").split()
+        data = rng.normal(size=[int(length) for length in size]).astype(np.float32)
+        proto_weights.append(onnx.numpy_helper.from_array(data, key))
+    outer = ", ".join(f"d{axis}" for axis in range(len(shape)))
+    proto = onnx.parser.parse_model(f"{HEADER} g (float[{dims}] {source}) => (float[{outer}] y) {{ {body} }}")
+    proto.graph.initializer.extend(proto_weights)
+    model = load(proto)
+    canonicalize(model)
+    feed = {source: rng.normal(size=shape).astype(np.float32)}
+    collect(model, [feed])
+    ChooseLayers(keep)(model)
+    PlanQuantizers()(model)
+    return model, feed
+
+
+def lowered(model: ir.Model, target: str) -> ir.Model:
+    copy = model.clone()
+    InsertQDQ(target)(copy)
+    return copy
+
+
+def fused_ops(model: ir.Model, folder: Path) -> Counter[str]:
+    """What ONNX Runtime makes of the model in a default session."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(folder / "optimized.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(to_bytes(model), options, providers=["CPUExecutionProvider"])
+    return Counter(node.op_type for node in onnx.load(folder / "optimized.onnx").graph.node)
+
+
+def left(model: ir.Model) -> list[LayerRecord]:
+    return [record for record in layer_records(model) if not record.quantized]
+
+
+@pytest.mark.parametrize("name", ["matmul", "gemm", "fan-out", "conv"])
+def test_tensorrt_gets_signed_codes_with_zero_point_0_float_bias_and_one_quantizer_a_value(name: str) -> None:
+    model = lowered(planned(name)[0], "tensorrt")
+    quantize = [node for node in model.graph if node.op_type == "QuantizeLinear"]
+    assert len(quantize) == 1
+    for node in model.graph:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            zero_point = node.inputs[2]
+            assert zero_point is not None
+            assert zero_point.const_value is not None
+            assert zero_point.dtype == ir.DataType.INT8
+            assert not zero_point.const_value.numpy().any()
+    codes = [value for value in model.graph.initializers.values() if value.name and value.name.endswith(".codes")]
+    assert [value.dtype for value in codes] == [ir.DataType.INT8] * len(codes) != []
+    assert check(model, "tensorrt") == []
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("name", ["matmul", "matmul-2d", "gemm", "gemm-bare", "fan-out"])
+def test_no_float_product_is_left_in_a_default_cpu_session(name: str, dynamic: bool, tmp_path: Path) -> None:
+    model, feed = planned(name, dynamic=dynamic)
+    artifact = lowered(model, "cpu")
+    ops = fused_ops(artifact, tmp_path)
+    assert not ops["MatMul"]
+    assert not ops["Gemm"]
+    assert check(artifact, "cpu") == []
+    [fused], [unfused] = (runner(artifact, optimized=optimized)(feed) for optimized in (True, False))
+    np.testing.assert_allclose(fused, unfused, atol=1e-4 * np.abs(unfused).max())
+
+
+@pytest.mark.parametrize("name", ["matmul", "matmul-2d", "gemm", "fan-out"])
+def test_both_engines_get_the_same_real_values(name: str) -> None:
+    model, feed = planned(name)
+    [cpu], [tensorrt] = (runner(lowered(model, target))(feed) for target in ("cpu", "tensorrt"))
+    [exact] = runner(model)(feed)
+    half_a_step_of_the_int32_bias = 3e-5 * np.abs(tensorrt).max()
+    np.testing.assert_allclose(cpu, tensorrt, atol=half_a_step_of_the_int32_bias)
+    assert 1e-4 < np.abs(tensorrt - exact).max() / np.abs(exact).max() < 0.05
+
+
+def test_what_stays_in_float_is_named_with_its_reason() -> None:
+    assert [record.reason for record in left(lowered(planned("matmul", keep=("*",))[0], "cpu"))] == ["kept by request"]
+    assert "quantized output" in left(lowered(planned("conv")[0], "cpu"))[0].reason
+    assert "float Gemm" in left(lowered(planned("residual-2d")[0], "cpu"))[0].reason
+    assert left(lowered(planned("residual-2d")[0], "tensorrt")) == []
+
+
+def test_thin_layers_are_left_alone() -> None:
+    GRAPHS["thin"] = ("x", [2, 8, 8], "w: 8 48", "y = MatMul(x, w)")
+    [record] = left(lowered(planned("thin")[0], "tensorrt"))
+    assert "8 to 48 channels are too few" in record.reason
+
+
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+@pytest.mark.parametrize("builder", synthetic.BUILDERS)
+def test_the_checker_finds_nothing_in_what_we_lower(builder: str, target: str) -> None:
+    spec = synthetic.Transformer(layers=1)
+    model = load(synthetic.BUILDERS[builder](spec))
+    canonicalize(model)
+    collect(model, synthetic.feeds(spec, 2))
+    PlanQuantizers()(model)
+    artifact = lowered(model, target)
+    assert check(artifact, target) == []
+    assert not left(artifact)
+    onnx.checker.check_model(ir.to_proto(artifact), full_check=True)
+
+
+def test_weight_codes_are_the_rounded_weights() -> None:
+    model, _ = planned("matmul")
+    weight = model.graph.initializers["w"].const_value
+    assert weight is not None
+    artifact = lowered(model, "tensorrt")
+    assert "w" not in artifact.graph.initializers, "the float weight must not be shipped"
+    codes, scale = (artifact.graph.initializers[f"w.{part}"].const_value for part in ("codes", "scale"))
+    assert codes is not None
+    assert scale is not None
+    assert codes.numpy().dtype == np.int8
+    assert scale.shape == (48,)
+    np.testing.assert_array_equal(np.abs(codes.numpy()).max(0), 127)
+    error = np.abs(codes.numpy() * scale.numpy() - weight.numpy())
+    assert (error <= scale.numpy() / 2 * 1.0001).all()

@@ -1,0 +1,101 @@
+"""The passes alone: exact, honest about what they did, and carrying statistics along."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from models import synthetic
+from requant.calib.collect import collect, statistics, watched
+from requant.ir.canonical import canonicalize
+from requant.ir.load import load
+from requant.passes import FoldScalesIntoNorms, MigrateChannelShifts, RebaseSites, ReparameterizeScales
+from requant.passes.records import site_records
+from requant.passes.solvers import Keep, SmoothQuant
+from requant.runtime.verify import verify
+
+SPEC = synthetic.Transformer(layers=1)
+FEEDS = synthetic.feeds(SPEC, 4)
+PASSES = [FoldScalesIntoNorms(), MigrateChannelShifts(), ReparameterizeScales(), RebaseSites()]
+
+
+def calibrated(builder: str) -> ir.Model:
+    model = load(synthetic.BUILDERS[builder](SPEC))
+    canonicalize(model)
+    collect(model, FEEDS)
+    return model
+
+
+@pytest.mark.parametrize("rewrite", PASSES, ids=lambda rewrite: type(rewrite).__name__)
+@pytest.mark.parametrize("builder", synthetic.BUILDERS)
+def test_each_pass_is_exact_and_lowers_the_error_of_every_site(builder: str, rewrite: RebaseSites) -> None:
+    model = calibrated(builder)
+    before = model.clone()
+    assert rewrite(model).modified
+    assert verify(before, model, FEEDS, done="it") < 1e-4
+    done = [record for record in site_records(model) if not record.reason]
+    assert done
+    for record in done:
+        assert record.error_before is not None
+        assert record.error_after is not None
+    assert np.mean([(r.error_after or 0) < (r.error_before or 0) for r in done]) > 0.7
+
+
+@pytest.mark.parametrize("builder", synthetic.BUILDERS)
+def test_statistics_follow_as_a_second_calibration_would_find_them(builder: str) -> None:
+    model = calibrated(builder)
+    RebaseSites()(model)
+    carried = {value.name: statistics(value) for value in watched(model)}
+    again = model.clone()
+    collect(again, FEEDS)
+    for value in watched(again):
+        closed, seen = carried[value.name], statistics(value)
+        assert closed is not None
+        assert seen is not None
+        size = seen.magnitude.max()
+        np.testing.assert_allclose(closed.minimum, seen.minimum, rtol=1e-3, atol=1e-4 * size)
+        np.testing.assert_allclose(closed.maximum, seen.maximum, rtol=1e-3, atol=1e-4 * size)
+
+
+def test_passes_compose_in_anyones_pass_manager() -> None:
+    model = calibrated("pre_norm")
+    before = model.clone()
+    ir.passes.PassManager([MigrateChannelShifts(), FoldScalesIntoNorms()])(model)
+    assert verify(before, model, FEEDS, done="both") < 1e-4
+    assert {record.passed for record in site_records(model)} == {"MigrateChannelShifts", "FoldScalesIntoNorms"}
+
+
+def test_a_model_without_statistics_is_refused() -> None:
+    model = load(synthetic.pre_norm(SPEC))
+    canonicalize(model)
+    with pytest.raises(ir.passes.PreconditionError, match="no statistics"):
+        RebaseSites()(model)
+
+
+def test_keeping_the_basis_changes_nothing_and_says_so() -> None:
+    model = calibrated("pre_norm")
+    assert not RebaseSites((Keep(),))(model).modified
+    assert {record.reason for record in site_records(model)} == {"no candidate is better than what is there"}
+
+
+def test_norm_sites_of_pre_norm_transformers_add_no_nodes_and_post_norm_ones_restore() -> None:
+    for builder, added in (("pre_norm", 0), ("windowed", 0), ("post_norm", 2)):
+        model = calibrated(builder)
+        replace(RebaseSites((SmoothQuant(0.8, shift=True),)), explicit=False)(model)
+        counts = {record.added_nodes for record in site_records(model) if record.restored or builder != "post_norm"}
+        assert counts == {added}, builder
+
+
+def test_nodes_are_bought_only_where_they_pay() -> None:
+    """Even channels: an explicit Mul and Add would gain next to nothing."""
+    spec = replace(SPEC, outliers=synthetic.Outliers(0))
+    model = load(synthetic.pre_norm(spec))
+    canonicalize(model)
+    collect(model, synthetic.feeds(spec, 4))
+    RebaseSites()(model)
+    explicit = [record for record in site_records(model) if record.kind == "Explicit"]
+    assert explicit
+    assert all(
+        not record.added_nodes or (record.error_after or 0) * 1.3 < (record.error_before or 0) for record in explicit
+    )

@@ -1,0 +1,174 @@
+"""The command line as a user meets it: exit codes, one line for what is wrong, nothing left behind."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx.external_data_helper import set_external_data
+
+from models import synthetic
+from requant.cli import run
+
+SPEC = synthetic.Transformer(layers=1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    onnx.save(synthetic.pre_norm(SPEC), tmp_path / "model.onnx")
+    np.savez(tmp_path / "data.npz", x=np.concatenate([feed["x"] for feed in synthetic.feeds(SPEC, 4)]))
+    return tmp_path
+
+
+def optimize(folder: Path, *more: str, model: str = "model.onnx", data: str = "data.npz") -> int:
+    out = folder / "out.onnx"
+    return run(["optimize", str(folder / model), "-c", str(folder / data), "-o", str(out), *more])
+
+
+def test_optimize_writes_a_model_and_a_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert optimize(folder, "-t", "tensorrt", "--report", str(folder / "report.json"), "--json") == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) | {"times": 0} == json.loads((folder / "report.json").read_text()) | {"times": 0}
+    assert "wrote" in printed.err
+    assert run(["check", str(folder / "out.onnx"), "-t", "tensorrt"]) == 0
+    assert run(["compare", str(folder / "model.onnx"), str(folder / "out.onnx"), "-d", str(folder / "data.npz")]) == 0
+    assert "dB" in capsys.readouterr().out
+
+
+def test_check_exits_with_1_when_it_finds_something(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert optimize(folder) == 0
+    capsys.readouterr()
+    assert run(["check", str(folder / "out.onnx"), "-t", "tensorrt", "--json"]) == 1
+    assert {"zero-point", "uint8-activation"} <= {finding["rule"] for finding in json.loads(capsys.readouterr().out)}
+
+
+def test_inspect_and_bench_print_tables_and_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(folder / "model.onnx")
+    assert run(["inspect", model]) == 0
+    assert "LayerNorm" in capsys.readouterr().out
+    assert run(["inspect", model, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["sites"]) == 3
+    assert run(["bench", model, model, "-d", str(folder / "data.npz"), "--runs", "2", "--json"]) == 0
+    assert [latency["runs"] for latency in json.loads(capsys.readouterr().out)] == [2, 2]
+
+
+def test_without_data_the_warning_reaches_stderr(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["optimize", str(folder / "model.onnx"), "-o", str(folder / "out.onnx"), "--json"]) == 0
+    printed = capsys.readouterr()
+    assert "no calibration data" in printed.err
+    json.loads(printed.out)
+
+
+def external(folder: Path, change: Callable[[onnx.TensorProto], None]) -> None:
+    """Save the model with its largest weight outside, then tell a lie about it."""
+    model = synthetic.pre_norm(SPEC)
+    weight = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    (folder / "w.bin").write_bytes(weight.raw_data)
+    set_external_data(weight, "w.bin", offset=0, length=len(weight.raw_data))
+    weight.ClearField("raw_data")
+    change(weight)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+
+
+def located(path: str) -> Callable[[onnx.TensorProto], None]:
+    def change(weight: onnx.TensorProto) -> None:
+        next(entry for entry in weight.external_data if entry.key == "location").value = path
+
+    return change
+
+
+def truncate(folder: Path) -> None:
+    data = (folder / "model.onnx").read_bytes()
+    (folder / "model.onnx").write_bytes(data[: len(data) // 2])
+
+
+def poison(folder: Path) -> None:
+    model = synthetic.pre_norm(SPEC)
+    weight = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    data = onnx.numpy_helper.to_array(weight).copy()
+    data.flat[3] = np.nan
+    weight.raw_data = data.tobytes()
+    onnx.save(model, folder / "model.onnx")
+
+
+def unknown_op(folder: Path) -> None:
+    model = synthetic.pre_norm(SPEC)
+    model.graph.node[-1].op_type = "Frobnicate"
+    onnx.save(model, folder / "model.onnx")
+
+
+def short(folder: Path) -> None:
+    external(folder, lambda weight: None)
+    (folder / "w.bin").write_bytes(b"1234")
+
+
+def data(**arrays: np.ndarray) -> Callable[[Path], None]:
+    return lambda folder: np.savez(folder / "data.npz", **arrays)
+
+
+def quantize_first(folder: Path) -> None:
+    assert optimize(folder) == 0
+    os.replace(folder / "out.onnx", folder / "model.onnx")
+
+
+GOOD = np.zeros((2, 16, 64), np.float32)
+BAD_INPUT: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
+    "no such model": (lambda folder: (folder / "model.onnx").unlink(), [], "no such file"),
+    "model is a folder": (lambda f: ((f / "model.onnx").unlink(), (f / "model.onnx").mkdir()), [], "is a folder"),
+    "truncated model": (truncate, [], "model.onnx"),
+    "not a model": (lambda folder: (folder / "model.onnx").write_text("hello"), [], "not an ONNX model"),
+    "empty model": (lambda folder: (folder / "model.onnx").write_bytes(b""), [], "has no graph"),
+    "weights file missing": (lambda folder: external(folder, located("absent.bin")), [], "'absent.bin' is missing"),
+    "weights outside the folder": (
+        lambda folder: external(folder, located("../w.bin")),
+        [],
+        "outside the model's folder",
+    ),
+    "weights at an absolute path": (lambda folder: external(folder, located("/etc/passwd")), [], "outside the model's"),
+    "weights too short": (short, [], "is too short"),
+    "NaN weights": (poison, [], "holds NaN"),
+    "unknown op": (unknown_op, [], "Frobnicate"),
+    "quantized already": (quantize_first, [], "is quantized already"),
+    "output is the input": (lambda folder: None, ["-o", "{folder}/model.onnx"], "is the input"),
+    "output folder missing": (lambda folder: None, ["-o", "{folder}/absent/out.onnx"], "does not exist"),
+    "report of another kind": (lambda folder: None, ["--report", "{folder}/report.txt"], "ends in .json or .html"),
+    "unknown target": (lambda folder: None, ["-t", "tpu"], "tpu"),
+    "unknown option": (lambda folder: None, ["--fast"], "--fast"),
+    "data missing": (lambda folder: (folder / "data.npz").unlink(), [], "no such file or folder"),
+    "data not an npz": (lambda folder: (folder / "data.npz").write_text("hello"), [], "not an .npz"),
+    "data with another name": (data(z=GOOD), [], "missing ['x']; unknown ['z']"),
+    "data of another rank": (data(x=GOOD[..., 0]), [], "has 2 dimensions, the model takes 3"),
+    "data of another width": (data(x=GOOD[..., :8]), [], "has 8 along axis 2, the model takes 64"),
+    "data of another type": (data(x=GOOD.astype(np.complex64)), [], "is complex64, the model takes float32"),
+    "data with NaN": (data(x=GOOD * np.nan), [], "holds NaN"),
+    "no samples": (data(x=GOOD[:0]), [], "holds no samples"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "more", "message"), BAD_INPUT.values(), ids=BAD_INPUT.keys())
+def test_bad_input_gets_one_line_and_exit_code_2_and_leaves_nothing_behind(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    spoil: Callable[[Path], object],
+    more: list[str],
+    message: str,
+) -> None:
+    spoil(folder)
+    capsys.readouterr()
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert optimize(folder, *(word.format(folder=folder) for word in more)) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.strip().splitlines()) == 1
+    assert message in printed.err
+    assert "Traceback" not in printed.err
+    assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(command in text for command in ("optimize", "inspect", "compare", "check", "bench"))

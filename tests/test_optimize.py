@@ -1,0 +1,165 @@
+"""The verb, end to end on small transformers."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx_ir.testing import assert_onnx_proto_equal
+
+import requant
+from models import synthetic
+from requant.ir.save import to_bytes
+from requant.recipe import Recipe
+
+SPEC = synthetic.Transformer(layers=1)
+FEEDS = synthetic.feeds(SPEC, 8)
+
+
+@pytest.fixture(scope="module")
+def proto() -> onnx.ModelProto:
+    return synthetic.pre_norm(SPEC)
+
+
+@pytest.mark.parametrize("builder", synthetic.BUILDERS)
+def test_it_is_much_closer_to_float_than_plain_int8(builder: str) -> None:
+    model = synthetic.BUILDERS[builder](SPEC)
+    plain, ours = (
+        requant.optimize(model, FEEDS, recipe=recipe, target="tensorrt").report.outputs["y"].sqnr
+        for recipe in ("int8-plain", "int8")
+    )
+    assert ours > plain + 10
+
+
+def test_the_source_is_never_touched(proto: onnx.ModelProto, tmp_path: Path) -> None:
+    onnx.save(proto, tmp_path / "model.onnx")
+    before, on_disk = proto.SerializeToString(), (tmp_path / "model.onnx").read_bytes()
+    model = ir.from_proto(proto)
+    text = str(model)
+    for source in (proto, model, tmp_path / "model.onnx"):
+        requant.optimize(source, FEEDS)
+    assert proto.SerializeToString() == before
+    assert str(model) == text
+    assert (tmp_path / "model.onnx").read_bytes() == on_disk
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_one_calibration_serves_every_target(proto: onnx.ModelProto) -> None:
+    result = requant.optimize(proto, FEEDS, target="cpu")
+    other = result.lower("tensorrt")
+    assert requant.check(result.model, "cpu") == []
+    assert requant.check(other, "tensorrt") == []
+    assert requant.check(result.model, "tensorrt") != []
+    same = requant.compare(result.model, other, FEEDS)
+    assert same.outputs["y"].sqnr > 60
+    assert other.metadata_props["requant.target"] == "tensorrt"
+    with pytest.raises(requant.TargetError, match="unknown target 'tpu'"):
+        result.lower("tpu")
+
+
+def test_equal_inputs_give_equal_bytes(proto: onnx.ModelProto) -> None:
+    assert to_bytes(requant.optimize(proto, FEEDS).model) == to_bytes(requant.optimize(proto, FEEDS).model)
+
+
+def test_kept_layers_stay_in_float(proto: onnx.ModelProto) -> None:
+    names = [layer.name for layer in requant.optimize(proto, FEEDS).report.layers]
+    report = requant.optimize(proto, FEEDS, keep=(names[0], f"*{names[-1][1:]}")).report
+    assert [layer.name for layer in report.layers if not layer.quantized] == [names[0], names[-1]]
+    assert {layer.reason for layer in report.layers if not layer.quantized} == {"kept by request"}
+
+
+def test_without_data_it_warns_and_records_it(proto: onnx.ModelProto) -> None:
+    with pytest.warns(requant.SyntheticCalibrationWarning, match="no calibration data"):
+        result = requant.optimize(proto)
+    assert "synthetic" in str(result.report.calibration["source"])
+    assert "synthetic" in result.model.metadata_props["requant.calibration"]
+
+
+def test_nothing_to_quantize_comes_back_unchanged_and_says_so(tmp_path: Path) -> None:
+    text = '<ir_version: 8, opset_import: ["": 17]> g (float[2, 4] x) => (float[2, 4] y) { y = Relu(x) }'
+    model = onnx.parser.parse_model(text)
+    result = requant.optimize(model, [{"x": np.ones((2, 4), np.float32)}], output=tmp_path / "out.onnx")
+    assert "nothing to quantize" in result.report.message
+    assert_onnx_proto_equal(ir.to_proto(result.model), model)
+    assert_onnx_proto_equal(onnx.load(tmp_path / "out.onnx"), model)
+
+
+def test_the_report_tells_everything(proto: onnx.ModelProto, tmp_path: Path) -> None:
+    report = requant.optimize(proto, FEEDS, target="tensorrt").report
+    plain = report.to_dict()
+    assert json.loads(json.dumps(plain)) == json.loads(json.dumps(plain))
+    for site in plain["sites"]:
+        assert {"kind", "values", "readers", "solver", "scale", "shift", "error_before", "error_after"} <= site.keys()
+    assert all(refused["reason"] for refused in plain["refused"])
+    assert all(layer["sqnr"] > 10 for layer in plain["layers"])
+    assert {"load", "analyse", "calibrate", "rewrite", "plan", "lower", "measure"} <= plain["times"].keys()
+    assert {"requant", "onnx", "numpy"} <= plain["versions"].keys()
+    assert plain["calibration"] == {"source": "iterable", "samples": 8}
+    report.save(tmp_path / "report.json")
+    report.save(tmp_path / "report.html")
+    assert json.loads((tmp_path / "report.json").read_text()) == plain
+    assert "Sites" in (tmp_path / "report.html").read_text()
+    with pytest.raises(requant.OutputError, match=r"ends in \.json or \.html"):
+        report.save(tmp_path / "report.txt")
+
+
+@dataclass(frozen=True)
+class HalveEveryGain(ir.passes.InPlacePass):
+    """A rewrite that is not exact: what verification is for."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        for node in model.graph:
+            gain = node.inputs[1] if node.op_type == "LayerNormalization" else None
+            if gain is not None and gain.const_value is not None:
+                gain.const_value = ir.tensor(gain.const_value.numpy() / 2, name=gain.name)
+        return ir.passes.PassResult(model, True)
+
+
+def test_a_rewrite_that_is_not_exact_stops_the_run_and_writes_nothing(proto: onnx.ModelProto, tmp_path: Path) -> None:
+    broken = Recipe("broken", rewrites=(HalveEveryGain(),))
+    with pytest.raises(
+        requant.VerificationError, match=r"HalveEveryGain changed the model at site .* value .* differs"
+    ):
+        requant.optimize(proto, FEEDS, recipe=broken, output=tmp_path / "out.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_attention_masks_are_neither_quantized_nor_looked_at() -> None:
+    result = requant.optimize(synthetic.rms_swiglu(SPEC), FEEDS, target="tensorrt")
+    scales = [
+        value.const_value.numpy().max()
+        for value in result.model.graph.initializers.values()
+        if value.name and value.name.endswith(".scale") and value.const_value is not None
+    ]
+    assert scales
+    assert max(scales) < 1e4
+
+
+def test_inspect_finds_the_same_sites_in_every_spelling() -> None:
+    for builder in synthetic.BUILDERS.values():
+        shapes = set()
+        for opset, dialect in ((11, "paddle"), (11, "pytorch"), (14, "pytorch"), (17, "fused"), (23, "fused")):
+            found = requant.inspect(builder(synthetic.Transformer(layers=1, opset=opset, dialect=dialect)))
+            shapes.add(
+                tuple((s.kind, s.channels, len(s.readers), len(s.restored), s.fixed_shift) for s in found.sites)
+                + tuple((r.kind, r.reason) for r in found.refused)
+                + (len(found.outside),)
+            )
+        assert len(shapes) == 1, builder
+
+
+def test_models_with_other_outputs_are_not_compared(proto: onnx.ModelProto) -> None:
+    text = '<ir_version: 8, opset_import: ["": 17]> g (float[b, t, 64] x) => (float[b, t, 64] z) { z = Relu(x) }'
+    stranger = onnx.parser.parse_model(text)
+    with pytest.raises(requant.DataError, match="different outputs"):
+        requant.compare(proto, stranger, FEEDS)
+
+
+def test_benchmark_times_models_side_by_side(proto: onnx.ModelProto) -> None:
+    result = requant.optimize(proto, FEEDS)
+    first, second = requant.benchmark({"float": proto, "int8": result.model}, FEEDS, runs=3)
+    assert (first.name, second.name, first.speedup, second.runs) == ("float", "int8", 1.0, 3)
+    assert second.median > 0
