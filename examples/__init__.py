@@ -1,0 +1,1 @@
+"""What using the package looks like."""
