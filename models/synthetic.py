@@ -101,9 +101,7 @@ def vit_b16(batch: int | None = None) -> onnx.ModelProto:
     return pre_norm(Transformer(768, 12, 12, hidden=3072, tokens=197, batch=batch, outliers=outliers))
 
 
-def feeds(
-    model: onnx.ModelProto | Transformer, samples: int, seed: int = 0
-) -> list[dict[str, NDArray[np.float32]]]:
+def feeds(model: onnx.ModelProto | Transformer, samples: int, seed: int = 0) -> list[dict[str, NDArray[np.float32]]]:
     """Standard normal inputs, ``samples`` of them, for a model with float inputs or for a spec.
 
     A dynamic first dimension becomes 1, any other 16.
@@ -111,8 +109,7 @@ def feeds(
     rng = np.random.default_rng(seed)
     shapes = _shapes(model)
     return [
-        {name: rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
-        for _ in range(samples)
+        {name: rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()} for _ in range(samples)
     ]
 
 
@@ -123,8 +120,7 @@ def _shapes(model: onnx.ModelProto | Transformer) -> dict[str, tuple[int, ...]]:
     inputs = [value for value in model.graph.input if value.name not in weights]
     return {
         value.name: tuple(
-            dim.dim_value or (TOKENS if axis else 1)
-            for axis, dim in enumerate(value.type.tensor_type.shape.dim)
+            dim.dim_value or (TOKENS if axis else 1) for axis, dim in enumerate(value.type.tensor_type.shape.dim)
         )
         for value in inputs
     }

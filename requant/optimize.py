@@ -114,6 +114,8 @@ def optimize(
     with times("calibrate"):
         samples = collect(model, data, progress=lambda count: progress("calibrate", count))
     report.calibration = {"source": data.origin, "samples": samples}
+    with times("verify"):
+        verify(original, model, islice(data, 1), done="the canonical form")
     reference = model.clone()
     ChooseLayers(tuple(keep), target)(model)
     with times("rewrite"):

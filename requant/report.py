@@ -54,14 +54,14 @@ class Report:
         return sum(site.added_nodes for site in self.sites)
 
     def to_dict(self) -> dict[str, Any]:  # JSON: values of any plain type
-        """The whole report as plain dictionaries, lists and numbers; the same keys as `save` writes as JSON."""
-        plain = asdict(self)
+        """The whole report as plain dictionaries, lists and numbers, as `save` writes it to JSON."""
+        plain: dict[str, Any] = asdict(self)
         plain["layers"] = [{**asdict(layer), "sqnr": self._sqnr(layer)} for layer in self.layers]
         plain["refused"] = [asdict(site) for site in self.sites if site.reason]
         plain["sites"] = [asdict(site) for site in self.rebased]
         plain["added_nodes"] = self.added_nodes
         del plain["layer_distances"]
-        return plain
+        return dict(json.loads(json.dumps(plain)))  # tuples become lists
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the report as ``.json`` or as ``.html``.

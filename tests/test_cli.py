@@ -80,6 +80,11 @@ def located(path: str) -> Callable[[onnx.TensorProto], None]:
     return change
 
 
+def replace_by_folder(folder: Path) -> None:
+    (folder / "model.onnx").unlink()
+    (folder / "model.onnx").mkdir()
+
+
 def truncate(folder: Path) -> None:
     data = (folder / "model.onnx").read_bytes()
     (folder / "model.onnx").write_bytes(data[: len(data) // 2])
@@ -105,8 +110,8 @@ def short(folder: Path) -> None:
     (folder / "w.bin").write_bytes(b"1234")
 
 
-def data(**arrays: np.ndarray) -> Callable[[Path], None]:
-    return lambda folder: np.savez(folder / "data.npz", **arrays)
+def data(array: np.ndarray, name: str = "x") -> Callable[[Path], None]:
+    return lambda folder: np.savez(folder / "data.npz", allow_pickle=True, **{name: array})
 
 
 def quantize_first(folder: Path) -> None:
@@ -117,7 +122,7 @@ def quantize_first(folder: Path) -> None:
 GOOD = np.zeros((2, 16, 64), np.float32)
 BAD_INPUT: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "no such model": (lambda folder: (folder / "model.onnx").unlink(), [], "no such file"),
-    "model is a folder": (lambda f: ((f / "model.onnx").unlink(), (f / "model.onnx").mkdir()), [], "is a folder"),
+    "model is a folder": (replace_by_folder, [], "is a folder"),
     "truncated model": (truncate, [], "model.onnx"),
     "not a model": (lambda folder: (folder / "model.onnx").write_text("hello"), [], "not an ONNX model"),
     "empty model": (lambda folder: (folder / "model.onnx").write_bytes(b""), [], "has no graph"),
@@ -139,12 +144,12 @@ BAD_INPUT: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "unknown option": (lambda folder: None, ["--fast"], "--fast"),
     "data missing": (lambda folder: (folder / "data.npz").unlink(), [], "no such file or folder"),
     "data not an npz": (lambda folder: (folder / "data.npz").write_text("hello"), [], "not an .npz"),
-    "data with another name": (data(z=GOOD), [], "missing ['x']; unknown ['z']"),
-    "data of another rank": (data(x=GOOD[..., 0]), [], "has 2 dimensions, the model takes 3"),
-    "data of another width": (data(x=GOOD[..., :8]), [], "has 8 along axis 2, the model takes 64"),
-    "data of another type": (data(x=GOOD.astype(np.complex64)), [], "is complex64, the model takes float32"),
-    "data with NaN": (data(x=GOOD * np.nan), [], "holds NaN"),
-    "no samples": (data(x=GOOD[:0]), [], "holds no samples"),
+    "data with another name": (data(GOOD, "z"), [], "missing ['x']; unknown ['z']"),
+    "data of another rank": (data(GOOD[..., 0]), [], "has 2 dimensions, the model takes 3"),
+    "data of another width": (data(GOOD[..., :8]), [], "has 8 along axis 2, the model takes 64"),
+    "data of another type": (data(GOOD.astype(np.complex64)), [], "is complex64, the model takes float32"),
+    "data with NaN": (data(GOOD * np.nan), [], "holds NaN"),
+    "no samples": (data(GOOD[:0]), [], "holds no samples"),
 }
 
 

@@ -90,7 +90,6 @@ def test_nothing_to_quantize_comes_back_unchanged_and_says_so(tmp_path: Path) ->
 def test_the_report_tells_everything(proto: onnx.ModelProto, tmp_path: Path) -> None:
     report = requant.optimize(proto, FEEDS, target="tensorrt").report
     plain = report.to_dict()
-    assert json.loads(json.dumps(plain)) == json.loads(json.dumps(plain))
     for site in plain["sites"]:
         assert {"kind", "values", "readers", "solver", "scale", "shift", "error_before", "error_after"} <= site.keys()
     assert all(refused["reason"] for refused in plain["refused"])
@@ -139,9 +138,16 @@ def test_attention_masks_are_neither_quantized_nor_looked_at() -> None:
 
 
 def test_inspect_finds_the_same_sites_in_every_spelling() -> None:
+    spellings: list[tuple[int, synthetic.Dialect]] = [
+        (11, "paddle"),
+        (11, "pytorch"),
+        (14, "pytorch"),
+        (17, "fused"),
+        (23, "fused"),
+    ]
     for builder in synthetic.BUILDERS.values():
         shapes = set()
-        for opset, dialect in ((11, "paddle"), (11, "pytorch"), (14, "pytorch"), (17, "fused"), (23, "fused")):
+        for opset, dialect in spellings:
             found = requant.inspect(builder(synthetic.Transformer(layers=1, opset=opset, dialect=dialect)))
             shapes.add(
                 tuple((s.kind, s.channels, len(s.readers), len(s.restored), s.fixed_shift) for s in found.sites)

@@ -18,6 +18,7 @@ from ..errors import SourceError
 from .constants import constant, is_constant, lazily
 from .load import reason
 from .norms import FuseLayerNorm
+from .static_shapes import FoldStaticShapes
 
 LOWEST_OPSET = 17
 """LayerNormalization exists from here on, and per-channel DequantizeLinear since 13."""
@@ -65,6 +66,9 @@ def _rewrite(model: ir.Model) -> None:
     infer(model)
     FoldWeightLayout()(model)
     fold_constants(model)
+    while FoldStaticShapes()(model).modified:
+        fold_constants(model)
+        infer(model)
     _clean(model)
     FuseLayerNorm()(model)
     common.RemoveUnusedNodesPass()(model)

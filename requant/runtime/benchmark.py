@@ -35,6 +35,7 @@ def benchmark(
     runs: int = 30,
     warmup: int = 5,
     threads: int = 2,
+    pause: float = 0.1,
     progress: Callable[[int], None] = lambda count: None,
 ) -> list[Latency]:
     """Time each model in a default ONNX Runtime session, interleaved.
@@ -45,12 +46,15 @@ def benchmark(
         runs: turns that count.
         warmup: turns that do not.
         threads: intra-op threads of each session.
+        pause: seconds before each run. A session's threads go on spinning for a while after a run, and would take
+            the cores from the next model.
     """
     live = {name: session(model, threads=threads) for name, model in models.items()}
     times: dict[str, list[float]] = {name: [] for name in models}
     for turn in range(warmup + runs):
         feed = dict(feeds[turn % len(feeds)])
         for name, each in live.items():
+            time.sleep(pause)
             start = time.perf_counter()
             each.run(None, feed)
             times[name].append((time.perf_counter() - start) * 1e3)

@@ -1,5 +1,6 @@
 """The collector sees what the model computes, whatever the order of the samples."""
 
+from collections.abc import Sequence
 from dataclasses import astuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from requant.runtime.session import Feed, runner
 SPEC = synthetic.Transformer(layers=1)
 
 
-def collected(feeds: list[Feed]) -> ir.Model:
+def collected(feeds: Sequence[Feed]) -> ir.Model:
     model = load(synthetic.pre_norm(SPEC))
     canonicalize(model)
     collect(model, feeds)

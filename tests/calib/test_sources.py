@@ -20,7 +20,7 @@ def arrays(samples: int = 3, width: int = 4) -> dict[str, np.ndarray]:
 
 
 def test_an_npz_is_read_sample_by_sample(tmp_path: Path) -> None:
-    np.savez(tmp_path / "data.npz", **arrays(3))
+    np.savez(tmp_path / "data.npz", x=arrays(3)["x"], n=arrays(3)["n"])
     feeds = list(batches(tmp_path / "data.npz", MODEL))
     assert [feed["x"].shape for feed in feeds] == [(1, 4)] * 3
     np.testing.assert_array_equal(feeds[2]["x"], arrays(3)["x"][2:])
@@ -28,7 +28,7 @@ def test_an_npz_is_read_sample_by_sample(tmp_path: Path) -> None:
 
 def test_a_folder_gives_a_batch_a_file_of_any_shape(tmp_path: Path) -> None:
     for samples in (1, 3, 2):
-        np.savez(tmp_path / f"{samples}.npz", **arrays(samples))
+        np.savez(tmp_path / f"{samples}.npz", x=arrays(samples)["x"], n=arrays(samples)["n"])
     assert [len(feed["x"]) for feed in batches(tmp_path, MODEL)] == [1, 2, 3]
 
 

@@ -8,7 +8,7 @@ from typing import TypeAlias, cast
 
 import numpy as np
 import onnx
-import onnxruntime as ort  # type: ignore[import-untyped]  # has no stubs
+import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
