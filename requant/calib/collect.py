@@ -16,9 +16,9 @@ from .statistics import ChannelStatistics, measure
 META = "requant.statistics"
 
 
-def statistics(value: ir.Value) -> ChannelStatistics | None:
+def statistics(value: ir.Value | None) -> ChannelStatistics | None:
     """What `collect` left on ``value``, or None."""
-    found = value.meta.get(META)
+    found = value.meta.get(META) if value is not None else None
     return found if isinstance(found, ChannelStatistics) else None
 
 

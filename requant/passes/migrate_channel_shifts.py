@@ -2,13 +2,26 @@
 
 from dataclasses import dataclass
 
-from .rebase_sites import RebaseSites
+from ..ir.rebase import Basis
+from ..ir.sites import Site
+from .observation import Observation
+from .site_rewrite import SiteRewrite
 from .solvers import OutlierSuppressionPlus, Solver
 
 
 @dataclass(frozen=True)
-class MigrateChannelShifts(RebaseSites):
-    """Migrate each channel's centre into the readers' biases, then scale by Outlier Suppression+'s threshold."""
+class MigrateChannelShifts(SiteRewrite):
+    """Migrate each channel's centre into the readers' biases, then scale outlier channels (Outlier Suppression+).
 
-    candidates: tuple[Solver, ...] = (OutlierSuppressionPlus(),)
-    explicit: bool = False
+    Attributes:
+        steps: how many thresholds for the scale are tried.
+        bits: width of the quantizers that the search for the threshold imagines.
+    """
+
+    steps: int = 8
+    bits: int = 8
+
+    def solve(self, site: Site, observation: Observation) -> tuple[Solver, Basis]:
+        """The channel's centre, and the scale of the best threshold."""
+        solver = OutlierSuppressionPlus(self.steps, self.bits)
+        return solver, solver(observation)

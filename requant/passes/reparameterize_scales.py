@@ -2,13 +2,26 @@
 
 from dataclasses import dataclass
 
-from .rebase_sites import RebaseSites
+from ..ir.rebase import Basis
+from ..ir.sites import Site
+from .observation import Observation
+from .site_rewrite import SiteRewrite
 from .solvers import RepQ, Solver
 
 
 @dataclass(frozen=True)
-class ReparameterizeScales(RebaseSites):
-    """Turn the per-channel asymmetric quantizer of each site into a per-tensor one with zero point 0 (RepQ-ViT)."""
+class ReparameterizeScales(SiteRewrite):
+    """Turn the per-channel asymmetric quantizer of each site into a per-tensor one with zero point 0 (RepQ-ViT).
 
-    candidates: tuple[Solver, ...] = (RepQ(1.0),)
-    explicit: bool = False
+    Attributes:
+        alpha: strength; 1 moves all of the channels' unevenness into the weights, 0 none.
+        bits: width of the quantizer.
+    """
+
+    alpha: float = 1.0
+    bits: int = 8
+
+    def solve(self, site: Site, observation: Observation) -> tuple[Solver, Basis]:
+        """The per-channel quantizer as a basis."""
+        solver = RepQ(self.alpha, self.bits)
+        return solver, solver(observation)

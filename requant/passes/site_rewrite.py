@@ -1,0 +1,98 @@
+"""What every pass that re-bases sites does: solve, rewrite, carry the statistics along, record.
+
+for each site:  (d, t) = solve(what was observed);  X' = (X - t) / d
+"""
+
+import logging
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from ..calib.collect import META, statistics
+from ..calib.statistics import ChannelStatistics
+from ..ir.rebase import Basis, rebase
+from ..ir.sites import Refused, Site, find_sites
+from .loss import loss
+from .observation import Observation, observe
+from .records import SITES, SiteRecord, site_records, summarized
+from .solvers import Solver
+
+logger = logging.getLogger(__name__)
+
+
+class SiteRewrite(ir.passes.InPlacePass):
+    """Base of the exact passes; a subclass says how a site is solved.
+
+    Needs statistics (`requant.calib.collect`), and carries them along in closed form.
+    """
+
+    bits: int = 8
+    """Width of the quantizers that the loss imagines."""
+
+    def solve(self, site: Site, observation: Observation) -> tuple[Solver, Basis]:
+        """The basis for ``site``, and the solver that it comes from."""
+        raise NotImplementedError
+
+    def places(self, model: ir.Model) -> Iterator[Site | Refused]:
+        """The sites to re-base, one after the other: those that a norm feeds."""
+        yield from find_sites(model)
+
+    def requires(self, model: ir.Model) -> None:
+        """Raise PreconditionError unless some value was calibrated."""
+        if not any(statistics(value) for node in model.graph for value in node.outputs):
+            raise ir.passes.PreconditionError("no statistics: run requant.calib.collect(model, feeds) first")
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        done = [self._treat(site) for site in self.places(model)]
+        for record in done:
+            logger.debug("%s %s: %s", record.kind, record.name, record.reason or record.solver)
+        model.meta[SITES] = (*site_records(model), *done)
+        return ir.passes.PassResult(model, any(not record.reason for record in done))
+
+    def _treat(self, site: Site | Refused) -> SiteRecord:
+        title = type(self).__name__
+        if isinstance(site, Refused):
+            return SiteRecord(title, site.kind, site.name, reason=site.reason)
+        observation = observe(site)
+        if observation is None:
+            return SiteRecord(title, site.kind, site.name, reason="it was not calibrated")
+        if not observation.weights:
+            return SiteRecord(title, site.kind, site.name, reason="all that read it stay in float")
+        before = loss(observation, Basis.identity(site.channels), self.bits)
+        solver, basis = self.solve(site, observation)
+        after = loss(observation, basis, self.bits)
+        names = tuple(value.name or "?" for value in site.values)
+        readers = tuple(reader.linear.name for reader in site.readers)
+        added = 0 if basis.is_identity else apply(site, basis)
+        return SiteRecord(
+            title, site.kind, site.name, names, readers, len(site.restored), repr(solver),
+            **summarized(basis), error_before=before, error_after=after, added_nodes=added,
+            reason="no basis is better than what is there" if basis.is_identity else "",
+        )  # fmt: skip
+
+
+def apply(site: Site, basis: Basis) -> int:
+    """Re-base the graph and the statistics on its values; returns the number of nodes added."""
+    outputs = {norm.output: statistics(norm.output) for norm in site.norms}
+    inputs = {reader.linear.node: statistics(reader.linear.data) for reader in site.readers}
+    handed = {edge.slot: statistics(edge.slot[0].inputs[edge.slot[1]]) for edge in site.restored}
+    added = rebase(site, basis)
+    unchanged = Basis.identity(1)
+    for (node, position), known in handed.items():
+        _carry(node.inputs[position], known, unchanged.scale, unchanged.shift)
+    for value, known in outputs.items():
+        _carry(value, known, basis.scale, basis.shift)
+    for reader in {reader.linear.node.inputs[0]: reader for reader in site.readers}.values():
+        scale, shift = basis.scale[reader.channels], basis.shift[reader.channels]
+        _carry(reader.linear.node.inputs[0], inputs[reader.linear.node], scale, shift)
+    return added
+
+
+def _carry(
+    value: ir.Value | None, known: ChannelStatistics | None, scale: NDArray[np.float64], shift: NDArray[np.float64]
+) -> None:
+    """Leave on ``value`` what follows in closed form from what was known before the rewrite."""
+    if value is not None and known is not None:
+        value.meta[META] = known.rebased(scale, shift)
