@@ -117,7 +117,9 @@ def test_a_linear_that_cannot_absorb_gets_the_value_back_with_its_statistics() -
         "{ n = LayerNormalization(x, g) y = MatMul(n, w) t = Transpose<perm=[0, 2, 1]>(n) z = MatMul(t, v) }"
     )
     rng = np.random.default_rng(0)
-    for value in {value for node in model.graph for value in node.inputs if value is not None and value.name in "gwv"}:
+    for value in {
+        value for node in model.graph for value in node.inputs if value is not None and value.name in {"g", "w", "v"}
+    }:
         assert value.shape is not None
         data = rng.normal(size=value.shape.numpy()).astype(np.float32) * (20 if value.name == "g" else 1)
         value.const_value = ir.tensor(data, name=value.name)
