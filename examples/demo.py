@@ -1,7 +1,7 @@
 """Quantize a real ViT-S with real photographs and show what the rewrite is worth: `make demo`.
 
 Prints how close each int8 model stays to the float one, its latency and its size, and draws the saliency maps that
-they make of one photograph to demo/saliency.png. Takes about two minutes on two cores.
+they make of one photograph to demo/saliency.png. Takes two to three minutes on two cores, downloads included.
 """
 
 import sys

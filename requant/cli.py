@@ -25,7 +25,7 @@ from .optimize import SyntheticCalibrationWarning, optimize
 from .recipe import RECIPES
 from .runtime.targets import TARGETS
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 out = Console(soft_wrap=True)
 err = Console(stderr=True)
 
@@ -134,7 +134,7 @@ def run(arguments: list[str]) -> int:
     except RequantError as error:
         return _failed(error, 2)
     except TyperException as error:
-        return _failed(error.format_message(), 2)
+        return _failed(f"{error.format_message()} (see requant --help)", 2)
     except (KeyboardInterrupt, typer.Abort):
         return _failed("interrupted", 130)
     return code if isinstance(code, int) else 0
