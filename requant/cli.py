@@ -15,13 +15,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from typer.exceptions import TyperException
 
 from . import inspection, tables
 from .errors import OutputError, RequantError, VerificationError
 from .ir.save import require_writable
-from .optimize import SyntheticCalibrationWarning, optimize
+from .optimize import STAGES, SyntheticCalibrationWarning, optimize
 from .recipe import RECIPES
 from .runtime.targets import TARGETS
 
@@ -165,8 +165,12 @@ def _print(plain: Any, render: Callable[[], Any], as_json: bool) -> None:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int], None]]:
-    """A spinner with the stage on a terminal; nothing in a pipe."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    """A bar over the stages on a terminal; nothing in a pipe."""
+    columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task("starting")
-        yield lambda stage, count: bar.update(task, description=f"{stage} {count}" if count else stage)
+        task = bar.add_task("starting", total=len(STAGES))
+
+        def show(stage: str, count: int) -> None:
+            bar.update(task, completed=STAGES.index(stage), description=f"{stage} {count}" if count else stage)
+
+        yield show

@@ -30,6 +30,9 @@ from .runtime.compare import common_layers, compare
 from .runtime.targets import target as find_target
 from .runtime.verify import verify
 
+STAGES = ("load", "analyse", "calibrate", "verify", "rewrite", "plan", "lower", "measure", "save")
+"""What `optimize` goes through, in order."""
+
 VERIFIED_SAMPLES = 2
 MEASURED_SAMPLES = 4
 

@@ -1,0 +1,59 @@
+"""Sessions: a missing engine, a model that does not load, and weights too large for one protobuf."""
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+import requant
+from models import synthetic
+from requant.runtime.session import runner, session
+
+SPEC = synthetic.Transformer(layers=1)
+FEEDS = synthetic.feeds(SPEC, 2)
+
+
+def test_without_onnxruntime_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str, package: str | None = None) -> ModuleType:
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", absent)
+    with pytest.raises(requant.TargetError, match=r"pip install 'requant\[cpu\]'") as caught:
+        requant.optimize(synthetic.pre_norm(SPEC), FEEDS)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_model_that_the_engine_refuses_is_one_line() -> None:
+    text = '<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) { y = Relu(x) }'
+    model = ir.from_proto(onnx.parser.parse_model(text))
+    model.graph[0].op_type = "Nonsense"
+    with pytest.raises(requant.SourceError, match="Nonsense") as caught:
+        session(model)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_taps_come_after_the_outputs() -> None:
+    text = '<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) { m = Neg(x) y = Relu(m) }'
+    model = ir.from_proto(onnx.parser.parse_model(text))
+    y, m = runner(model, ["m"])({"x": np.array([-1, 2], np.float32)})
+    np.testing.assert_array_equal(y, [1, 0])
+    np.testing.assert_array_equal(m, [1, -2])
+    assert len(model.graph.outputs) == 1
+
+
+def test_models_beyond_the_limit_of_protobuf_pass_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    onnx.save(synthetic.pre_norm(SPEC), tmp_path / "model.onnx", save_as_external_data=True, location="weights.bin")
+    small = requant.optimize(tmp_path / "model.onnx", FEEDS, output=tmp_path / "small.onnx")
+    for module in ("requant.ir.save", "requant.runtime.session"):
+        monkeypatch.setattr(sys.modules[module], "INLINE_LIMIT", 1000)
+    large = requant.optimize(tmp_path / "model.onnx", FEEDS, output=tmp_path / "large.onnx")
+    assert (tmp_path / "large.onnx.data").stat().st_size > 1000
+    assert not (tmp_path / "small.onnx.data").exists()
+    assert large.report.outputs == small.report.outputs
+    same = requant.compare(tmp_path / "small.onnx", tmp_path / "large.onnx", FEEDS)
+    assert same.outputs["y"].max_error == 0
