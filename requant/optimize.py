@@ -13,14 +13,14 @@ import onnx_ir as ir
 
 from .calib.collect import collect
 from .calib.sources import Batches, Data, batches
-from .errors import OutputError
+from .errors import OutputError, RequantError
 from .ir.canonical import canonicalize
 from .ir.linear import find_linears
 from .ir.load import Source, describe, load
 from .ir.save import require_writable, save
 from .ir.sites import Site, find_sites
 from .ir.validate import refuse_nan, stored_tensors
-from .passes.choose_layers import ChooseLayers
+from .passes.choose_layers import ChooseLayers, unmatched
 from .passes.insert_qdq import InsertQDQ
 from .passes.plan_quantizers import PlanQuantizers
 from .passes.records import layer_records, site_records
@@ -113,28 +113,21 @@ def optimize(
     if not any(True for _ in find_linears(model.graph)):
         report.message = "nothing to quantize: the graph has no MatMul, Gemm or Conv with a constant weight"
         return _finished(Result(original, report, original, source), output, times)
+    if strangers := unmatched(model, keep):
+        raise RequantError(f"{describe(source)}: no linear layer is called {strangers[0]!r}, which keep asks for")
     data = _data(calibration, model)
-    with times("calibrate"):
-        samples = collect(model, data, progress=lambda count: progress("calibrate", count))
-    report.calibration = {"source": data.origin, "samples": samples}
-    with times("verify"):
-        verify(original, model, islice(data, 1), done="the canonical form")
+    _calibrate(original, model, data, report, times)
     reference = model.clone()
-    ChooseLayers(tuple(keep), target)(model)
-    with times("rewrite"):
-        report.verification = _rewrite(model, chosen, data)
-    with times("plan"):
-        PlanQuantizers(chosen.ranges, chosen.bits)(model)
+    _plan(model, data, chosen, ChooseLayers(tuple(keep), target), report, times)
     with times("lower"):
         lowered = _lowered(model, target, report)
     report.sites, report.layers = list(site_records(model)), list(layer_records(lowered))
-    report.bytes_after = _size(lowered)
     if not any(layer.quantized for layer in report.layers):
         report.message = f"nothing to quantize: every linear layer stays in float on {target}"
         return _finished(Result(original, report, model, source), output, times)
     with times("measure"):
         measured = compare(reference, lowered, islice(data, MEASURED_SAMPLES))
-    report.outputs, report.layer_distances = measured.outputs, measured.layers
+    report.bytes_after, report.outputs, report.layer_distances = _size(lowered), measured.outputs, measured.layers
     return _finished(Result(lowered, report, model, source), output, times)
 
 
@@ -153,6 +146,26 @@ def _data(calibration: Data | None, model: ir.Model) -> Batches:
             stacklevel=3,
         )
     return batches(calibration, model)
+
+
+def _calibrate(original: ir.Model, model: ir.Model, data: Batches, report: Report, times: "_Stopwatch") -> None:
+    """Collect statistics on ``model``, and make sure that it is still what ``original`` was."""
+    with times("calibrate"):
+        samples = collect(model, data, progress=lambda count: times.progress("calibrate", count))
+    report.calibration = {"source": data.origin, "samples": samples}
+    with times("verify"):
+        verify(original, model, islice(data, 1), done="the canonical form")
+
+
+def _plan(
+    model: ir.Model, data: Batches, chosen: Recipe, layers: ChooseLayers, report: Report, times: "_Stopwatch"
+) -> None:
+    """Rewrite ``model`` and give it the quantizers that every engine's artifact comes from."""
+    layers(model)
+    with times("rewrite"):
+        report.verification = _rewrite(model, chosen, data)
+    with times("plan"):
+        PlanQuantizers(chosen.ranges, chosen.bits)(model)
 
 
 def _rewrite(model: ir.Model, chosen: Recipe, data: Batches) -> float:

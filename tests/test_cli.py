@@ -141,6 +141,7 @@ BAD_INPUT: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "output folder missing": (lambda folder: None, ["-o", "{folder}/absent/out.onnx"], "does not exist"),
     "report of another kind": (lambda folder: None, ["--report", "{folder}/report.txt"], "ends in .json or .html"),
     "unknown target": (lambda folder: None, ["-t", "tpu"], "tpu"),
+    "keep that matches nothing": (lambda folder: None, ["--keep", "*/fc9/*"], "'*/fc9/*', which keep asks for"),
     "unknown option": (lambda folder: None, ["--fast"], "--fast"),
     "data missing": (lambda folder: (folder / "data.npz").unlink(), [], "no such file or folder"),
     "data not an npz": (lambda folder: (folder / "data.npz").write_text("hello"), [], "not an .npz"),

@@ -4,6 +4,7 @@ A layer that the user keeps stays in float on every engine. A layer that the fir
 nodes or a compromise at its site either, but another target may still quantize it.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -38,6 +39,12 @@ class ChooseLayers(ir.passes.InPlacePass):
             elif self.target is not None and (reason := target(self.target).excludes(linear)):
                 linear.node.meta[SPARED] = reason
         return ir.passes.PassResult(model, modified=False)
+
+
+def unmatched(model: ir.Model, keep: Iterable[str]) -> list[str]:
+    """The patterns in ``keep`` that no linear layer of ``model`` answers to."""
+    names = [linear.name for linear in find_linears(model.graph)]
+    return [pattern for pattern in keep if not any(fnmatchcase(name, pattern) for name in names)]
 
 
 def is_quantized(linear: Linear) -> bool:
