@@ -51,15 +51,15 @@ class Result:
     model: ir.Model
     report: Report
     _planned: ir.Model
-    _source: Source
+    _inputs: frozenset[Path]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model; see `requant.ir.save`.
 
         Raises:
-            OutputError: the path is the input's, or cannot be written.
+            OutputError: the path is one of the input's files, or cannot be written.
         """
-        refuse_overwrite(self._source, path)
+        refuse_overwrite(self._inputs, path)
         save(self.model, path)
 
     def lower(self, target: str) -> ir.Model:
@@ -100,10 +100,12 @@ def optimize(
     chosen, times = find_recipe(recipe), _Stopwatch(progress)
     find_target(target)
     if output is not None:
-        refuse_overwrite(source, output)
         require_writable(Path(output))
     with times("load"):
         original = load(source)
+        inputs = _files(source, original)
+        if output is not None:
+            refuse_overwrite(inputs, output)
         refuse_nan(original, describe(source))
     with times("analyse"):
         model = original.clone()
@@ -112,7 +114,7 @@ def optimize(
     report.bytes_before = report.bytes_after = _size(original)
     if not any(True for _ in find_linears(model.graph)):
         report.message = "nothing to quantize: the graph has no MatMul, Gemm or Conv with a constant weight"
-        return _finished(Result(original, report, original, source), output, times)
+        return _finished(Result(original, report, original, inputs), output, times)
     if strangers := unmatched(model, keep):
         raise RequantError(f"{describe(source)}: no linear layer is called {strangers[0]!r}, which keep asks for")
     data = _data(calibration, model)
@@ -124,17 +126,25 @@ def optimize(
     report.sites, report.layers = list(site_records(model)), list(layer_records(lowered))
     if not any(layer.quantized for layer in report.layers):
         report.message = f"nothing to quantize: every linear layer stays in float on {target}"
-        return _finished(Result(original, report, model, source), output, times)
+        return _finished(Result(original, report, model, inputs), output, times)
     with times("measure"):
         measured = compare(reference, lowered, islice(data, MEASURED_SAMPLES))
     report.bytes_after, report.outputs, report.layer_distances = _size(lowered), measured.outputs, measured.layers
-    return _finished(Result(lowered, report, model, source), output, times)
+    return _finished(Result(lowered, report, model, inputs), output, times)
 
 
-def refuse_overwrite(source: Source, output: str | os.PathLike[str]) -> None:
-    """Raise OutputError when ``output`` is the file that ``source`` is read from."""
-    if isinstance(source, str | os.PathLike) and Path(output).resolve() == Path(source).resolve():
-        raise OutputError(f"{os.fspath(output)}: is the input; choose another output")
+def refuse_overwrite(inputs: frozenset[Path], output: str | os.PathLike[str]) -> None:
+    """Raise OutputError when writing ``output``, or the weights beside it, would replace one of ``inputs``."""
+    for path in (Path(output), Path(f"{os.fspath(output)}.data")):
+        if path.resolve() in inputs:
+            raise OutputError(f"{path}: is the input; choose another output")
+
+
+def _files(source: Source, model: ir.Model) -> frozenset[Path]:
+    """The files that ``model`` was read from: its own, and those of its weights."""
+    own = [Path(source)] if isinstance(source, str | os.PathLike) else []
+    weights = [Path(tensor.path) for tensor in stored_tensors(model) if isinstance(tensor, ir.ExternalTensor)]
+    return frozenset(path.resolve() for path in own + weights)
 
 
 def _data(calibration: Data | None, model: ir.Model) -> Batches:

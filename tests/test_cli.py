@@ -138,6 +138,11 @@ BAD_INPUT: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "unknown op": (unknown_op, [], "Frobnicate"),
     "quantized already": (quantize_first, [], "is quantized already"),
     "output is the input": (lambda folder: None, ["-o", "{folder}/model.onnx"], "is the input"),
+    "output is the input's weights": (
+        lambda folder: external(folder, lambda weight: None),
+        ["-o", "{folder}/w.bin"],
+        "is the input",
+    ),
     "output folder missing": (lambda folder: None, ["-o", "{folder}/absent/out.onnx"], "does not exist"),
     "report of another kind": (lambda folder: None, ["--report", "{folder}/report.txt"], "ends in .json or .html"),
     "unknown target": (lambda folder: None, ["-t", "tpu"], "tpu"),
