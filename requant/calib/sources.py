@@ -78,7 +78,10 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
 
 
 def _samples(arrays: Feed, model: ir.Model, path: Path) -> Iterator[Feed]:
-    """One feed a sample, or of as many samples as the model's fixed batch dimension asks for."""
+    """One feed a sample, or of as many samples as the model's fixed batch dimension asks for.
+
+    Samples that do not fill a last batch are left out; the report counts those that were used.
+    """
     lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
     if not lengths or min(lengths.values()) == 0:
         raise DataError(f"{path}: holds no samples")

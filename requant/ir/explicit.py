@@ -29,5 +29,6 @@ def find_explicit(model: ir.Model, covered: Iterable[Site]) -> Iterator[Site | R
             restored=(),
             fixed_shift=f"{padded!r} pads its input with zeros" if padded else None,
         )
-        reason = conflict(site)
+        along = {(linear.data_axis, linear.inputs) for linear in linears}
+        reason = conflict(site) if len(along) == 1 else "layers read it along different axes"
         yield Refused(site.kind, value.name or "?", reason) if reason else site

@@ -33,6 +33,12 @@ class InsertQDQ(ir.passes.InPlacePass):
 
     target: str = "tensorrt"
 
+    def requires(self, model: ir.Model) -> None:
+        """Raise PreconditionError when the model has no plan."""
+        linears = list(find_linears(model.graph))
+        if linears and not any(quantizer(linear.data) or KEPT in linear.node.meta for linear in linears):
+            raise ir.passes.PreconditionError("no plan: run requant.passes.PlanQuantizers first")
+
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         engine = target(self.target)
         layers = [_judge(linear, engine) for linear in find_linears(model.graph)]

@@ -32,7 +32,8 @@ _TINY = float(np.finfo(np.float32).tiny)
 def loss(observation: Observation, basis: Basis, bits: int = 8) -> float:
     """Quadratic mean of the relative squared errors of the readers' outputs under ``basis``, and the clipping to come.
 
-    Data gets one symmetric scale for the tensor, from the exact ranges; weights get one for each output channel.
+    Data gets one symmetric scale for the tensor, from the exact ranges; weights get one for each output channel (for a
+    Conv, each of its taps: a little kinder than the engine's).
     """
     half = 2 ** (bits - 1)
     scale, shift = basis.scale.astype(np.float32), basis.shift.astype(np.float32)

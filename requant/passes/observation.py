@@ -55,9 +55,9 @@ class Observation:
 
 
 def observe(site: Site) -> Observation | None:
-    """The observation of ``site``, or None when it was not calibrated."""
+    """The observation of ``site``, or None when it was not calibrated along its channels."""
     seen = [statistics(value) for value in site.values]
-    known = [item for item in seen if item is not None]
+    known = [item for item in seen if item is not None and len(item.minimum) == site.channels]
     if len(known) < len(seen):
         return None
     weights = tuple(_stacked([reader for reader in site.readers if is_quantized(reader.linear)]))

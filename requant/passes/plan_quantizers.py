@@ -45,6 +45,12 @@ class PlanQuantizers(ir.passes.InPlacePass):
     ranges: str = "minmax"
     bits: int = 8
 
+    def requires(self, model: ir.Model) -> None:
+        """Raise PreconditionError when the model was not calibrated."""
+        linears = list(find_linears(model.graph))
+        if linears and not any(statistics(linear.data) for linear in linears):
+            raise ir.passes.PreconditionError("no statistics: run requant.calib.collect(model, feeds) first")
+
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         planned = False
         for linear in find_linears(model.graph):
@@ -70,6 +76,9 @@ def _reason(linear: Linear, seen: ChannelStatistics | None) -> str:
         return "its input holds an attention mask"
     if linear.data.dtype != ir.DataType.FLOAT:
         return f"its input is {linear.data.dtype}, not float32"
+    shared = quantizer(linear.weight)
+    if shared is not None and shared.axis != linear.out_axis:
+        return "another layer reads its weight along the other axis"
     return ""
 
 

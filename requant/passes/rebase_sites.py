@@ -27,7 +27,7 @@ CANDIDATES: tuple[Solver, ...] = (
 """What the default recipe tries at each site."""
 
 NODE_PRICE = 0.3
-"""By how much of its loss a candidate must be better for each node that it adds at inference."""
+"""Share of its loss that a candidate is charged for each node that it adds at inference."""
 
 
 @dataclass(frozen=True)

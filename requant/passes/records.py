@@ -20,7 +20,7 @@ class SiteRecord:
     ``reason`` is empty when the site was re-based.
     """
 
-    passed: str
+    pass_name: str
     kind: str
     name: str
     values: tuple[str, ...] = ()

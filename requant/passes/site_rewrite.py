@@ -4,6 +4,7 @@ for each site:  (d, t) = solve(what was observed);  X' = (X - t) / d
 """
 
 import logging
+from abc import abstractmethod
 from collections.abc import Iterator
 
 import numpy as np
@@ -31,9 +32,9 @@ class SiteRewrite(ir.passes.InPlacePass):
     bits: int = 8
     """Width of the quantizers that the loss imagines."""
 
+    @abstractmethod
     def solve(self, site: Site, observation: Observation) -> tuple[Solver, Basis]:
         """The basis for ``site``, and the solver that it comes from."""
-        raise NotImplementedError
 
     def places(self, model: ir.Model) -> Iterator[Site | Refused]:
         """The sites to re-base, one after the other: those that a norm feeds."""
@@ -57,7 +58,7 @@ class SiteRewrite(ir.passes.InPlacePass):
             return SiteRecord(title, site.kind, site.name, reason=site.reason)
         observation = observe(site)
         if observation is None:
-            return SiteRecord(title, site.kind, site.name, reason="it was not calibrated")
+            return SiteRecord(title, site.kind, site.name, reason="it was not calibrated along its channels")
         if not observation.weights:
             return SiteRecord(title, site.kind, site.name, reason="all that read it stay in float")
         before = loss(observation, Basis.identity(site.channels), self.bits)
@@ -93,6 +94,10 @@ def apply(site: Site, basis: Basis) -> int:
 def _carry(
     value: ir.Value | None, known: ChannelStatistics | None, scale: NDArray[np.float64], shift: NDArray[np.float64]
 ) -> None:
-    """Leave on ``value`` what follows in closed form from what was known before the rewrite."""
+    """Leave on ``value`` what follows in closed form from what was known before the rewrite.
+
+    That is nothing where ``value`` was looked at along another axis, for another layer that reads it.
+    """
     if value is not None and known is not None:
-        value.meta[META] = known.rebased(scale, shift)
+        fits = len(scale) in (1, len(known.minimum))
+        value.meta[META] = known.rebased(scale, shift) if fits else None

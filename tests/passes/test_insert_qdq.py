@@ -122,6 +122,24 @@ def test_what_stays_in_float_is_named_with_its_reason() -> None:
     assert left(lowered(planned("residual-2d")[0], "tensorrt")) == []
 
 
+def test_a_weight_that_is_read_along_both_axes_is_quantized_along_one() -> None:
+    """The scales of one layer would lie along the channels that the other contracts, which engines get wrong."""
+    GRAPHS["both-axes"] = ("x", [8, 32], "w: 32 32", "m = MatMul(x, w) n = Gemm<transB=1>(x, w) y = Sub(m, n)")
+    for target in ("cpu", "tensorrt"):
+        artifact = lowered(planned("both-axes")[0], target)
+        assert [record.reason for record in left(artifact)] == ["another layer reads its weight along the other axis"]
+        assert "weight-scale-axis" not in {finding.rule for finding in check(artifact, target)}
+
+
+def test_passes_that_were_not_prepared_say_what_to_run_first() -> None:
+    text = f"{HEADER} g (float[8, 32] x) => (float[8, 32] y) {{ y = MatMul(x, w) }}"
+    proto = onnx.parser.parse_model(text)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.eye(32, dtype=np.float32), "w"))
+    for rewrite, missing in ((PlanQuantizers(), "no statistics"), (InsertQDQ(), "no plan")):
+        with pytest.raises(ir.passes.PreconditionError, match=missing):
+            rewrite(load(proto))
+
+
 def test_thin_layers_are_left_alone() -> None:
     GRAPHS["thin"] = ("x", [2, 8, 8], "w: 8 48", "y = MatMul(x, w)")
     [record] = left(lowered(planned("thin")[0], "tensorrt"))
