@@ -10,7 +10,6 @@ import onnx_ir as ir
 from .calib.sources import Data, batches
 from .errors import DataError, TargetError
 from .ir.canonical import canonicalize
-from .ir.linear import find_linears
 from .ir.load import Source, describe, load
 from .ir.sites import Refused, Site, find_sites
 from .runtime.benchmark import Latency
@@ -24,18 +23,22 @@ from .runtime.targets import target as find_target
 
 @dataclass(frozen=True)
 class Inspection:
-    """The sites of a model: found, refused and why; and the linear layers that no site feeds."""
+    """The sites of a model: found, refused and why; and the linear layers that no site feeds, each with the reason."""
 
     sites: tuple[Site, ...]
     refused: tuple[Refused, ...]
-    outside: tuple[str, ...]
+
+    @property
+    def outside(self) -> tuple[tuple[str, str], ...]:
+        """Linear layers whose input belongs to no site, and why."""
+        return tuple((layer, refused.reason) for refused in self.refused for layer in refused.layers)
 
     def to_dict(self) -> dict[str, Any]:  # JSON: values of any plain type
         """Plain dictionaries, lists and numbers."""
         return {
             "sites": [_plain(site) for site in self.sites],
             "refused": [vars(refused) for refused in self.refused],
-            "outside": list(self.outside),
+            "outside": [list(pair) for pair in self.outside],
         }
 
 
@@ -49,9 +52,7 @@ def inspect(source: Source) -> Inspection:
     canonicalize(model)
     found = find_sites(model)
     sites = tuple(item for item in found if isinstance(item, Site))
-    fed = {reader.linear.node for site in sites for reader in site.readers}
-    outside = tuple(linear.name for linear in find_linears(model.graph) if linear.node not in fed)
-    return Inspection(sites, tuple(item for item in found if isinstance(item, Refused)), outside)
+    return Inspection(sites, tuple(item for item in found if isinstance(item, Refused)))
 
 
 def check(source: Source, target: str = "tensorrt") -> list[Finding]:
@@ -126,7 +127,7 @@ def _plain(site: Site) -> dict[str, Any]:
     return {
         "kind": site.kind,
         "name": site.name,
-        "values": [norm.output.name for norm in site.norms],
+        "values": [value.name for value in site.values],
         "channels": site.channels,
         "readers": [reader.linear.name for reader in site.readers],
         "restored": [edge.slot[0].name or edge.slot[0].op_type for edge in site.restored],

@@ -13,7 +13,7 @@ from .runtime.compare import Comparison, Distance
 
 
 def inspection(found: Inspection) -> RenderableType:
-    """Sites, refusals, and the linear layers outside of any site."""
+    """Sites, and refusals with the linear layers that they leave outside."""
     sites = [
         (
             site.name,
@@ -25,11 +25,10 @@ def inspection(found: Inspection) -> RenderableType:
         )
         for site in found.sites
     ]
-    refused = [(item.name, item.kind, item.reason) for item in found.refused]
+    refused = [(item.name, item.kind, ", ".join(item.layers), item.reason) for item in found.refused]
     return Group(
         table("Sites", ("value", "kind", "channels", "absorbed by", "restored for", "no shift because"), sites),
-        table("Refused", ("value", "kind", "reason"), refused),
-        table("Linear layers that no site feeds", ("layer",), [(name,) for name in found.outside]),
+        table("Refused", ("value", "kind", "read by", "reason"), refused),
     )
 
 

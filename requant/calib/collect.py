@@ -1,4 +1,4 @@
-"""Run the float model over the data once, and leave statistics on the values that quantizers and solvers ask about."""
+"""Run the float model over the data once, and leave statistics on the values that linear layers read."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..ir.linear import find_linears
-from ..ir.sites import Site, find_sites
 from ..runtime.session import Feed, runner
 from .statistics import ChannelStatistics, measure
 
@@ -23,12 +22,8 @@ def statistics(value: ir.Value | None) -> ChannelStatistics | None:
 
 
 def watched(model: ir.Model) -> dict[ir.Value, int]:
-    """The values to look at, with their channel axes: what linears read, and what sites re-base."""
-    values = {linear.data: linear.data_axis for linear in find_linears(model.graph)}
-    for site in find_sites(model):
-        if isinstance(site, Site):
-            values.update({norm.output: -1 for norm in site.norms})
-    return values
+    """The values to look at, with their channel axes: what linears read."""
+    return {linear.data: linear.data_axis for linear in find_linears(model.graph)}
 
 
 def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int], None] = lambda count: None) -> int:

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from .constants import array
-from .regroup import ChannelMap, dims, regroup
+from .regroup import NOBODY, ChannelMap, dims, regroup
 
 
 class ImmovableError(Exception):
@@ -138,10 +138,12 @@ def _reshape(node: ir.Node, channels: ChannelMap) -> ChannelMap:
 
 
 def _concat(node: ir.Node, maps: Sequence[ChannelMap | None]) -> ChannelMap:
-    known = [channels for channels in maps if channels is not None]
-    if len(known) < len(maps):
-        raise ImmovableError("Concat joins it with a value of another basis")
-    axis = node.attributes.get_int("axis", 0) % known[0].ndim
+    rank = next(channels.ndim for channels in maps if channels is not None)
+    axis = node.attributes.get_int("axis", 0) % rank
+    known = [
+        _nobody(value, axis, rank) if channels is None else channels
+        for channels, value in zip(maps, node.inputs, strict=True)
+    ]
     if all(np.array_equal(channels, known[0]) for channels in known) and known[0].shape[axis] == 1:
         return known[0]
     if any(channels.shape[axis] == 1 for channels in known):
@@ -150,6 +152,29 @@ def _concat(node: ir.Node, maps: Sequence[ChannelMap | None]) -> ChannelMap:
     widths = [channels.shape[axis] for channels in known]
     full = [(*rest[:axis], width, *rest[axis + 1 :]) for width in widths]
     return np.concatenate([np.broadcast_to(part, shape) for part, shape in zip(known, full, strict=True)], axis)
+
+
+def _nobody(value: ir.Value | None, axis: int, rank: int) -> ChannelMap:
+    """The map of a part that has no basis: it is joined along the channels, or it spoils the rest."""
+    size = value.shape[axis] if value is not None and value.shape is not None else None
+    if not isinstance(size, int) or size < 2:
+        raise ImmovableError("Concat joins it with a value of another basis")
+    return np.full((1,) * axis + (size,) + (1,) * (rank - axis - 1), NOBODY)
+
+
+def _expand(node: ir.Node, channels: ChannelMap) -> ChannelMap:
+    """Broadcasting: new axes come first, and none of those that exist changes its channels."""
+    shape = node.outputs[0].shape
+    if shape is None:
+        raise ImmovableError("Expand's shape is unknown")
+    return channels.reshape((1,) * (len(shape) - channels.ndim) + channels.shape)
+
+
+def _tile(node: ir.Node, channels: ChannelMap) -> ChannelMap:
+    repeats = _given(node, 1, "repeats are")
+    if repeats is None:
+        raise ImmovableError("Tile has no repeats")
+    return np.tile(channels, [int(n) if size > 1 else 1 for n, size in zip(repeats, channels.shape, strict=True)])
 
 
 def _required(node: ir.Node, position: int, what: str) -> NDArray[np.generic]:
@@ -178,6 +203,8 @@ _MOVES: dict[str, Callable[[ir.Node, ChannelMap], ChannelMap | list[ChannelMap]]
     "Slice": _slice,
     "Split": _split,
     "Gather": _gather,
+    "Expand": _expand,
+    "Tile": _tile,
     "Reshape": _reshape,
     "Flatten": _reshape,
     "Concat": lambda node, channels: [],

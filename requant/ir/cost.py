@@ -1,27 +1,33 @@
 """What a basis costs at inference: the nodes that `requant.ir.rebase` would add for it."""
 
-import numpy as np
-
-from .rebase import Basis
-from .sites import Site
+from .basis import Basis
+from .linear import as_linear
+from .produce import needs_node
+from .restore import steps
+from .site import Reader, Site
 
 
 def added_nodes(site: Site, basis: Basis) -> int:
     """How many nodes ``rebase(site, basis)`` adds; it returns the same number."""
-    explicit = 0 if site.norms else int(np.any(basis.scale != 1)) + int(basis.shifts)
-    return explicit + _restoring(site, basis) + (_shifting(site) if basis.shifts else 0)
+    return _explicit(site, basis) + sum(step.nodes for step in steps(site.restored, basis)) + _shifting(site, basis)
 
 
-def _restoring(site: Site, basis: Basis) -> int:
-    """A Mul where the scale is not 1 and an Add where the shift is not 0, once for each value to restore."""
-    values = {edge.slot[0].inputs[edge.slot[1]]: edge.channels for edge in site.restored}
-    return sum(
-        int(np.any(basis.scale[channels] != 1)) + int(np.any(basis.shift[channels] != 0))
-        for channels in values.values()
-    )
+def _explicit(site: Site, basis: Basis) -> int:
+    """A Mul and an Add for each value of an explicit site."""
+    if site.writers:
+        return 0
+    parts = {reader.linear.data: basis.at(reader.channels) for reader in reversed(site.readers)}
+    return sum(int(part.scales) + int(part.shifts) for part in parts.values())
 
 
-def _shifting(site: Site) -> int:
-    """An Add after each norm and each MatMul that has no bias yet."""
-    norms = sum(norm.shift is None for norm in site.norms)
-    return norms + sum(r.linear.bias is None and r.linear.node.op_type == "MatMul" for r in site.readers)
+def _shifting(site: Site, basis: Basis) -> int:
+    """An Add for each writer and each MatMul that has no bias yet and is shifted."""
+    if not basis.shifts:
+        return 0
+    writers = sum(basis.at(writer.channels).shifts and needs_node(writer) for writer in site.writers)
+    return writers + sum(basis.at(reader.channels).shifts and _needs_bias(reader) for reader in site.readers)
+
+
+def _needs_bias(reader: Reader) -> bool:
+    linear = as_linear(reader.linear.node)
+    return linear is not None and linear.bias is None and linear.node.op_type == "MatMul"

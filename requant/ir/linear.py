@@ -57,6 +57,16 @@ class Linear:
         return self.shape[self.out_axis]
 
     @property
+    def factor(self) -> float:
+        """What the product is multiplied by."""
+        return self.node.attributes.get_float("alpha", 1.0) if self.node.op_type == "Gemm" else 1.0
+
+    @property
+    def bias_factor(self) -> float:
+        """What the bias is multiplied by."""
+        return self.node.attributes.get_float("beta", 1.0) if self.node.op_type == "Gemm" else 1.0
+
+    @property
     def padded(self) -> bool:
         """Whether zeros are added around the data, which are no zeros once the data is shifted."""
         attributes = self.node.attributes

@@ -23,17 +23,18 @@ Slot = tuple[ir.Node, int]
 
 @dataclass(frozen=True)
 class Norm:
-    """A normalization over the last axis, and where its parameters are plugged in.
+    """A normalization, and where its parameters are plugged in.
 
     ``scale`` is the input that takes γ, of shape [C]. ``shift`` is the input that takes β, which may be
-    empty, or None when the op has no place for one.
+    empty, or None when the op has no place for one. ``axis`` is the channels' axis in the output.
     """
 
-    kind: Literal["LayerNorm", "RMSNorm"]
+    kind: Literal["LayerNorm", "RMSNorm", "BatchNorm"]
     output: ir.Value
     scale: Slot
     shift: Slot | None
     channels: int
+    axis: int = -1
 
 
 _FUSED: dict[str, tuple[Literal["LayerNorm", "RMSNorm"], int | None]] = {

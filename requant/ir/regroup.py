@@ -8,6 +8,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 ChannelMap: TypeAlias = NDArray[np.intp]
+NOBODY = -1
+"""In a channel map: an element whose channel nobody can re-base."""
+
 Dims: TypeAlias = list[int | str]
 
 
@@ -48,5 +51,13 @@ def _regroup_from_right(channels: ChannelMap, source: Dims, target: Dims, first:
         shape = [dim for dim in target[start:] if isinstance(dim, int)]
         if len(shape) == len(target) - start and prod(shape) == prod(inner):
             full = np.broadcast_to(channels, (*channels.shape[:first], *inner))
-            return full.reshape((1,) * start + tuple(shape))
+            return _narrowed(full.reshape((1,) * start + tuple(shape)))
     return None
+
+
+def _narrowed(channels: ChannelMap) -> ChannelMap:
+    """``channels`` with length 1 along each axis that does not matter."""
+    for axis, size in enumerate(channels.shape):
+        one = channels.take([0], axis)
+        channels = one if size > 1 and bool(np.all(channels == one)) else channels
+    return channels

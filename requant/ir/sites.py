@@ -1,233 +1,185 @@
-"""Sites: the places where a per-channel basis can be changed without changing what the model computes.
+"""Every place where a per-channel basis can be changed without changing what the model computes.
 
-    X' = (X - t) / d        W' = diag(d) W        b' = b + t W        ⇒  X' W' + b' = X W + b
-
-A site is a norm that can produce X', every linear that reads X and takes diag(d) and t W, and every other
-reader, which is handed X = X' d + t. Norms whose readers share a weight are one site with one (d, t).
+Sources (norms, linear layers, embeddings) get a variable for each channel they write. One walk in graph order follows
+the variables through ops that move or pass them, notes what ties and pins them, and ends at the linear layers that
+absorb them and at the ops that do not. What is left free falls into sites.
 """
 
-import heapq
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Container, Iterator
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
+from .absorbing import BLIND, blocker, find_absorbing
+from .assemble import Found, assemble
 from .channels import ImmovableError, along_axis, is_mover, last_axis, move
-from .linear import Linear, as_linear
-from .norms import Norm, Slot, find_norms
+from .embedding import as_embedding
+from .ledger import Variables
+from .linear import Linear, as_linear, find_linears
+from .norms import Norm, find_norms
+from .passage import passage, passes
+from .reasons import Lost, refused_readers
 from .regroup import ChannelMap
+from .site import Reader, Refused, Restored, Site, Source, Writer
+from .track import StoppedError, Track, Tracks, Walk
 
-_BLIND = ("Shape", "Size")
-"""Ops that look at a value's shape alone: any basis will do."""
-
-
-@dataclass(frozen=True)
-class Reader:
-    """A linear that absorbs the basis; ``channels[i]`` is the site's channel at its input channel i."""
-
-    linear: Linear
-    channels: NDArray[np.intp]
-
-
-@dataclass(frozen=True)
-class Restored:
-    """An input of another node, which is handed X = X' d + t; ``channels`` broadcasts against that input."""
-
-    slot: Slot
-    channels: ChannelMap
-
-
-@dataclass(frozen=True)
-class Site:
-    """Values that share one channel basis (d, t), and who takes part in changing it.
-
-    ``norms`` produce X' at no cost; without any, X' is computed for the readers by nodes of its own.
-    ``fixed_shift`` is the reason why t must be 0, or None when a shift is allowed.
-    """
-
-    norms: tuple[Norm, ...]
-    readers: tuple[Reader, ...]
-    restored: tuple[Restored, ...]
-    fixed_shift: str | None
-
-    @property
-    def kind(self) -> str:
-        """What produces the values: "LayerNorm", "RMSNorm" or "Explicit"."""
-        return self.norms[0].kind if self.norms else "Explicit"
-
-    @property
-    def channels(self) -> int:
-        """Number of channels C."""
-        return self.norms[0].channels if self.norms else self.readers[0].linear.inputs
-
-    @property
-    def values(self) -> tuple[ir.Value, ...]:
-        """The values that are re-based: one, or one for each norm that is tied to the others by a shared weight."""
-        return tuple(norm.output for norm in self.norms) or (self.readers[0].linear.data,)
-
-    @property
-    def name(self) -> str:
-        """The value that the site re-bases (the first, when several norms are tied)."""
-        return self.values[0].name or "?"
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A place that looks like a site and is none."""
-
-    kind: str
-    name: str
-    reason: str
-
-
-@dataclass
-class _Region:
-    readers: list[Reader] = field(default_factory=list)
-    restored: list[Restored] = field(default_factory=list)
-    fixed_shift: str | None = None
-
-
-class _RefusalError(Exception):
-    """The place is no site; the text says why."""
+__all__ = ["Reader", "Refused", "Restored", "Site", "Writer", "find_sites"]
 
 
 def find_sites(model: ir.Model) -> list[Site | Refused]:
-    """Every norm of the main graph as a site, or refused with its reason, in graph order.
+    """Every site of the main graph in graph order, then every norm and every linear layer's input that is none.
 
-    Takes time linear in the number of nodes between norms and their readers; reads no weights.
+    Takes time linear in the number of nodes and channels; reads no weights.
     """
-    order = {node: index for index, node in enumerate(model.graph)}
-    found: list[Site | Refused] = []
-    for norm in find_norms(model.graph):
-        if isinstance(norm, tuple):
-            node, reason = norm
-            found.append(Refused(node.op_type, node.outputs[0].name or "?", reason))
-            continue
-        try:
-            region = _explore(norm, order)
-            found.append(Site((norm,), tuple(region.readers), tuple(region.restored), region.fixed_shift))
-        except _RefusalError as refusal:
-            found.append(Refused(norm.kind, norm.output.name or "?", str(refusal)))
-    return list(_tie(found))
+    walk = _Walker(model.graph)
+    for node in model.graph:
+        walk.visit(node)
+    return walk.conclude()
 
 
-def _explore(norm: Norm, order: dict[ir.Node, int]) -> _Region:
-    """Follow the channels of ``norm`` to all readers, in graph order so that inputs come first."""
-    region, maps = _Region(), {norm.output: last_axis(norm.channels, _rank(norm.output))}
-    queue: list[tuple[int, ir.Node]] = []
-    queued: set[ir.Node] = set()
+class _Walker:
+    """The walk over one graph; `visit` takes the nodes in order."""
 
-    def announce(value: ir.Value) -> None:
-        if value.is_graph_output():
-            raise _RefusalError(f"{value.name!r} is an output of the graph, so its values must stay as they are")
-        for use in value.uses():
-            if use.node not in order:
-                raise _RefusalError(f"{value.name!r} is read inside the body of another node")
-            if use.node not in queued:
-                queued.add(use.node)
-                heapq.heappush(queue, (order[use.node], use.node))
+    def __init__(self, graph: ir.Graph) -> None:
+        self.nodes: Container[ir.Node] = {*graph}
+        self.walk = Walk(find_absorbing(graph))
+        self.found, self.lost = Found(), Lost(self.walk.absorbing, self.nodes)
+        self.tracks: dict[ir.Value, Track] = {}
+        self.sources: dict[ir.Value, Source] = {}
+        self._tables: dict[tuple[ir.Value, int], Variables] = {}
+        for norm in find_norms(graph):
+            if isinstance(norm, Norm):
+                self.sources[norm.output] = norm
+            else:
+                self.found.refused.append(Refused(norm[0].op_type, norm[0].outputs[0].name or "?", norm[1]))
+        self.linears = {linear.node: linear for linear in find_linears(graph)}
+        self.sources.update({linear.output: linear for linear in self.linears.values()})
 
-    announce(norm.output)
-    while queue:
-        _, node = heapq.heappop(queue)
-        for value, channels in _visit(node, maps, region):
-            maps[value] = channels
-            announce(value)
-    if not region.readers:
-        raise _RefusalError("no linear layer reads it")
-    return region
+    def visit(self, node: ir.Node) -> None:
+        """Let ``node`` move the channels on, pass them, absorb them, or stop them; then see what it writes itself."""
+        tracks = [self.tracks.get(value) if value is not None else None for value in node.inputs]
+        if any(track is not None for track in tracks):
+            self._follow(node, tracks)
+        for value in node.outputs:
+            if value not in self.tracks and (source := self.sources.get(value) or as_embedding(node)):
+                self._start(source)
 
+    def conclude(self) -> list[Site | Refused]:
+        """Sites and refusals, once all nodes were visited."""
+        self._watch_weights()
+        settled = self.walk.ledger.settle()
+        sites, refused = assemble(self.found, self.walk, settled)
+        linears = self.linears.values()
+        return [*sites, *refused_readers(linears, sites, refused, self.lost, settled, self.tracks)]
 
-def _visit(node: ir.Node, maps: dict[ir.Value, ChannelMap], region: _Region) -> Iterator[tuple[ir.Value, ChannelMap]]:
-    """Let ``node`` move the channels on, absorb them, or be handed the restored value."""
-    if node.domain == "" and node.op_type in _BLIND:
-        return
-    inputs = [maps.get(value) if value is not None else None for value in node.inputs]
-    if is_mover(node):
-        try:
-            yield from zip(node.outputs, move(node, inputs), strict=False)  # Dropout's mask is no data
+    def _start(self, source: Source) -> None:
+        """Give variables to what ``source`` writes. Sources that share their weight share them."""
+        value = source.output
+        if isinstance(source, Norm):
+            count, axis, key = source.channels, source.axis, (value, 0)
+        elif isinstance(source, Linear):
+            count, axis, key = source.outputs, source.data_axis, (source.weight, source.out_axis)
+        else:
+            count, axis, key = source.channels, -1, (source.table, 1)
+        absorbed = value in self.walk.absorbing or isinstance(source, Norm) or len(key[0].uses()) > 1
+        if value.shape is None or not absorbed:
+            if isinstance(source, Norm):
+                self.found.refused.append(
+                    Refused(source.kind, value.name or "?", f"the rank of {value.name!r} is unknown")
+                )
             return
-        except ImmovableError:
-            pass
-    linear = as_linear(node)
-    if linear and inputs[0] is not None and (channels := _absorbed(linear, inputs[0])) is not None:
-        region.readers.append(Reader(linear, channels))
+        ledger = self.walk.ledger
+        if key not in self._tables:
+            self._tables[key] = ledger.allocate(count, restorable=isinstance(source, Norm))
+        variables, rank = self._tables[key], len(value.shape)
+        channels = np.moveaxis(variables[last_axis(count, rank)], -1, axis)
+        self.tracks[value] = Track(channels)
+        self.found.writers.append((source, variables))
+        self._announce(value, channels)
+
+    def _announce(self, value: ir.Value, channels: ChannelMap) -> None:
+        """Pin what leaves the graph: it must stay as it is for readers that are out of reach."""
+        if value.is_graph_output() or any(use.node not in self.nodes for use in value.uses()):
+            self.walk.ledger.pin(channels, blocker(value, self.nodes, self.walk.absorbing))
+
+    def _follow(self, node: ir.Node, tracks: Tracks) -> None:
+        if node.domain == "" and node.op_type in BLIND:
+            return
+        try:
+            for value, track in self._outputs(node, tracks):
+                self.tracks[value] = track
+                self._announce(value, track.channels)
+        except (ImmovableError, StoppedError) as reason:
+            self.lost.why.update(dict.fromkeys(node.outputs, str(reason)))
+            for position, given in enumerate(tracks):
+                if given is not None:
+                    self.walk.stop((node, position), given, str(reason))
+
+    def _outputs(self, node: ir.Node, tracks: Tracks) -> Iterator[tuple[ir.Value, Track]]:
+        if is_mover(node):
+            moved = move(node, [track.channels if track else None for track in tracks])
+            exact = all(track.exact for track in tracks if track)
+            yield from ((value, Track(channels, exact)) for value, channels in zip(node.outputs, moved, strict=False))
+        elif (linear := self.linears.get(node)) and tracks[0] is not None:
+            self._absorb(linear, tracks[0])
+        elif any(passes(node, position) for position in range(len(tracks))):
+            if (passed := passage(node, tracks, self.walk)) is not None:
+                yield node.outputs[0], passed
+        else:
+            raise StoppedError(f"{node.op_type} {node.name!r} reads it as it is")
+
+    def _absorb(self, linear: Linear, track: Track) -> None:
+        along = along_axis(track.channels, linear.data_axis)
+        if along is None or len(along) != linear.inputs:
+            raise StoppedError(f"{linear.name!r} reads it along another axis")
+        ledger = self.walk.ledger
+        ledger.join(along)
+        self.found.readers.append((linear, along))
         if linear.padded:
-            region.fixed_shift = f"{linear.name!r} pads its input with zeros"
-        inputs[0] = None
-    region.restored.extend(
-        Restored((node, position), channels) for position, channels in enumerate(inputs) if channels is not None
-    )
+            ledger.fix(along, f"{linear.name!r} pads its input with zeros")
+        if not track.exact:
+            ledger.fix(along, f"the shift reaches {linear.name!r} scaled")
+
+    def _watch_weights(self) -> None:
+        """Tie those that read one weight, and pin those that share a weight with a stranger."""
+        ledger, first = self.walk.ledger, dict[ir.Value, tuple[Linear, Variables]]()
+        readers = {linear.node for linear, _ in self.found.readers}
+        for linear, along in self.found.readers:
+            other, tied = first.setdefault(linear.weight, (linear, along))
+            if other.in_axis != linear.in_axis or other.inputs != linear.inputs:
+                for channels in (tied, along):
+                    ledger.pin(channels, f"weight {linear.weight.name!r} is read twice along different axes")
+            else:
+                ledger.tie(tied, along, f"weight {linear.weight.name!r} is also read by a layer without a site")
+                ledger.join(np.concatenate([tied, along]))
+            if reason := _stranger(linear.weight, readers):
+                ledger.pin(along, reason)
+        writers = {source.node for source, _ in self.found.writers if not isinstance(source, Norm)}
+        axes = Counter(weight for weight, _ in self._tables)
+        for source, variables in self.found.writers:
+            weight = _weight(source)
+            if weight is None:
+                ledger.join(variables)
+            elif reason := _stranger(weight, writers):
+                ledger.pin(variables, reason)
+            elif axes[weight] > 1:
+                ledger.pin(variables, f"weight {weight.name!r} is written through along different axes")
 
 
-def _absorbed(linear: Linear, channels: ChannelMap) -> NDArray[np.intp] | None:
-    """The site's channel at each input channel of ``linear``, if the channels are what it contracts."""
-    along = along_axis(channels, linear.data_axis)
-    return along if along is not None and len(along) == linear.inputs else None
+def _weight(source: Source) -> ir.Value | None:
+    """What other nodes could share with ``source``; a norm's parameters are replaced, so nobody does."""
+    if isinstance(source, Norm):
+        return None
+    return source.weight if isinstance(source, Linear) else source.table
 
 
-def _tie(found: list[Site | Refused]) -> Iterator[Site | Refused]:
-    """Merge sites whose readers share a weight; refuse one whose weight is also read outside of any site."""
-    sites = [site for site in found if isinstance(site, Site)]
-    owners: dict[ir.Value, list[Site]] = {}
-    for site in sites:
-        for weight in {reader.linear.weight for reader in site.readers}:
-            owners.setdefault(weight, []).append(site)
-    groups = _groups(sites, owners)
-    done: set[int] = set()
-    for item in found:
-        if isinstance(item, Refused):
-            yield item
-        elif id(group := groups[id(item)]) not in done:
-            done.add(id(group))
-            yield _merged(group)
-
-
-def _groups(sites: list[Site], owners: dict[ir.Value, list[Site]]) -> dict[int, list[Site]]:
-    groups = {id(site): [site] for site in sites}
-    for sharing in owners.values():
-        for other in sharing[1:]:
-            first, second = groups[id(sharing[0])], groups[id(other)]
-            if first is not second:
-                first.extend(second)
-                groups.update({id(site): first for site in second})
-    return groups
-
-
-def _merged(group: list[Site]) -> Site | Refused:
-    readers = tuple(reader for site in group for reader in site.readers)
-    site = Site(
-        tuple(norm for site in group for norm in site.norms),
-        readers,
-        tuple(edge for site in group for edge in site.restored),
-        next((site.fixed_shift for site in group if site.fixed_shift), None),
-    )
-    reason = conflict(site)
-    return Refused(site.kind, site.name, reason) if reason else site
-
-
-def conflict(site: Site) -> str | None:
-    """Why the weights of ``site`` cannot be rewritten, or None: only the site's readers may read them."""
-    seen: dict[ir.Value, tuple[int, tuple[int, ...]]] = {}
-    nodes = {reader.linear.node for reader in site.readers}
-    if len({norm.channels for norm in site.norms}) > 1:
-        return "norms of different widths share a weight"
-    for reader in site.readers:
-        weight = reader.linear.weight
-        order = (reader.linear.in_axis, tuple(reader.channels))
-        if seen.setdefault(weight, order) != order:
-            return f"weight {weight.name!r} is read twice with its channels in different orders"
-        strangers = [use.node for use in weight.uses() if use.node not in nodes or use.idx != 1]
-        if strangers:
-            return f"weight {weight.name!r} is also read by {strangers[0].name or strangers[0].op_type!r}"
-        if weight.is_graph_output():
-            return f"weight {weight.name!r} is an output of the graph"
-    return None
-
-
-def _rank(value: ir.Value) -> int:
-    if value.shape is None:
-        raise _RefusalError(f"the rank of {value.name!r} is unknown")
-    return len(value.shape)
+def _stranger(weight: ir.Value, known: Container[ir.Node]) -> str:
+    """Who else uses ``weight``, beside the nodes that are ``known`` to take part; "" for nobody."""
+    if weight.is_graph_output():
+        return f"weight {weight.name!r} is an output of the graph"
+    for use in weight.uses():
+        linear = as_linear(use.node)
+        if use.node not in known or (linear is not None and linear.weight is not weight):
+            return f"weight {weight.name!r} is also read by {use.node.name or use.node.op_type!r}"
+    return ""

@@ -16,9 +16,9 @@ calibration data as those reach further than a few of them (κ_c), and to do so 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..calib.ranges import symmetric_scale
-from ..ir.rebase import Basis
-from .observation import Observation
+from ..calib.statistics import ChannelStatistics
+from ..ir.basis import Basis
+from .observation import Observation, Part
 
 FARTHEST = 2.0
 """Upper bound of κ: a channel that is almost always silent says little about how far it may reach."""
@@ -32,32 +32,29 @@ _TINY = float(np.finfo(np.float32).tiny)
 def loss(observation: Observation, basis: Basis, bits: int = 8) -> float:
     """Quadratic mean of the relative squared errors of the readers' outputs under ``basis``, and the clipping to come.
 
-    Data gets one symmetric scale for the tensor, from the exact ranges; weights get one for each output channel (for a
-    Conv, each of its taps: a little kinder than the engine's).
+    Each value gets one symmetric scale, from the exact ranges; weights get one for each output channel (for a Conv,
+    each of its taps: a little kinder than the engine's).
     """
-    half = 2 ** (bits - 1)
-    scale, shift = basis.scale.astype(np.float32), basis.shift.astype(np.float32)
-    low = (observation.statistics.minimum - basis.shift) / basis.scale
-    high = (observation.statistics.maximum - basis.shift) / basis.scale
-    step = np.float32(symmetric_scale(float(low.min()), float(high.max()), bits))
-    codes = np.clip(np.round((observation.statistics.rows - shift) / scale / step), -half, half - 1) * step
-    beyond = np.maximum(_unseen_reach(observation, basis) - float(step) * half * basis.scale, 0.0)
-    squared, reference, clipped = np.zeros(len(codes)), np.zeros(len(codes)), 0.0
-    for (matrix, channels), product in zip(observation.weights, observation.products, strict=True):
-        weights = _rounded(matrix * scale[channels, None], half)
-        error = codes[:, channels] @ weights + shift[channels] @ matrix - product
-        squared += np.square(error).sum(axis=1, dtype=np.float64)
-        reference += np.square(product).sum(axis=1, dtype=np.float64)
-        clipped += float(beyond[channels] ** 2 @ np.square(matrix).sum(axis=1, dtype=np.float64))
+    return sum(_part_loss(part, basis.at(part.channels), 2 ** (bits - 1)) for part in observation.parts)
+
+
+def _part_loss(part: Part, basis: Basis, half: int) -> float:
+    seen, scale, shift = part.statistics, basis.scale.astype(np.float32), basis.shift.astype(np.float32)
+    low, high = ((bound - basis.shift) / basis.scale for bound in (seen.minimum, seen.maximum))
+    step = np.float32(max(high.max() / (half - 1), -low.min() / half, _TINY))
+    codes = np.clip(np.round((seen.rows - shift) / scale / step), -half, half - 1) * step
+    error = codes @ _rounded(part.matrix * scale[:, None], half) + shift @ part.matrix - part.product
+    squared, reference = (np.square(array).sum(axis=1, dtype=np.float64) for array in (error, part.product))
     reference = np.maximum(reference, max(IDLE * float(np.median(reference)), _TINY))
-    seen = float(np.sqrt(np.mean((squared / reference) ** 2)))
-    return seen + clipped / observation.statistics.count * float(np.mean(1 / reference))
+    beyond = np.maximum(_unseen_reach(seen, basis) - float(step) * half * basis.scale, 0.0)
+    clipped = float(beyond**2 @ np.square(part.matrix).sum(axis=1, dtype=np.float64)) / seen.count
+    return float(np.sqrt(np.mean((squared / reference) ** 2))) + clipped * float(np.mean(1 / reference))
 
 
-def _unseen_reach(observation: Observation, basis: Basis) -> NDArray[np.float64]:
+def _unseen_reach(seen: ChannelStatistics, basis: Basis) -> NDArray[np.float64]:
     """κ r of each channel: as much further than the data as those went beyond a quarter of the sampled rows."""
-    reach, rows = observation.reach(basis.shift), observation.statistics.rows
-    few = np.abs(rows[: max(len(rows) // 4, 1)] - basis.shift).max(axis=0)
+    reach = np.maximum(seen.maximum - basis.shift, basis.shift - seen.minimum)
+    few = np.abs(seen.rows[: max(len(seen.rows) // 4, 1)] - basis.shift).max(axis=0)
     further: NDArray[np.float64] = np.clip(reach / np.maximum(few, _TINY), 1.0, FARTHEST) * reach
     return further
 

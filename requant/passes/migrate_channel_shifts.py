@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..ir.rebase import Basis
+from ..ir.basis import Basis
 from ..ir.sites import Site
 from .observation import Observation
 from .site_rewrite import SiteRewrite

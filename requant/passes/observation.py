@@ -1,76 +1,130 @@
-"""What a solver may look at: a site's statistics and its readers' weights, in the site's channel order."""
+"""What a solver may look at: the values of a site that are to be quantized, and the weights that read them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..calib.collect import statistics
 from ..calib.statistics import ChannelStatistics
-from ..ir.sites import Reader, Site
+from ..ir.linear import Linear
+from ..ir.site import Reader, Site
 from .choose_layers import is_quantized
+
+
+@dataclass(frozen=True)
+class Part:
+    """One value of K channels that gets a quantizer, and its readers' weights side by side as a matrix [K, N].
+
+    ``channels[i]`` is the site's channel at the value's channel i, as in `requant.ir.site`.
+    """
+
+    statistics: ChannelStatistics
+    channels: NDArray[np.intp]
+    matrix: NDArray[np.float32]
+
+    @cached_property
+    def product(self) -> NDArray[np.float32]:
+        """What the readers compute from the sampled rows, without their biases: [R, N]."""
+        product: NDArray[np.float32] = self.statistics.rows @ self.matrix
+        return product
 
 
 @dataclass(frozen=True)
 class Observation:
     """A site of C channels as a solver sees it; nothing here can change the graph.
 
-    ``weights`` pairs the matrix [K, N] of each reader that is to be quantized with the site's channel at each of its
-    K rows. ``shiftable`` says whether t may differ from 0.
+    ``shiftable`` says whether t may differ from 0. ``written`` is the largest |w| with which a linear layer that is to
+    be quantized writes each channel, [C], 0 for a channel that none writes; None where there is no such layer.
     """
 
-    statistics: ChannelStatistics
-    weights: tuple[tuple[NDArray[np.float32], NDArray[np.intp]], ...]
+    channels: int
+    parts: tuple[Part, ...]
     shiftable: bool
+    written: NDArray[np.float64] | None = None
 
-    @property
-    def channels(self) -> int:
-        """Number of channels C."""
-        return len(self.statistics.minimum)
+    @cached_property
+    def minimum(self) -> NDArray[np.float64]:
+        """Smallest value of each channel, [C]."""
+        return self.folded(np.inf, np.minimum, lambda part: part.statistics.minimum)
+
+    @cached_property
+    def maximum(self) -> NDArray[np.float64]:
+        """Largest value of each channel, [C]."""
+        return self.folded(-np.inf, np.maximum, lambda part: part.statistics.maximum)
+
+    @cached_property
+    def weight_reach(self) -> NDArray[np.float64]:
+        """Largest |w| that any reader multiplies each channel by, [C]."""
+        return self.folded(0.0, np.maximum, lambda part: np.abs(part.matrix).max(axis=1).astype(np.float64))
+
+    @cached_property
+    def mean_magnitude(self) -> NDArray[np.float64]:
+        """Largest mean |x| of each channel in any value, over the sampled rows, [C]."""
+        return self.folded(0.0, np.maximum, lambda part: np.abs(part.statistics.rows).mean(axis=0, dtype=np.float64))
 
     @property
     def centre(self) -> NDArray[np.float64]:
         """Middle of each channel's range [C], or zeros where no shift is allowed."""
-        middle = (self.statistics.minimum + self.statistics.maximum) / 2
+        middle = (self.minimum + self.maximum) / 2
         return middle if self.shiftable else np.zeros_like(middle)
 
     def reach(self, shift: NDArray[np.float64]) -> NDArray[np.float64]:
         """Largest |x - shift| of each channel, [C]."""
-        return np.maximum(self.statistics.maximum - shift, shift - self.statistics.minimum)
+        return np.maximum(self.maximum - shift, shift - self.minimum)
 
-    @cached_property
-    def weight_reach(self) -> NDArray[np.float64]:
-        """Largest |w| that any reader multiplies each channel by, [C]; 0 for a channel that nobody reads."""
-        largest = np.zeros(self.channels)
-        for matrix, channels in self.weights:
-            np.maximum.at(largest, channels, np.abs(matrix).max(axis=1))
-        return largest
-
-    @cached_property
-    def products(self) -> tuple[NDArray[np.float32], ...]:
-        """What each reader computes from the sampled rows, without its bias: [R, N] each."""
-        return tuple(self.statistics.rows[:, channels] @ matrix for matrix, channels in self.weights)
+    def folded(self, start: float, keep: np.ufunc, find: Callable[[Part], NDArray[np.float64]]) -> NDArray[np.float64]:
+        """What ``find`` gives for the K channels of each part, merged by ``keep``: [C], 0 for a channel no part has."""
+        into = np.full(self.channels, start)
+        for part in self.parts:
+            _fold(find(part), part.channels, into, keep)
+        folded: NDArray[np.float64] = np.where(np.isfinite(into), into, 0.0)
+        return folded
 
 
 def observe(site: Site) -> Observation | None:
-    """The observation of ``site``, or None when it was not calibrated along its channels."""
-    seen = [statistics(value) for value in site.values]
-    known = [item for item in seen if item is not None and len(item.minimum) == site.channels]
-    if len(known) < len(seen):
+    """The observation of ``site``, or None when a quantized reader's input was not calibrated along its channels."""
+    readers: dict[int, list[Reader]] = {}
+    for reader in site.readers:
+        if is_quantized(reader.linear):
+            readers.setdefault(id(reader.linear.data), []).append(reader)
+    parts = [_part(group) for group in readers.values()]
+    known = tuple(part for part in parts if part is not None)
+    if len(known) < len(parts):
         return None
-    weights = tuple(_stacked([reader for reader in site.readers if is_quantized(reader.linear)]))
-    return Observation(reduce(ChannelStatistics.merge, known), weights, site.fixed_shift is None)
+    return Observation(site.channels, known, site.fixed_shift is None, _written(site))
 
 
-def _stacked(readers: Iterable[Reader]) -> Iterator[tuple[NDArray[np.float32], NDArray[np.intp]]]:
-    """Readers with the same channels side by side, each weight once: one product instead of three for Q, K, V."""
-    matrices: dict[bytes, list[NDArray[np.float32]]] = {}
-    orders: dict[bytes, NDArray[np.intp]] = {}
-    for reader in {reader.linear.weight: reader for reader in readers}.values():
-        key = reader.channels.tobytes()
-        orders[key] = reader.channels
-        matrices.setdefault(key, []).append(reader.linear.matrix())
-    for key, parts in matrices.items():
-        yield np.concatenate(parts, axis=1), orders[key]
+def _part(readers: list[Reader]) -> Part | None:
+    """Readers of one value side by side, each weight once: one product instead of three for Q, K, V."""
+    seen, channels = statistics(readers[0].linear.data), readers[0].channels
+    if seen is None or len(seen.minimum) != len(channels):
+        return None
+    matrices = [reader.linear.matrix() for reader in {reader.linear.weight: reader for reader in readers}.values()]
+    return Part(seen, channels, np.concatenate(matrices, axis=1))
+
+
+def _written(site: Site) -> NDArray[np.float64] | None:
+    into, found = np.zeros(site.channels), False
+    for writer in site.writers:
+        if isinstance(writer.source, Linear) and is_quantized(writer.source):
+            _fold(_reach(writer.source), writer.channels, into, np.maximum)
+            found = True
+    return into if found else None
+
+
+def _reach(linear: Linear) -> NDArray[np.float64]:
+    """Largest |w| of each output channel."""
+    weight = linear.weight.const_value
+    assert weight is not None
+    data = np.moveaxis(weight.numpy().astype(np.float32, copy=False), linear.out_axis, 0)
+    reach: NDArray[np.float64] = np.abs(data.reshape(linear.outputs, -1)).max(axis=1).astype(np.float64)
+    return reach
+
+
+def _fold(found: NDArray[np.float64], channels: NDArray[np.intp], into: NDArray[np.float64], keep: np.ufunc) -> None:
+    """Let ``keep`` merge what was found for each of some channels into the site's channels."""
+    inside = (channels >= 0) & (channels < len(into))
+    keep.at(into, channels[inside], found[inside])

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from ..ir.basis import Basis
 from ..ir.cost import added_nodes
 from ..ir.explicit import find_explicit
-from ..ir.rebase import Basis
-from ..ir.sites import Refused, Site
+from ..ir.sites import Refused, Site, find_sites
 from .loss import loss
 from .observation import Observation
 from .site_rewrite import SiteRewrite
@@ -45,11 +45,14 @@ class RebaseSites(SiteRewrite):
     explicit: bool = True
 
     def places(self, model: ir.Model) -> Iterator[Site | Refused]:
-        """The sites that norms feed; then, in the graph that these have left, those that nothing does."""
-        fed = list(super().places(model))
-        yield from fed
+        """The sites that somebody upstream pays for; then, in the graph that these have left, all others."""
+        found = find_sites(model)
+        sites = [site for site in found if isinstance(site, Site)]
+        yield from sites
         if self.explicit:
-            yield from find_explicit(model, [site for site in fed if isinstance(site, Site)])
+            yield from find_explicit(model, sites)
+        else:
+            yield from (site for site in found if isinstance(site, Refused))
 
     def solve(self, site: Site, observation: Observation) -> tuple[Solver, Basis]:
         """The candidate of least loss, counting what its nodes cost."""

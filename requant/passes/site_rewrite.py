@@ -7,18 +7,20 @@ import logging
 from abc import abstractmethod
 from collections.abc import Iterator
 
-import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from ..calib.collect import META, statistics
 from ..calib.statistics import ChannelStatistics
-from ..ir.rebase import Basis, rebase
+from ..ir.basis import Basis
+from ..ir.rebase import rebase
 from ..ir.sites import Refused, Site, find_sites
 from .loss import loss
 from .observation import Observation, observe
 from .records import SITES, SiteRecord, site_records, summarized
 from .solvers import Solver
+
+NORMS = ("LayerNorm", "RMSNorm", "BatchNorm")
+"""Kinds of sites that a norm feeds."""
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ class SiteRewrite(ir.passes.InPlacePass):
 
     def places(self, model: ir.Model) -> Iterator[Site | Refused]:
         """The sites to re-base, one after the other: those that a norm feeds."""
-        yield from find_sites(model)
+        yield from (site for site in find_sites(model) if site.kind in NORMS)
 
     def requires(self, model: ir.Model) -> None:
         """Raise PreconditionError unless some value was calibrated."""
@@ -59,8 +61,8 @@ class SiteRewrite(ir.passes.InPlacePass):
         observation = observe(site)
         if observation is None:
             return SiteRecord(title, site.kind, site.name, reason="it was not calibrated along its channels")
-        if not observation.weights:
-            return SiteRecord(title, site.kind, site.name, reason="all that read it stay in float")
+        if not observation.parts:
+            return SiteRecord(title, site.kind, site.name, reason="nothing that reads it is quantized")
         before = loss(observation, Basis.identity(site.channels), self.bits)
         solver, basis = self.solve(site, observation)
         after = loss(observation, basis, self.bits)
@@ -75,29 +77,22 @@ class SiteRewrite(ir.passes.InPlacePass):
 
 
 def apply(site: Site, basis: Basis) -> int:
-    """Re-base the graph and the statistics on its values; returns the number of nodes added."""
-    outputs = {norm.output: statistics(norm.output) for norm in site.norms}
+    """Re-base the graph and the statistics on the values that linear layers read; returns the number of nodes added."""
     inputs = {reader.linear.node: statistics(reader.linear.data) for reader in site.readers}
     handed = {edge.slot: statistics(edge.slot[0].inputs[edge.slot[1]]) for edge in site.restored}
     added = rebase(site, basis)
-    unchanged = Basis.identity(1)
     for (node, position), known in handed.items():
-        _carry(node.inputs[position], known, unchanged.scale, unchanged.shift)
-    for value, known in outputs.items():
-        _carry(value, known, basis.scale, basis.shift)
+        _carry(node.inputs[position], known, Basis.identity(1))
     for reader in {reader.linear.node.inputs[0]: reader for reader in site.readers}.values():
-        scale, shift = basis.scale[reader.channels], basis.shift[reader.channels]
-        _carry(reader.linear.node.inputs[0], inputs[reader.linear.node], scale, shift)
+        _carry(reader.linear.node.inputs[0], inputs[reader.linear.node], basis.at(reader.channels))
     return added
 
 
-def _carry(
-    value: ir.Value | None, known: ChannelStatistics | None, scale: NDArray[np.float64], shift: NDArray[np.float64]
-) -> None:
+def _carry(value: ir.Value | None, known: ChannelStatistics | None, basis: Basis) -> None:
     """Leave on ``value`` what follows in closed form from what was known before the rewrite.
 
     That is nothing where ``value`` was looked at along another axis, for another layer that reads it.
     """
     if value is not None and known is not None:
-        fits = len(scale) in (1, len(known.minimum))
-        value.meta[META] = known.rebased(scale, shift) if fits else None
+        fits = len(basis.scale) in (1, len(known.minimum))
+        value.meta[META] = known.rebased(basis.scale, basis.shift) if fits else None

@@ -1,0 +1,52 @@
+"""Which values could take any basis as far as their readers are concerned: a look downstream, from the outputs back.
+
+It looks at ops and not at channels, so it may promise too much; the walk from writers to readers has the last word.
+"""
+
+from collections.abc import Container
+
+import onnx_ir as ir
+
+from .attention import scores
+from .channels import is_mover
+from .linear import as_linear
+from .norms import Slot
+from .passage import passes
+
+BLIND = ("Shape", "Size")
+"""Ops that look at a value's shape alone: any basis will do."""
+
+
+def find_absorbing(graph: ir.Graph) -> set[ir.Value]:
+    """The values of ``graph`` that are read by linears alone, or by ops that pass a basis on to such values."""
+    nodes, found = set(graph), set[ir.Value]()
+    for node in reversed(graph):
+        for value in node.outputs:
+            if not value.is_graph_output() and all(_takes((use.node, use.idx), nodes, found) for use in value.uses()):
+                found.add(value)
+    return found
+
+
+def _takes(slot: Slot, nodes: Container[ir.Node], found: set[ir.Value]) -> bool:
+    node, position = slot
+    if node not in nodes:
+        return False
+    if node.domain == "" and node.op_type in BLIND:
+        return True
+    if is_mover(node):
+        return any(value in found for value in node.outputs)
+    if as_linear(node) is not None:
+        return position == 0
+    return passes(node, position) and (scores(node, position) or node.outputs[0] in found)
+
+
+def blocker(value: ir.Value, nodes: Container[ir.Node], absorbing: set[ir.Value]) -> str:
+    """Why ``value`` is not absorbing: the first of its readers that takes no basis; "" if it is."""
+    if value.is_graph_output():
+        return f"{value.name!r} is an output of the graph, so its values must stay as they are"
+    for use in value.uses():
+        if use.node not in nodes:
+            return f"{value.name!r} is read inside the body of another node"
+        if not _takes((use.node, use.idx), nodes, absorbing):
+            return f"{use.node.op_type} {use.node.name!r} reads it as it is"
+    return ""

@@ -1,0 +1,34 @@
+"""Solvers: each paper's way of choosing (d, t) from what was observed at a site.
+
+A solver is a frozen dataclass of its options that maps an `Observation` to a `Basis`. It touches no graph.
+"""
+
+from .awq import Awq, AwqSearch
+from .cross_layer_equalization import CrossLayerEqualization
+from .gps import Gps
+from .named import LLM_FP4, OUTLIER_TUNE, QSM, REPQ_VIT
+from .outlier_suppression import OutlierSuppressionPlus
+from .power_of_two import PowerOfTwo
+from .repq import RepQ
+from .shift import Keep, ScalarShift, Shift
+from .smoothquant import SmoothQuant
+from .solver import Solver
+
+__all__ = [
+    "LLM_FP4",
+    "OUTLIER_TUNE",
+    "QSM",
+    "REPQ_VIT",
+    "Awq",
+    "AwqSearch",
+    "CrossLayerEqualization",
+    "Gps",
+    "Keep",
+    "OutlierSuppressionPlus",
+    "PowerOfTwo",
+    "RepQ",
+    "ScalarShift",
+    "Shift",
+    "SmoothQuant",
+    "Solver",
+]

@@ -1,0 +1,39 @@
+"""d = (mean|X|)^r: weights that meet large data are scaled up before they are rounded."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...ir.basis import Basis
+from ..observation import Observation
+from .scale import centred, filled
+from .search import least
+
+
+@dataclass(frozen=True)
+class Awq:
+    """d_c = (mean|x_c|)^r, normalized by the root of its largest times its smallest.
+
+    Source: AWQ (Lin et al., 2024), section 3.2.
+    """
+
+    power: float = 0.5
+
+    def __call__(self, observation: Observation) -> Basis:
+        return Basis(centred(filled(observation.mean_magnitude) ** self.power), np.zeros(observation.channels))
+
+
+@dataclass(frozen=True)
+class AwqSearch:
+    """`Awq` with r = argmin over {0, 1/n, …, (n-1)/n} of the loss of the readers.
+
+    The paper measures its loss behind the whole block and rounds weights only; here it is that of all candidates, in
+    which the data are rounded as well. Source: AWQ (Lin et al., 2024), section 3.2.
+    """
+
+    steps: int = 20
+    bits: int = 8
+
+    def __call__(self, observation: Observation) -> Basis:
+        bases = (Awq(step / self.steps)(observation) for step in range(self.steps))
+        return least(observation, bases, self.bits)

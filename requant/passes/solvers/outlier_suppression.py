@@ -1,0 +1,29 @@
+"""X' = (X - centre) / max(1, max|X - centre| / T): channels are centred, and only those beyond T are scaled."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...ir.basis import Basis
+from ..observation import Observation
+from .scale import filled
+from .search import least
+
+
+@dataclass(frozen=True)
+class OutlierSuppressionPlus:
+    """t_c = (max x_c + min x_c) / 2 and d_c = max(1, max|x_c - t_c| / T), with the threshold T of least loss.
+
+    The paper tries 100 thresholds or more, evenly spaced from the largest reach down to 1. Here they are ``steps``
+    in a geometric row from the largest reach to the median one, whatever the unit of X: below that, more than outliers
+    would be scaled. Source: Outlier Suppression+ (Wei et al., 2023), sections 4.1 and 4.2.
+    """
+
+    steps: int = 8
+    bits: int = 8
+
+    def __call__(self, observation: Observation) -> Basis:
+        reach = observation.reach(observation.centre)
+        thresholds = np.geomspace(filled(reach).max(), np.median(filled(reach)), self.steps)
+        bases = (Basis(np.maximum(1.0, reach / threshold), observation.centre) for threshold in thresholds)
+        return least(observation, bases, self.bits)

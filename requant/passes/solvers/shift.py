@@ -1,0 +1,40 @@
+"""X' = X - t: the solvers that leave the scale alone."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...ir.basis import Basis
+from ..observation import Observation
+
+
+@dataclass(frozen=True)
+class Keep:
+    """d = 1, t = 0: the basis that is there."""
+
+    def __call__(self, observation: Observation) -> Basis:
+        return Basis.identity(observation.channels)
+
+
+@dataclass(frozen=True)
+class Shift:
+    """t_c = (max x_c + min x_c) / 2, d = 1.
+
+    Source: Outlier Suppression+ (Wei et al., 2023), section 4.1.
+    """
+
+    def __call__(self, observation: Observation) -> Basis:
+        return Basis(np.ones(observation.channels), observation.centre)
+
+
+@dataclass(frozen=True)
+class ScalarShift:
+    """t = (max x + min x) / 2 over all channels, d = 1.
+
+    A quantizer with zero point 0 has twice the step of an asymmetric one on a value that is never negative, as after
+    GELU or ReLU. One scalar gives that bit back, for one Add where nothing upstream takes it. Source: ours.
+    """
+
+    def __call__(self, observation: Observation) -> Basis:
+        middle = (observation.minimum.min() + observation.maximum.max()) / 2 if observation.shiftable else 0.0
+        return Basis(np.ones(observation.channels), np.full(observation.channels, middle))
