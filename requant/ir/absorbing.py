@@ -41,12 +41,15 @@ def _takes(slot: Slot, nodes: Container[ir.Node], found: set[ir.Value]) -> bool:
 
 
 def blocker(value: ir.Value, nodes: Container[ir.Node], absorbing: set[ir.Value]) -> str:
-    """Why ``value`` is not absorbing: the first of its readers that takes no basis; "" if it is."""
-    if value.is_graph_output():
-        return f"{value.name!r} is an output of the graph, so its values must stay as they are"
-    for use in value.uses():
+    """Why ``value`` is not absorbing: what reads it, or what is made of it further on, and takes no basis."""
+    while True:
+        if value.is_graph_output():
+            return f"{value.name!r} is an output of the graph, so its values must stay as they are"
+        use = next((use for use in value.uses() if not _takes((use.node, use.idx), nodes, absorbing)), None)
+        if use is None:
+            return ""
         if use.node not in nodes:
             return f"{value.name!r} is read inside the body of another node"
-        if not _takes((use.node, use.idx), nodes, absorbing):
-            return f"{use.node.op_type} {use.node.name!r} reads it as it is"
-    return ""
+        if not (is_mover(use.node) or passes(use.node, use.idx)):
+            return f"{use.node.op_type} {use.node.name!r} takes no basis"
+        value = next(output for output in use.node.outputs if output not in absorbing)

@@ -86,15 +86,28 @@ def _reduce(node: ir.Node, tracks: Tracks, walk: Walk) -> Track:
 
 def _pad(node: ir.Node, tracks: Tracks, walk: Walk) -> Track:
     track, amounts = given(tracks[0]), array(node.inputs[1])
-    fill = array(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else None
-    if amounts is None or len(node.inputs) > 3 or (fill is not None and fill.any()):
-        raise StoppedError(f"Pad {node.name!r} adds other values than zeros, or they are known only at run time")
-    axes = np.flatnonzero(amounts.reshape(2, -1).any(axis=0))
-    if any(track.channels.shape[axis] > 1 for axis in axes):
+    filling = node.inputs[2] if len(node.inputs) > 2 else None
+    fill = array(filling)
+    if filling is not None and (fill is None or fill.any()):
+        raise StoppedError(f"Pad {node.name!r} adds other values than zeros")
+    sizes = [(_size(node.inputs[0], axis), _size(node.outputs[0], axis)) for axis in _busy(track)]
+    if any(before is None or before != after for before, after in sizes):
         raise StoppedError(f"Pad {node.name!r} adds channels")
-    if len(axes) and node.attributes.get_string("mode", "constant") == "constant":
+    constant = node.attributes.get_string("mode", "constant") == "constant"
+    if constant and (amounts is None or amounts.any()):
         walk.ledger.fix(track.channels, f"Pad {node.name!r} adds zeros")
     return track
+
+
+def _busy(track: Track) -> list[int]:
+    """The axes along which channels change."""
+    return [axis for axis, size in enumerate(track.channels.shape) if size > 1]
+
+
+def _size(value: ir.Value | None, axis: int) -> int | None:
+    """The size of ``value`` along ``axis`` if that is static."""
+    size = value.shape[axis] if value is not None and value.shape is not None else None
+    return size if isinstance(size, int) else None
 
 
 def _sum(node: ir.Node, tracks: Tracks, walk: Walk) -> Track:

@@ -57,7 +57,7 @@ def _upstream(value: ir.Value, lost: Lost) -> str:
             return f"{value.name!r} is an input of the graph"
         if as_linear(node) is not None or (node.op_type == "Add" and _is_source(node)):
             return blocker(value, lost.nodes, lost.absorbing) or f"{value.name!r} has an unknown rank"
-        source = node.inputs[0] if node.inputs else None
+        source = node.inputs[1 if node.op_type == "MatMul" else 0] if node.inputs else None  # V, not P
         if source is None or not (is_mover(node) or passes(node, 0)):
             return f"{node.op_type} {node.name!r} lets no basis through"
         value = source

@@ -127,7 +127,7 @@ class _Walker:
             if (passed := passage(node, tracks, self.walk)) is not None:
                 yield node.outputs[0], passed
         else:
-            raise StoppedError(f"{node.op_type} {node.name!r} reads it as it is")
+            raise StoppedError(f"{node.op_type} {node.name!r} takes no basis")
 
     def _absorb(self, linear: Linear, track: Track) -> None:
         along = along_axis(track.channels, linear.data_axis)
