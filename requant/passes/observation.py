@@ -13,6 +13,9 @@ from ..ir.linear import Linear
 from ..ir.site import Reader, Site
 from .choose_layers import is_quantized
 
+ORDER = "requant.order"
+"""Key in `Value.meta` of the original channel of each channel of a value that was split, [C]."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -38,12 +41,14 @@ class Observation:
 
     ``shiftable`` says whether t may differ from 0. ``written`` is the largest |w| with which a linear layer that is to
     be quantized writes each channel, [C], 0 for a channel that none writes; None where there is no such layer.
+    ``order`` is the original channel of each channel, [C], where channels have copies, else None.
     """
 
     channels: int
     parts: tuple[Part, ...]
     shiftable: bool
     written: NDArray[np.float64] | None = None
+    order: NDArray[np.intp] | None = None
 
     @cached_property
     def minimum(self) -> NDArray[np.float64]:
@@ -94,7 +99,12 @@ def observe(site: Site) -> Observation | None:
     known = tuple(part for part in parts if part is not None)
     if len(known) < len(parts):
         return None
-    return Observation(site.channels, known, site.fixed_shift is None, _written(site))
+    return Observation(site.channels, known, site.fixed_shift is None, _written(site), _order(site))
+
+
+def _order(site: Site) -> NDArray[np.intp] | None:
+    found = None if site.writers or len(site.values) > 1 else site.values[0].meta.get(ORDER)
+    return found if isinstance(found, np.ndarray) else None
 
 
 def _part(readers: list[Reader]) -> Part | None:

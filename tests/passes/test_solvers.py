@@ -1,68 +1,347 @@
 """Solvers do what their papers say, and the loss prefers what quantizes better."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
+import onnx
+import onnx_ir as ir
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from requant.calib.collect import collect
 from requant.calib.statistics import measure
-from requant.ir.rebase import Basis
+from requant.ir.basis import Basis
+from requant.ir.canonical import canonicalize
+from requant.ir.load import load
+from requant.ir.sites import Site, find_sites
+from requant.passes import RebaseSites
 from requant.passes.loss import loss
-from requant.passes.observation import Observation
+from requant.passes.observation import Observation, Part, observe
 from requant.passes.rebase_sites import CANDIDATES
-from requant.passes.solvers import Awq, Keep, OutlierSuppressionPlus, RepQ, Shift, SmoothQuant, Solver
+from requant.passes.solvers import (
+    LLM_FP4,
+    OUTLIER_TUNE,
+    QSM,
+    REPQ_VIT,
+    Awq,
+    AwqSearch,
+    CrossLayerEqualization,
+    Gps,
+    Keep,
+    OutlierSuppressionPlus,
+    PowerOfTwo,
+    RepQ,
+    ScalarShift,
+    Shift,
+    SmoothQuant,
+    Solver,
+)
+
+EQUALIZE = CrossLayerEqualization()
+BALANCED = [SmoothQuant(0.3), SmoothQuant(0.7, shift=True), QSM, OUTLIER_TUNE, EQUALIZE, Shift(), ScalarShift(), Keep()]
+SEARCHES = [AwqSearch(), OutlierSuppressionPlus(), REPQ_VIT, Gps(), Gps(shift=False), Awq(), RepQ(0.5)]
+SOLVERS = [*BALANCED, *SEARCHES, RepQ(), LLM_FP4, PowerOfTwo(Gps())]
+SEEDS, BITS = st.integers(0, 500), st.sampled_from([4, 6, 8])
+
+
+def part(rows: NDArray[np.floating], matrix: NDArray[np.floating], channels: NDArray[np.intp] | None = None) -> Part:
+    known = np.arange(rows.shape[1]) if channels is None else channels
+    return Part(measure(rows.astype(np.float32), -1, 0), known, matrix.astype(np.float32))
 
 
 def observation(seed: int = 0, *, shiftable: bool = True, channels: int = 12) -> Observation:
     """Channels with ranges spread over two decades, off centre by as much again."""
     rng = np.random.default_rng(seed)
     spread, offset = 10 ** rng.uniform(-1, 1, channels), rng.uniform(-20, 20, channels)
-    rows = (rng.normal(size=(400, channels)) * spread + offset).astype(np.float32)
-    weight = (rng.normal(size=(channels, 8)) / spread[:, None] ** 0.5).astype(np.float32)
-    return Observation(measure(rows, -1, 0), ((weight, np.arange(channels)),), shiftable)
+    rows = rng.normal(size=(400, channels)) * spread + offset
+    seen = part(rows, rng.normal(size=(channels, 8)) / spread[:, None] ** 0.5)
+    return Observation(channels, (seen,), shiftable, 10 ** rng.uniform(-1, 1, channels))
 
 
-@given(seed=st.integers(0, 500), bits=st.sampled_from([4, 6, 8]))
-def test_repq_at_one_has_the_codes_of_the_per_channel_quantizer(seed: int, bits: int) -> None:
+def rebased(seen: Observation, basis: Basis) -> Observation:
+    """What would be observed after the rewrite by ``basis``."""
+    assert seen.written is not None
+    parts = [
+        Part(one.statistics.rebased(at.scale, at.shift), one.channels, (one.matrix * at.scale[:, None]).astype("f4"))
+        for one, at in ((one, basis.at(one.channels)) for one in seen.parts)
+    ]
+    return Observation(seen.channels, tuple(parts), seen.shiftable, seen.written / basis.scale)
+
+
+def assert_same(found: Basis, wanted: Basis) -> None:
+    """The same basis up to a common factor of the scale, which changes no code."""
+    np.testing.assert_allclose(found.scale / found.scale[0], wanted.scale / wanted.scale[0], rtol=1e-4)
+    np.testing.assert_allclose(found.shift, wanted.shift, rtol=1e-4, atol=1e-4)
+
+
+# What holds for all of them.
+
+
+@pytest.mark.parametrize("solver", [*CANDIDATES, *SOLVERS], ids=repr)
+def test_no_solver_shifts_where_that_is_not_legal(solver: Solver) -> None:
+    assert not solver(observation(shiftable=False)).shifts
+
+
+ONES = np.ones((5, 6))
+WAVES = np.sin(np.arange(30.0)).reshape(5, 6)
+DEGENERATE = {
+    "nothing but zeros": (0 * ONES, 0 * ONES[0, :, None]),
+    "zero weights": (WAVES, 0 * ONES[0, :, None]),
+    "constant channels": (ONES * [-3, 0, 1e-30, 1e-3, 5, 4e4], ONES[0, :, None]),
+    "one channel moves": (WAVES * [0, 0, 0, 1, 0, 0], ONES[0, :, None]),
+    "one row": (WAVES[:1], WAVES[0, :, None]),
+    "far apart": (WAVES * [1e-12, 1, 1, 1e6, 1, 1e-20], ONES[0, :, None] * 1e-12),
+}
+
+
+@pytest.mark.parametrize("shiftable", [True, False])
+@pytest.mark.parametrize(("rows", "matrix"), DEGENERATE.values(), ids=DEGENERATE.keys())
+@pytest.mark.parametrize("solver", [*CANDIDATES, *SOLVERS], ids=repr)
+def test_every_scale_is_positive_and_finite(
+    solver: Solver, rows: NDArray[np.float64], matrix: NDArray[np.float64], shiftable: bool
+) -> None:
+    basis = solver(Observation(6, (part(rows, matrix),), shiftable, np.array([0, 1e-20, 1, 1, 0, 1e6])))
+    assert basis.scale.shape == basis.shift.shape == (6,)
+    assert np.isfinite([basis.scale, basis.shift]).all()
+    assert (basis.scale > 0).all()
+
+
+@pytest.mark.parametrize("silent", [0.0, 1e-9])
+@pytest.mark.parametrize("solver", [SmoothQuant(0.8), QSM, OUTLIER_TUNE, RepQ(), Awq()], ids=repr)
+def test_a_channel_that_never_moves_counts_as_a_typical_one(solver: Solver, silent: float) -> None:
+    """It may move on other data, and must not be clipped to nothing then."""
+    rows = np.sin(np.arange(80.0)).reshape(20, 4) * [1, 10, silent, 100]
+    scale = solver(Observation(4, (part(rows, np.ones((4, 1))),), shiftable=True)).scale
+    np.testing.assert_allclose(scale[2], np.cbrt(np.prod(scale[[0, 1, 3]])))
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=repr)
+@given(seed=SEEDS, exponent=st.integers(-20, 20))
+def test_the_unit_of_the_values_does_not_matter(solver: Solver, seed: int, exponent: int) -> None:
+    seen, unit = observation(seed), 2.0**exponent
+    assert seen.written is not None
+    (one,) = seen.parts
+    larger = one.statistics.rebased(np.full(seen.channels, 1 / unit), np.zeros(seen.channels))
+    found = solver(replace(seen, parts=(replace(one, statistics=larger),), written=seen.written * unit))
+    assert_same(Basis(found.scale, found.shift / unit), solver(seen))
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=repr)
+@given(seed=SEEDS)
+def test_the_order_of_a_values_channels_does_not_matter(solver: Solver, seed: int) -> None:
     seen = observation(seed)
-    basis, rows = RepQ(1.0, bits)(seen), seen.statistics.rows.astype(np.float64)
-    low, high = seen.statistics.minimum, seen.statistics.maximum
+    (one,), order = seen.parts, np.random.default_rng(seed).permutation(seen.channels)
+    fields = ("minimum", "maximum", "sums", "squares", "rows")
+    mixed = replace(one.statistics, **{name: getattr(one.statistics, name)[..., order] for name in fields})
+    assert_same(solver(replace(seen, parts=(Part(mixed, order, one.matrix[order]),))), solver(seen))
+
+
+@pytest.mark.parametrize("solver", [*BALANCED, REPQ_VIT, RepQ(), LLM_FP4, Awq()], ids=repr)
+@given(seed=SEEDS)
+def test_channels_of_strangers_and_inverted_ones_have_no_say(solver: Solver, seed: int) -> None:
+    seen, rng = observation(seed), np.random.default_rng(seed)
+    (one,), more = seen.parts, np.array([-1, seen.channels + 3])
+    wider = part(
+        np.concatenate([one.statistics.rows, 99 * rng.normal(size=(400, 2))], axis=1),
+        np.concatenate([one.matrix, 99 * rng.normal(size=(2, 8))]),
+        np.concatenate([one.channels, more]),
+    )
+    assert_same(solver(replace(seen, parts=(wider,))), solver(seen))
+
+
+@pytest.mark.parametrize("solver", [*BALANCED, Gps(), RepQ()], ids=repr)
+@given(seed=SEEDS)
+def test_two_values_count_as_one_that_holds_both(solver: Solver, seed: int) -> None:
+    seen = observation(seed)
+    (one,) = seen.parts
+    halves = tuple(part(rows, one.matrix) for rows in np.split(one.statistics.rows, 2))
+    assert_same(solver(replace(seen, parts=halves)), solver(seen))
+
+
+@pytest.mark.parametrize("solver", [*BALANCED, RepQ()], ids=repr)
+@given(seed=SEEDS)
+def test_what_balances_data_and_weights_has_nothing_left_to_do(solver: Solver, seed: int) -> None:
+    seen = observation(seed)
+    again = solver(rebased(seen, solver(seen)))
+    np.testing.assert_allclose(again.scale, again.scale[0], rtol=1e-2)
+    np.testing.assert_allclose(again.shift / rebased(seen, solver(seen)).reach(again.shift), 0, atol=0.01)
+
+
+@pytest.mark.parametrize("solver", [SmoothQuant(0.8, shift=True), RepQ(0.75), Shift(), Gps(), OUTLIER_TUNE], ids=repr)
+def test_every_remedy_for_uneven_channels_lowers_the_loss(solver: Solver) -> None:
+    seen = observation()
+    assert loss(seen, solver(seen)) < 0.5 * loss(seen, Keep()(seen))
+
+
+# What each is for.
+
+
+@given(seed=SEEDS, bits=BITS, percent=st.sampled_from([95.0, 99.9, 100.0]))
+def test_repq_at_one_has_the_codes_of_the_per_channel_quantizer(seed: int, bits: int, percent: float) -> None:
+    seen = observation(seed)
+    basis, rows = RepQ(1.0, bits, (percent,))(seen), seen.parts[0].statistics.rows.astype(np.float64)
+    sampled = seen.parts[0].statistics.rows
+    low, high = (np.percentile(sampled, at, axis=0).astype(np.float64) for at in (100 - percent, percent))
     step = (high - low) / (2**bits - 1)
     per_channel = np.clip(np.round(rows / step) + np.round(-low / step), 0, 2**bits - 1)
     layer = (rows - basis.shift) / basis.scale
     per_tensor = np.clip(np.round(layer / step.mean()) + 2 ** (bits - 1), 0, 2**bits - 1)
-    ties = np.isclose(np.abs(rows / step % 1), 0.5, atol=1e-6)
+    ties = np.isclose(np.abs(rows / step % 1), 0.5, atol=1e-5)
     np.testing.assert_array_equal(per_tensor[~ties], per_channel[~ties])
 
 
+def test_repq_takes_each_channels_percentile_of_least_error() -> None:
+    """At three bits a lone outlier is clipped; at eight its error would outweigh that of all other rows."""
+    even = np.linspace(-1, 1, 1000)
+    rows = np.stack([even, np.where(even == 1, 8, even)], axis=1)
+    seen = Observation(2, (part(rows, np.ones((2, 1))),), shiftable=True)
+    three, eight = (RepQ(bits=bits, percentiles=(90.0, 99.8, 100.0))(seen).scale for bits in (3, 8))
+    np.testing.assert_allclose(three[1] / three[0], 1, rtol=0.01)
+    np.testing.assert_allclose(eight[1] / eight[0], 9 / 2)
+
+
 def test_smoothquant_is_its_formula_up_to_a_constant() -> None:
-    seen = observation()
-    reach, weights = np.abs(seen.statistics.rows).max(0), np.abs(seen.weights[0][0]).max(1)
-    expected = reach**0.7 / weights**0.3
-    ratio = SmoothQuant(0.7)(seen).scale / expected
-    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-5)
+    (one,) = observation().parts
+    reach, weights = np.abs(one.statistics.rows).max(0), np.abs(one.matrix).max(1)
+    found = SmoothQuant(0.7)(observation())
+    assert_same(found, Basis(reach**0.7 / weights**0.3, np.zeros(12)))
+    np.testing.assert_allclose(found.scale.max() * found.scale.min(), 1)
+
+
+@pytest.mark.parametrize("solver", [QSM, OUTLIER_TUNE], ids=repr)
+@given(seed=SEEDS, bits=BITS)
+def test_steps_that_migrate_have_the_codes_of_the_symmetric_per_channel_quantizer(
+    solver: Solver, seed: int, bits: int
+) -> None:
+    seen, largest = observation(seed), 2 ** (bits - 1) - 1
+    basis, rows = solver(seen), seen.parts[0].statistics.rows.astype(np.float64)
+    moved = rows - (seen.centre if solver is OUTLIER_TUNE else 0)
+    layer = (rows - basis.shift) / basis.scale
+    per_channel = moved / np.abs(moved).max(axis=0) * largest
+    np.testing.assert_allclose(layer / np.abs(layer).max() * largest, per_channel, atol=1e-6)
 
 
 def test_outlier_suppression_plus_centres_every_channel_and_never_widens_one() -> None:
     seen = observation()
     basis = OutlierSuppressionPlus()(seen)
-    np.testing.assert_allclose(basis.shift, (seen.statistics.minimum + seen.statistics.maximum) / 2)
+    np.testing.assert_allclose(basis.shift, (seen.minimum + seen.maximum) / 2)
     assert (basis.scale >= 1).all()
     assert basis.scale.max() > 1
 
 
-@pytest.mark.parametrize("solver", [*CANDIDATES, Awq()], ids=repr)
-def test_no_solver_shifts_where_that_is_not_legal_and_all_are_positive(solver: Solver) -> None:
-    basis = solver(observation(shiftable=False))
-    assert not basis.shifts
-    assert (basis.scale > 0).all()
-    assert np.isfinite(basis.scale).all()
+@given(seed=SEEDS)
+def test_searches_find_what_costs_least(seed: int) -> None:
+    seen = observation(seed)
+    assert loss(seen, AwqSearch(10)(seen)) == min(loss(seen, Awq(step / 10)(seen)) for step in range(10))
+    reach, found = seen.reach(seen.centre), loss(seen, OutlierSuppressionPlus()(seen))
+    for threshold in (reach.max(), np.median(reach)):
+        assert found <= loss(seen, Basis(np.maximum(1, reach / threshold), seen.centre)) + 1e-9
 
 
-@pytest.mark.parametrize("solver", [SmoothQuant(0.8, shift=True), RepQ(0.75), Shift()], ids=repr)
-def test_every_remedy_for_uneven_channels_lowers_the_loss(solver: Solver) -> None:
-    seen = observation()
-    assert loss(seen, solver(seen)) < 0.5 * loss(seen, Keep()(seen))
+@given(seed=SEEDS, bits=BITS)
+def test_gps_balances_what_rounding_costs_in_data_and_in_weights(seed: int, bits: int) -> None:
+    seen, largest = observation(seed), 2 ** (bits - 1) - 1
+    basis, (one,) = Gps(bits=bits)(seen), seen.parts
+    rows, anchor = one.statistics.rows - seen.centre, seen.reach(seen.centre).argmax()
+    steps = np.abs(rows).max() / largest, np.abs(one.matrix).max(axis=0) / largest
+    lost = [np.round(array / step) * step - array for array, step in zip((rows, one.matrix), steps, strict=True)]
+    of_data = np.linalg.norm(lost[0], axis=0) * np.linalg.norm(one.matrix, axis=1)
+    of_weights = np.linalg.norm(rows, axis=0) * np.linalg.norm(lost[1], axis=1)
+    scale, others = basis.scale / basis.scale[anchor], np.arange(seen.channels) != anchor
+    np.testing.assert_allclose((scale * of_data)[others], (of_weights / scale)[others], rtol=1e-3)
+
+
+@given(seed=SEEDS)
+def test_powers_of_two_are_exact_and_next_to_the_solvers_scale(seed: int) -> None:
+    seen, (one,) = observation(seed), observation(seed).parts
+    scale, free = LLM_FP4(seen).scale, QSM(seen).scale
+    assert (np.frexp(scale)[0] == 0.5).all()
+    assert (np.abs(np.log2(scale / free)) <= 0.5).all()
+    small = scale.astype(np.float32)
+    rewritten = (one.statistics.rows / small) @ (one.matrix * small[:, None])
+    np.testing.assert_array_equal(rewritten, one.product)
+    np.testing.assert_array_equal(PowerOfTwo(Gps())(seen).shift, Gps()(seen).shift)
+
+
+def test_one_scalar_gives_a_one_sided_value_its_bit_back() -> None:
+    rng = np.random.default_rng(0)
+    rows = np.maximum(rng.normal(size=(400, 12)), 0) * rng.uniform(0.8, 1, 12)
+    seen = Observation(12, (part(rows, rng.normal(size=(12, 8))),), shiftable=True)
+    basis = ScalarShift()(seen)
+    assert len(set(basis.shift)) == 1
+    assert not basis.scales
+    np.testing.assert_allclose(seen.reach(basis.shift).max(), seen.maximum.max() / 2)
+    assert loss(seen, basis) < 0.6 * loss(seen, Keep()(seen))
+
+
+@given(seed=SEEDS)
+def test_equalization_makes_weights_reach_as_far_on_both_sides(seed: int) -> None:
+    seen = observation(seed)
+    after = rebased(seen, EQUALIZE(seen))
+    assert after.written is not None
+    np.testing.assert_allclose(after.written, after.weight_reach, rtol=1e-5)
+    assert EQUALIZE(replace(seen, written=None)).is_identity
+
+
+LAYERS = {
+    "MatMul": "(float[9, 6] x) => (float[9, 3] y) <float[6, 8] w, float[8] b, float[8, 3] v> "
+    "{ a = MatMul(x, w) c = Add(a, b) r = Relu(c) y = MatMul(r, v) }",
+    "Gemm": "(float[9, 6] x) => (float[9, 3] y) <float[8, 6] w, float[3, 8] v> "
+    "{ a = Gemm<alpha = 0.5, transB = 1>(x, w) r = LeakyRelu(a) y = Gemm<transB = 1>(r, v) }",
+    "Conv": "(float[2, 6, 9, 9] x) => (float[2, 3, 9, 9] y) <float[8, 3, 3, 3] w, float[3, 8, 3, 3] v> "
+    "{ a = Conv<group = 2, pads = [1, 1, 1, 1]>(x, w) r = Relu(a) y = Conv<pads = [1, 1, 1, 1]>(r, v) }",
+}
+
+
+def linears(model: ir.Model) -> list[NDArray[np.float32]]:
+    """Both weights, with the channels between the two layers first."""
+    nodes = [node for node in model.graph if node.op_type in LAYERS]
+    tensors = [node.inputs[1].const_value for node in nodes if node.inputs[1] is not None]
+    first, second = (np.asarray(tensor.numpy()) for tensor in tensors if tensor is not None)
+    by_rows = nodes[0].op_type != "MatMul"
+    return [first if by_rows else first.T, np.moveaxis(second, 1, 0) if by_rows else second]
+
+
+@pytest.mark.parametrize("graph", LAYERS.values(), ids=LAYERS.keys())
+def test_weights_on_both_sides_of_an_activation_are_equalized_exactly(
+    graph: str,
+    build: Callable[[str], onnx.ModelProto],
+    compute: Callable[[ir.Model], list[NDArray[np.generic]]],
+    deviation: Callable[[list[NDArray[np.generic]], list[NDArray[np.generic]]], float],
+) -> None:
+    model = load(build(graph))
+    canonicalize(model)
+    shape = model.graph.inputs[0].shape
+    assert shape is not None
+    collect(model, [{"x": np.random.default_rng(0).normal(size=shape.numpy()).astype(np.float32)}])
+    (site,) = (site for site in find_sites(model) if isinstance(site, Site))
+    seen, wanted = observe(site), compute(model)
+    before = [np.abs(weight).reshape(8, -1).max(axis=1) for weight in linears(model)]
+    assert seen is not None
+    assert not seen.shiftable
+    np.testing.assert_array_equal(seen.written, before[0])
+    RebaseSites((EQUALIZE,), explicit=False)(model)
+    after = [np.abs(weight).reshape(8, -1).max(axis=1) for weight in linears(model)]
+    np.testing.assert_allclose(after, [np.sqrt(before[0] * before[1])] * 2, rtol=1e-5)
+    assert deviation(wanted, compute(model)) < 1e-5
+
+
+def test_norms_have_no_weights_to_equalize(build: Callable[[str], onnx.ModelProto]) -> None:
+    model = load(build("(float[9, 4] x) => (float[9, 3] y) <float[4] g, float[4, 3] w> "
+                       "{ n = LayerNormalization(x, g) y = MatMul(n, w) }"))  # fmt: skip
+    canonicalize(model)
+    collect(model, [{"x": WAVES[:, :4].astype(np.float32).repeat(2, axis=0)[:9]}])
+    (site,) = (site for site in find_sites(model) if isinstance(site, Site))
+    seen = observe(site)
+    assert seen is not None
+    assert seen.written is None
+    assert EQUALIZE(seen).is_identity
+
+
+# The loss.
 
 
 def test_the_loss_grows_with_fewer_bits() -> None:
@@ -74,9 +353,9 @@ def test_the_loss_grows_with_fewer_bits() -> None:
 def test_the_loss_charges_for_channels_without_any_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """Equalizing all channels leaves none of them room; leaving them as they are spares seven of eight."""
     rng = np.random.default_rng(0)
-    rows = rng.laplace(size=(500, 8)).astype(np.float32) * np.array([1.0] + [0.25] * 7, np.float32)
-    seen = Observation(measure(rows, -1, 0), ((np.ones((8, 4), np.float32), np.arange(8)),), shiftable=True)
-    bases = Basis.identity(8), Basis(seen.statistics.magnitude, np.zeros(8))
+    rows = rng.laplace(size=(500, 8)) * np.array([1.0] + [0.25] * 7)
+    seen = Observation(8, (part(rows, np.ones((8, 4))),), shiftable=True)
+    bases = Basis.identity(8), Basis(seen.reach(np.zeros(8)), np.zeros(8))
     charged = [loss(seen, basis) for basis in bases]
     monkeypatch.setattr("requant.passes.loss.FARTHEST", 1.0)
     free = [loss(seen, basis) for basis in bases]
@@ -86,7 +365,7 @@ def test_the_loss_charges_for_channels_without_any_room(monkeypatch: pytest.Monk
 
 def test_rows_that_compute_next_to_nothing_do_not_decide() -> None:
     seen = observation()
-    rows = np.concatenate([seen.statistics.rows, np.full((4, seen.channels), 1e-6, np.float32)])
-    idle = Observation(measure(rows, -1, 0), seen.weights, shiftable=True)
-    unchanged = Basis.identity(seen.channels)
+    (one,) = seen.parts
+    rows = np.concatenate([one.statistics.rows, np.full((4, seen.channels), 1e-6)])
+    idle, unchanged = replace(seen, parts=(part(rows, one.matrix),)), Basis.identity(seen.channels)
     assert loss(idle, unchanged) < 1.5 * loss(seen, unchanged)

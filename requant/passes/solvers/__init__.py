@@ -13,6 +13,7 @@ from .repq import RepQ
 from .shift import Keep, ScalarShift, Shift
 from .smoothquant import SmoothQuant
 from .solver import Solver
+from .staggered import Staggered
 
 __all__ = [
     "LLM_FP4",
@@ -31,4 +32,5 @@ __all__ = [
     "Shift",
     "SmoothQuant",
     "Solver",
+    "Staggered",
 ]
