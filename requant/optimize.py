@@ -24,6 +24,7 @@ from .passes.choose_layers import ChooseLayers, unmatched
 from .passes.insert_qdq import InsertQDQ
 from .passes.plan_quantizers import PlanQuantizers
 from .passes.records import layer_records, site_records
+from .passes.round_weights import RoundWeights
 from .recipe import Recipe, find_recipe
 from .report import Report
 from .runtime.compare import common_layers, compare
@@ -176,6 +177,8 @@ def _plan(
         report.verification = _rewrite(model, chosen, data)
     with times("plan"):
         PlanQuantizers(chosen.ranges, chosen.bits)(model)
+        if chosen.rounding == "compensated":
+            RoundWeights()(model)
 
 
 def _rewrite(model: ir.Model, chosen: Recipe, data: Batches) -> float:

@@ -1,11 +1,13 @@
 """Recipes: which passes, in which order, with which options."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import onnx_ir as ir
 
 from .errors import RequantError
 from .passes.rebase_sites import RebaseSites
+from .passes.split_channels import SplitChannels
 
 
 @dataclass(frozen=True)
@@ -16,20 +18,22 @@ class Recipe:
         name: what the report calls it.
         rewrites: exact passes, run and verified in order.
         ranges: how activation ranges are estimated: "minmax", "percentile" or "mse".
-        bits: width of the codes.
+        bits: width of the codes; fewer than 8 are simulated by a Clip before each quantizer.
+        rounding: codes of weights: "nearest", or "compensated", where each makes up for the others.
     """
 
     name: str = "int8"
-    rewrites: tuple[ir.passes.InPlacePass, ...] = field(default_factory=lambda: (RebaseSites(),))
+    rewrites: tuple[ir.passes.InPlacePass, ...] = field(default_factory=lambda: (SplitChannels(), RebaseSites()))
     ranges: str = "minmax"
     bits: int = 8
+    rounding: Literal["nearest", "compensated"] = "compensated"
 
 
 RECIPES = {
     "int8": Recipe(),
-    "int8-plain": Recipe("int8-plain", rewrites=()),
+    "int8-plain": Recipe("int8-plain", rewrites=(), rounding="nearest"),
 }
-"""Recipes by name: "int8" searches a basis for every site; "int8-plain" quantizes the graph as it is."""
+"""Recipes by name: "int8" splits, re-bases and rounds; "int8-plain" quantizes the graph as it is."""
 
 
 def find_recipe(name: str | Recipe) -> Recipe:

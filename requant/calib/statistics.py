@@ -5,7 +5,7 @@ floating-point addition is exact), and the rows of smallest priority, where a ro
 that it comes from and not on when it was seen.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,17 @@ class ChannelStatistics:
             self.squares + other.squares,
             np.concatenate([self.rows, other.rows])[keep],
             priorities[keep],
+        )
+
+    def taken(self, order: NDArray[np.intp]) -> "ChannelStatistics":
+        """The statistics of the channels in ``order``; one may come several times."""
+        return replace(
+            self,
+            minimum=self.minimum[order],
+            maximum=self.maximum[order],
+            sums=self.sums[:, order],
+            squares=self.squares[:, order],
+            rows=self.rows[:, order],
         )
 
     def rebased(self, scale: NDArray[np.float64], shift: NDArray[np.float64]) -> "ChannelStatistics":

@@ -18,6 +18,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from .constants import constant, lazily
+from .edit import mark_output
 from .elementwise import PerChannel, Region
 
 
@@ -44,6 +45,8 @@ def split(region: Region, copies: NDArray[np.intp]) -> NDArray[np.intp]:
     for value in region.values:
         if value.shape is not None:
             value.shape = _shape(value.shape, region.axis, len(order))
+    for linear in region.producers:
+        mark_output(linear.node)
     return order
 
 

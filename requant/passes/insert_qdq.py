@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from ..ir.constants import array, constant, lazily
+from ..ir.edit import add_to_bias
 from ..ir.linear import Linear, find_linears
 from ..runtime.targets import Target, target
 from .choose_layers import KEPT
 from .plan_quantizers import Quantizer, quantizer
 from .records import LAYERS, LayerRecord
+from .round_weights import BIAS
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,9 @@ def _lower(linear: Linear, engine: Target, dequantized: dict[ir.Value, ir.Value]
     assert isinstance(graph, ir.Graph)
     assert activation is not None
     assert weight is not None
+    correction = linear.node.meta.get(BIAS)
+    if isinstance(correction, np.ndarray):
+        add_to_bias(linear, correction)
     for value, insert in ((linear.data, _activation), (linear.weight, _weight)):
         if value not in dequantized:
             dequantized[value] = insert(graph, linear, activation if value is linear.data else weight, engine)
@@ -76,23 +81,37 @@ def _activation(graph: ir.Graph, linear: Linear, planned: Quantizer, engine: Tar
     value, name = linear.data, linear.data.name
     scale = constant(graph, planned.scale, f"{name}.scale")
     zero_point = constant(graph, np.array(engine.zero_point, engine.activation.numpy()), f"{name}.zero_point")
-    codes = ir.node("QuantizeLinear", [value, scale, zero_point], name=f"{name}.quantize")
+    limited = _limited(graph, value, planned)
+    codes = ir.node("QuantizeLinear", [limited, scale, zero_point], name=f"{name}.quantize")
     result = ir.node("DequantizeLinear", [codes.outputs[0], scale, zero_point], name=f"{name}.dequantize")
     _describe(codes.outputs[0], f"{name}.codes", value.shape, engine.activation)
     _describe(result.outputs[0], f"{name}.dequantized", value.shape, value.dtype)
-    producer = value.producer()
+    producer, clip = value.producer(), limited.producer()
+    steps = [codes, result] if limited is value or clip is None else [clip, codes, result]
     if producer is not None:
-        graph.insert_after(producer, [codes, result])
+        graph.insert_after(producer, steps)
     else:
-        graph.insert_before(graph[0], [codes, result])
+        graph.insert_before(graph[0], steps)
     return result.outputs[0]
+
+
+def _limited(graph: ir.Graph, value: ir.Value, planned: Quantizer) -> ir.Value:
+    """``value`` within the range of fewer than 8 bits, which QuantizeLinear does not saturate to."""
+    if planned.bits == 8:
+        return value
+    half, name = 2 ** (planned.bits - 1), f"{value.name}.clip"
+    bounds = [constant(graph, planned.scale * np.float32(bound), name) for bound in (-half, half - 1)]
+    clip = ir.node("Clip", [value, *bounds], name=name)
+    _describe(clip.outputs[0], f"{name}.out", value.shape, value.dtype)
+    return clip.outputs[0]
 
 
 def _weight(graph: ir.Graph, linear: Linear, planned: Quantizer, engine: Target) -> ir.Value:
     value, name, tensor = linear.weight, linear.weight.name, linear.weight.const_value
     assert tensor is not None
     assert planned.axis is not None
-    codes = constant(graph, lazily(_rounder(planned), tensor, dtype=ir.DataType.INT8), f"{name}.codes")
+    nearest = lazily(_rounder(planned), tensor, dtype=ir.DataType.INT8)
+    codes = constant(graph, nearest if planned.codes is None else planned.codes, f"{name}.codes")
     scale = constant(graph, planned.scale, f"{name}.scale")
     zero_point = constant(graph, np.zeros(planned.scale.shape, np.int8), f"{name}.zero_point")
     node = ir.node("DequantizeLinear", [codes, scale, zero_point], {"axis": planned.axis}, name=f"{name}.dequantize")

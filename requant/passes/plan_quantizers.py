@@ -24,11 +24,15 @@ _MASK = 1e30
 
 @dataclass(frozen=True)
 class Quantizer:
-    """A symmetric quantizer: codes of ``bits`` bits, zero point 0, a scalar scale or one for each index of ``axis``."""
+    """A symmetric quantizer: codes of ``bits`` bits, zero point 0, a scalar scale or one for each index of ``axis``.
+
+    ``codes`` are those of a constant, in its shape, or None for the nearest ones.
+    """
 
     scale: NDArray[np.float32]
     axis: int | None = None
     bits: int = 8
+    codes: NDArray[np.int8] | None = None
 
 
 @dataclass(frozen=True)

@@ -12,22 +12,10 @@ from ..ir.basis import Basis
 from ..ir.cost import added_nodes
 from ..ir.explicit import find_explicit
 from ..ir.sites import Refused, Site, find_sites
-from .loss import loss
+from .cheapest import CANDIDATES, cheapest
 from .observation import Observation
 from .site_rewrite import SiteRewrite
-from .solvers import Keep, RepQ, Shift, SmoothQuant, Solver
-
-CANDIDATES: tuple[Solver, ...] = (
-    Keep(),
-    Shift(),
-    *(RepQ(alpha) for alpha in (0.5, 0.75, 1.0)),
-    *(SmoothQuant(alpha) for alpha in (0.5, 0.6, 0.7, 0.8, 0.9)),
-    *(SmoothQuant(alpha, shift=True) for alpha in (0.5, 0.6, 0.7, 0.8, 0.9)),
-)
-"""What the default recipe tries at each site."""
-
-NODE_PRICE = 0.3
-"""Share of its loss that a candidate is charged for each node that it adds at inference."""
+from .solvers import Solver
 
 
 @dataclass(frozen=True)
@@ -56,8 +44,5 @@ class RebaseSites(SiteRewrite):
 
     def solve(self, site: Site, observation: Observation) -> tuple[Solver, Basis]:
         """The candidate of least loss, counting what its nodes cost."""
-
-        def price(solved: tuple[Solver, Basis]) -> float:
-            return loss(observation, solved[1], self.bits) * (1 + NODE_PRICE * added_nodes(site, solved[1]))
-
-        return min(((solver, solver(observation)) for solver in self.candidates), key=price)
+        choice = cheapest(observation, self.candidates, lambda basis: added_nodes(site, basis), self.bits)
+        return choice.solver, choice.basis

@@ -1,0 +1,50 @@
+"""The search at one place: the solver whose basis loses least, counting what its nodes cost.
+
+(d, t) = argmin over the candidates of  L(d, t) · (1 + 0.3 n)        n nodes added at inference
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from ..ir.basis import Basis
+from .loss import loss
+from .observation import Observation
+from .solvers import Keep, RepQ, Shift, SmoothQuant, Solver, Staggered
+
+CANDIDATES: tuple[Solver, ...] = (
+    Keep(),
+    Shift(),
+    *(RepQ(alpha) for alpha in (0.5, 0.75, 1.0)),
+    *(SmoothQuant(alpha) for alpha in (0.5, 0.6, 0.7, 0.8, 0.9)),
+    *(SmoothQuant(alpha, shift=True) for alpha in (0.5, 0.6, 0.7, 0.8, 0.9)),
+)
+"""What the default recipe tries at each site."""
+
+NODE_PRICE = 0.3
+"""Share of its loss that a candidate is charged for each node that it adds at inference."""
+
+
+class Choice(NamedTuple):
+    """A solver, what it gave, and its price."""
+
+    solver: Solver
+    basis: Basis
+    price: float
+
+
+def cheapest(
+    observation: Observation, candidates: Iterable[Solver], nodes: Callable[[Basis], int], bits: int
+) -> Choice:
+    """The candidate of least price, where ``nodes`` says how many nodes a basis adds.
+
+    Where channels have copies, each candidate is also tried with its copies staggered.
+    """
+    tried = list(candidates)
+    if observation.order is not None:
+        tried += [Staggered(solver) for solver in tried]
+
+    def priced(solver: Solver) -> Choice:
+        basis = solver(observation)
+        return Choice(solver, basis, loss(observation, basis, bits) * (1 + NODE_PRICE * nodes(basis)))
+
+    return min((priced(solver) for solver in tried), key=lambda choice: choice.price)
