@@ -22,9 +22,20 @@ def find_absorbing(graph: ir.Graph) -> set[ir.Value]:
     nodes, found = set(graph), set[ir.Value]()
     for node in reversed(graph):
         for value in node.outputs:
-            if not value.is_graph_output() and all(_takes((use.node, use.idx), nodes, found) for use in value.uses()):
+            if not value.is_graph_output() and _absorbed(value, nodes, found):
                 found.add(value)
     return found
+
+
+def _absorbed(value: ir.Value, nodes: Container[ir.Node], found: set[ir.Value]) -> bool:
+    """Whether all readers take any basis, or else move channels on that others need not share."""
+    refused = [use.node for use in value.uses() if not _takes((use.node, use.idx), nodes, found)]
+    return not refused or (len(refused) < len(value.uses()) and all(_parts(node) for node in refused))
+
+
+def _parts(node: ir.Node) -> bool:
+    """Whether ``node`` may pass on some channels only, as for Q, K and V that one layer writes side by side."""
+    return node.domain == "" and node.op_type in ("Slice", "Split", "Gather", "Reshape", "Transpose")
 
 
 def _takes(slot: Slot, nodes: Container[ir.Node], found: set[ir.Value]) -> bool:

@@ -33,7 +33,7 @@ def product(node: ir.Node, tracks: Tracks, walk: Walk) -> Track | None:
     track = given(left or right)
     if right is None or not rows_sum_to_one(node.inputs[0]):
         walk.ledger.fix(track.channels, f"MatMul {node.name!r} weights the shift by rows that do not sum to 1")
-    else:
+    if right is not None:
         walk.kinds.append((track.channels, "Attention"))
     return replace(track, channels=ranked(node, track.channels))
 

@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from .attention import attention, product, rotary
 from .constants import array, is_constant
+from .ledger import known
 from .regroup import ChannelMap
 from .track import Rule, StoppedError, Track, Tracks, Walk, given, ranked
 
@@ -130,15 +131,22 @@ def _sum(node: ir.Node, tracks: Tracks, walk: Walk) -> Track:
 
 def _scaled(node: ir.Node, tracks: Tracks, walk: Walk) -> Track:
     """Mul and Div by somebody else's factor, which sees no basis."""
-    if node.op_type == "Mul" and None not in tracks:
-        raise StoppedError(f"Mul {node.name!r} multiplies two values that have a basis")
-    position = next(index for index, track in enumerate(tracks) if track is not None)
-    track, factor = given(tracks[position]), node.inputs[1 - position]
-    single = factor is not None and factor.const_value is not None and factor.const_value.size == 1
-    if not single:
+    position = _leading(tracks)
+    track, other, factor = given(tracks[position]), tracks[1 - position], node.inputs[1 - position]
+    if other is not None:
+        if np.intersect1d(known(track.channels), known(other.channels)).size:
+            raise StoppedError(f"{node.op_type} {node.name!r} multiplies it by itself")
+        walk.stop((node, 1 - position), other, f"{node.op_type} {node.name!r} takes the basis of its other factor")
+    if factor is None or factor.const_value is None or factor.const_value.size != 1:
         walk.ledger.fix(track.channels, f"{node.op_type} {node.name!r} scales the shift")
         walk.kinds.append((track.channels, "Gated"))
     return Track(ranked(node, track.channels), exact=False)
+
+
+def _leading(tracks: Tracks) -> int:
+    """Which of two factors passes its basis on: rather the one that comes straight from its writer."""
+    left, right = tracks
+    return 1 if left is None or (right is not None and right.exact and not left.exact) else 0
 
 
 def _aligned(left: Track, right: Track) -> tuple[ChannelMap, ChannelMap]:
@@ -147,7 +155,7 @@ def _aligned(left: Track, right: Track) -> tuple[ChannelMap, ChannelMap]:
 
 
 _RULES: dict[str, tuple[tuple[int, ...], Rule]] = {
-    **dict.fromkeys(("Relu", "LeakyRelu", "PRelu", "Abs"), ((0,), _homogeneous)),
+    **dict.fromkeys(("Relu", "LeakyRelu", "PRelu", "Abs", "Neg"), ((0,), _homogeneous)),
     "Clip": ((0,), _clip),
     **dict.fromkeys(("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"), ((0,), _pool)),
     **dict.fromkeys(("Resize", "Upsample"), ((0,), _resize)),

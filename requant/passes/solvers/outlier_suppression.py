@@ -14,9 +14,9 @@ from .search import least
 class OutlierSuppressionPlus:
     """t_c = (max x_c + min x_c) / 2 and d_c = max(1, max|x_c - t_c| / T), with the threshold T of least loss.
 
-    The paper tries 100 thresholds or more, evenly spaced from the largest reach down to 1. Here they are ``steps``
-    in a geometric row from the largest reach to the median one, whatever the unit of X: below that, more than outliers
-    would be scaled. Source: Outlier Suppression+ (Wei et al., 2023), sections 4.1 and 4.2.
+    The authors' code tries 100 thresholds or more, evenly spaced from the largest reach down to 1. Here they are
+    ``steps`` in a geometric row from the largest reach to the median one, whatever the unit of X: below that, more than
+    outliers would be scaled. Source: Outlier Suppression+ (Wei et al., 2023), sections 4.1 and 4.2.
     """
 
     steps: int = 8

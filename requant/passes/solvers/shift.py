@@ -32,7 +32,9 @@ class ScalarShift:
     """t = (max x + min x) / 2 over all channels, d = 1.
 
     A quantizer with zero point 0 has twice the step of an asymmetric one on a value that is never negative, as after
-    GELU or ReLU. One scalar gives that bit back, for one Add where nothing upstream takes it. Source: ours.
+    GELU or ReLU. One scalar gives that bit back, for one Add where nothing upstream takes it. Most such values are
+    near 0, though, and -t after the shift: unless the readers' biases make up for the rounding of their weights,
+    t ΔW costs more than the bit is worth. Source: ours.
     """
 
     def __call__(self, observation: Observation) -> Basis:
