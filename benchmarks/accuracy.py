@@ -1,10 +1,11 @@
-"""How close W8A8 models stay to the float ones: python -m benchmarks.accuracy [vit-s] [minilm] [orientation]
+"""How close W8A8 models stay to the float ones: python -m benchmarks.accuracy [vit-s] [minilm] [orientation] [llama]
 
 Symmetric int8 with zero point 0, one scale for a tensor of activations and one for each output channel of a weight: the
 TensorRT artifact, run by ONNX Runtime with its optimizations off. SQNR = 10 log10( Σ y² / Σ (y - ŷ)² ) dB of the
 model's output on each evaluation sample; the table has its mean over the samples and the standard error.
 
-A last table compares what one calibration gave for two engines: the difference of two outputs relative to the size of
+A second part says what each piece of the recipe is worth (`benchmarks.ablation`); --quick leaves it out. The last table
+compares what one calibration gave for two engines: the difference of two outputs relative to the size of
 the float one, ‖a - b‖ / ‖y‖, as the mean over samples.
 """
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 import requant
+from models.llama import LLAMA
 from models.minilm import MINILM
 from models.orientation import ORIENTATION
 from models.subject import Subject
@@ -28,10 +30,12 @@ from requant.runtime.compare import distance
 from requant.runtime.session import Run, runner
 from requant.tables import table
 
+from .ablation import Calibrated, recipes, six_bits
+
 Outputs: TypeAlias = list[NDArray[np.generic]]
 Row: TypeAlias = tuple[str, ...]
 
-SUBJECTS = {"vit-s": VIT_S, "minilm": MINILM, "orientation": ORIENTATION}
+SUBJECTS = {"vit-s": VIT_S, "minilm": MINILM, "orientation": ORIENTATION, "llama": LLAMA}
 AFTER_GELU = {"vit-s": "*/mlp/fc2/*", "minilm": "/encoder/layer.[0-9]/output/dense/MatMul"}
 RECIPES = {"plain": "int8-plain", "requant": "int8"}
 
@@ -72,8 +76,11 @@ class Bench:
 
 
 def main(names: list[str]) -> None:
-    """Print the tables of the subjects in ``names``, or of all."""
+    """Print the tables of the subjects in ``names``, or of all; "--quick" leaves out the ablation."""
+    quick = "--quick" in names
+    names = [name for name in names if name != "--quick"]
     scores: list[Row] = []
+    parts: list[Row] = []
     left: list[Row] = []
     engines: list[Row] = []
     for name in names or SUBJECTS:
@@ -90,10 +97,23 @@ def main(names: list[str]) -> None:
             if not keep:
                 engines.append((name, variant, *bench.both_engines(result, found)))
                 left += [(name, variant, layer.name, layer.reason) for layer in layers if layer.reason]
+        if not quick:
+            parts += ablation(bench)
     show("Against the float model", ("subject", "model", "SQNR dB", "score", "int8 layers"), scores)
+    show("What each part is worth", ("subject", "recipe", "SQNR dB", "score", "nodes added"), parts)
     show("Left in float", ("subject", "model", "layer", "reason"), left)
     columns = ("int8 layers on cpu", "cpu from tensorrt", "cpu default session from as written", "its SQNR dB")
     show("One calibration, two engines", ("subject", "model", *columns), engines)
+
+
+def ablation(bench: Bench) -> Iterator[Row]:
+    """A row for each recipe of `benchmarks.ablation`."""
+    calibrated = Calibrated(bench.subject)
+    for title, recipe in (*recipes(), *six_bits()):
+        print(f"{bench.name}: {title}", file=sys.stderr, flush=True)
+        model, nodes = calibrated.lowered(recipe)
+        run = runner(model)
+        yield bench.row(title, run, bench.sqnr(outputs(bench.subject, run)), str(nodes))
 
 
 def variants(name: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:

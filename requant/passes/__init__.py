@@ -7,6 +7,8 @@ from .migrate_channel_shifts import MigrateChannelShifts
 from .plan_quantizers import PlanQuantizers
 from .rebase_sites import RebaseSites
 from .reparameterize_scales import ReparameterizeScales
+from .round_weights import RoundWeights
+from .split_channels import SplitChannels
 
 __all__ = [
     "ChooseLayers",
@@ -16,4 +18,6 @@ __all__ = [
     "PlanQuantizers",
     "RebaseSites",
     "ReparameterizeScales",
+    "RoundWeights",
+    "SplitChannels",
 ]

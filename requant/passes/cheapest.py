@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..ir.basis import Basis
 from .loss import loss
 from .observation import Observation
-from .solvers import Keep, RepQ, Shift, SmoothQuant, Solver, Staggered
+from .solvers import Keep, RepQ, Roomy, Shift, SmoothQuant, Solver, Staggered
 
 CANDIDATES: tuple[Solver, ...] = (
     Keep(),
@@ -19,6 +19,12 @@ CANDIDATES: tuple[Solver, ...] = (
     *(SmoothQuant(alpha, shift=True) for alpha in (0.5, 0.6, 0.7, 0.8, 0.9)),
 )
 """What the default recipe tries at each site."""
+
+ROOM, EXPLICIT_ROOM = 0.1, 0.5
+"""How much noise is paid for room in silent channels (`requant.passes.solvers.Roomy`).
+
+What element-wise functions like GELU write is silent most of the time, so calibration says least about it.
+"""
 
 NODE_PRICE = 0.3
 """Share of its loss that a candidate is charged for each node that it adds at inference."""
@@ -33,13 +39,14 @@ class Choice(NamedTuple):
 
 
 def cheapest(
-    observation: Observation, candidates: Iterable[Solver], nodes: Callable[[Basis], int], bits: int
+    observation: Observation, candidates: Iterable[Solver], nodes: Callable[[Basis], int], bits: int, room: float
 ) -> Choice:
     """The candidate of least price, where ``nodes`` says how many nodes a basis adds.
 
-    Where channels have copies, each candidate is also tried with its copies staggered.
+    Candidates that scale leave ``room`` in silent channels. Where channels have copies, each is also tried with its
+    copies staggered.
     """
-    tried = list(candidates)
+    tried: list[Solver] = [s if isinstance(s, Keep | Shift) else Roomy(s, room) for s in candidates]
     if observation.order is not None:
         tried += [Staggered(solver) for solver in tried]
 

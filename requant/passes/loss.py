@@ -33,7 +33,8 @@ def loss(observation: Observation, basis: Basis, bits: int = 8) -> float:
     """Quadratic mean of the relative squared errors of the readers' outputs under ``basis``, and the clipping to come.
 
     Each value gets one symmetric scale, from the exact ranges; weights get one for each output channel (for a Conv,
-    each of its taps: a little kinder than the engine's).
+    each of its taps: a little kinder than the engine's). The mean error is left out: the bias takes it off again
+    (`requant.passes.round_weights`).
     """
     return sum(_part_loss(part, basis.at(part.channels), 2 ** (bits - 1)) for part in observation.parts)
 
@@ -44,8 +45,10 @@ def _part_loss(part: Part, basis: Basis, half: int) -> float:
     step = np.float32(max(high.max() / (half - 1), -low.min() / half, _TINY))
     codes = np.clip(np.round((seen.rows - shift) / scale / step), -half, half - 1) * step
     error = codes @ _rounded(part.matrix * scale[:, None], half) + shift @ part.matrix - part.product
-    squared, reference = (np.square(array).sum(axis=1, dtype=np.float64) for array in (error, part.product))
+    reference = np.square(part.product).sum(axis=1, dtype=np.float64)
     reference = np.maximum(reference, max(IDLE * float(np.median(reference)), _TINY))
+    error -= ((1 / reference) @ error / (1 / reference).sum()).astype(np.float32)
+    squared = np.square(error).sum(axis=1, dtype=np.float64)
     beyond = np.maximum(_unseen_reach(seen, basis) - float(step) * half * basis.scale, 0.0)
     clipped = float(beyond**2 @ np.square(part.matrix).sum(axis=1, dtype=np.float64)) / seen.count
     return float(np.sqrt(np.mean((squared / reference) ** 2))) + clipped * float(np.mean(1 / reference))

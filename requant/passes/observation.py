@@ -66,6 +66,13 @@ class Observation:
         return self.folded(0.0, np.maximum, lambda part: np.abs(part.matrix).max(axis=1).astype(np.float64))
 
     @cached_property
+    def weight_norm(self) -> NDArray[np.float64]:
+        """√ Σ w² over all that readers multiply each channel by, [C]."""
+        squares = self.folded(0.0, np.add, lambda part: np.square(part.matrix).sum(axis=1, dtype=np.float64))
+        norm: NDArray[np.float64] = np.sqrt(squares)
+        return norm
+
+    @cached_property
     def mean_magnitude(self) -> NDArray[np.float64]:
         """Largest mean |x| of each channel in any value, over the sampled rows, [C]."""
         return self.folded(0.0, np.maximum, lambda part: np.abs(part.statistics.rows).mean(axis=0, dtype=np.float64))

@@ -12,7 +12,7 @@ from ..ir.basis import Basis
 from ..ir.cost import added_nodes
 from ..ir.explicit import find_explicit
 from ..ir.sites import Refused, Site, find_sites
-from .cheapest import CANDIDATES, cheapest
+from .cheapest import CANDIDATES, EXPLICIT_ROOM, ROOM, cheapest
 from .observation import Observation
 from .site_rewrite import SiteRewrite
 from .solvers import Solver
@@ -44,5 +44,6 @@ class RebaseSites(SiteRewrite):
 
     def solve(self, site: Site, observation: Observation) -> tuple[Solver, Basis]:
         """The candidate of least loss, counting what its nodes cost."""
-        choice = cheapest(observation, self.candidates, lambda basis: added_nodes(site, basis), self.bits)
+        room = ROOM if site.writers else EXPLICIT_ROOM
+        choice = cheapest(observation, self.candidates, lambda basis: added_nodes(site, basis), self.bits, room)
         return choice.solver, choice.basis

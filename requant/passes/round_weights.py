@@ -23,7 +23,7 @@ from .plan_quantizers import QUANTIZER, Quantizer, quantizer
 BIAS = "requant.bias"
 """Key in `Node.meta` of what is added to a quantized linear's output, [N], to make up for its weights' rounding."""
 
-DAMPING = 0.01
+DAMPING = 0.1
 """λ as a share of the mean of H's diagonal: keeps channels that the rows hardly show near their nearest codes."""
 
 _BLOCK = 128

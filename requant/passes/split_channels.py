@@ -18,7 +18,7 @@ from ..ir.explicit import find_explicit
 from ..ir.site import Site
 from ..ir.sites import find_sites
 from ..ir.split import split
-from .cheapest import CANDIDATES, cheapest
+from .cheapest import CANDIDATES, EXPLICIT_ROOM, cheapest
 from .observation import ORDER, Observation, Part, observe
 from .records import SITES, SiteRecord, site_records
 from .solvers import Solver
@@ -81,7 +81,7 @@ class SplitChannels(ir.passes.InPlacePass):
         return int(np.ceil(self.share * channels / ALIGNMENT)) * ALIGNMENT
 
     def _price(self, observation: Observation) -> float:
-        return cheapest(observation, self.candidates, _explicit_nodes, self.bits).price
+        return cheapest(observation, self.candidates, _explicit_nodes, self.bits, EXPLICIT_ROOM).price
 
 
 def _places(model: ir.Model) -> Iterator[tuple[Site, Region | str]]:

@@ -10,6 +10,7 @@ from .named import LLM_FP4, OUTLIER_TUNE, QSM, REPQ_VIT
 from .outlier_suppression import OutlierSuppressionPlus
 from .power_of_two import PowerOfTwo
 from .repq import RepQ
+from .roomy import Roomy
 from .shift import Keep, ScalarShift, Shift
 from .smoothquant import SmoothQuant
 from .solver import Solver
@@ -28,6 +29,7 @@ __all__ = [
     "OutlierSuppressionPlus",
     "PowerOfTwo",
     "RepQ",
+    "Roomy",
     "ScalarShift",
     "Shift",
     "SmoothQuant",

@@ -1,0 +1,97 @@
+"""What each part of the recipe is worth: the same calibration, with one part changed at a time.
+
+Every row is the TensorRT artifact, run as written; search, plan and lowering are those of `requant.optimize`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import onnx_ir as ir
+
+from models.subject import Subject
+from requant.calib import batches, collect
+from requant.ir import canonicalize, load
+from requant.ir.basis import Basis
+from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers, RebaseSites, RoundWeights, SplitChannels
+from requant.passes.cheapest import CANDIDATES
+from requant.passes.observation import Observation
+from requant.passes.records import site_records
+from requant.passes.solvers import (
+    AwqSearch,
+    CrossLayerEqualization,
+    Gps,
+    OutlierSuppressionPlus,
+    PowerOfTwo,
+    RepQ,
+    Shift,
+    SmoothQuant,
+    Solver,
+)
+from requant.recipe import RECIPES, Recipe
+
+ALONE: dict[str, Solver] = {
+    "SmoothQuant 0.5": SmoothQuant(0.5),
+    "AWQ": AwqSearch(),
+    "Outlier Suppression+": OutlierSuppressionPlus(),
+    "RepQ-ViT": RepQ(1.0),
+    "RepQ at 0.5": RepQ(0.5),
+    "GPS": Gps(),
+    "QSM": SmoothQuant(1.0),
+    "OutlierTune": SmoothQuant(1.0, shift=True),
+    "power of two": PowerOfTwo(SmoothQuant(0.8)),
+    "equalization": CrossLayerEqualization(),
+    "shift to the centre": Shift(),
+}
+"""Solvers, each taken at every site instead of the search."""
+
+
+@dataclass(frozen=True)
+class Unshifted:
+    """A solver that is not allowed to shift."""
+
+    solver: Solver
+
+    def __call__(self, observation: Observation) -> Basis:
+        return self.solver(replace(observation, shiftable=False))
+
+
+def recipes() -> Iterator[tuple[str, Recipe]]:
+    """A title and what is run under it."""
+    default = RECIPES["int8"]
+    yield "plain", RECIPES["int8-plain"]
+    yield "plain, weights compensated", replace(default, rewrites=())
+    for title, solver in ALONE.items():
+        yield f"{title} alone", replace(default, rewrites=(RebaseSites((solver,)),))
+    scales = tuple(Unshifted(solver) for solver in CANDIDATES)
+    yield "default, no shift", replace(default, rewrites=(SplitChannels(candidates=scales), RebaseSites(scales)))
+    yield "default, no explicit nodes", replace(default, rewrites=(RebaseSites(explicit=False),))
+    yield "default, no splitting", replace(default, rewrites=(RebaseSites(),))
+    yield "default, weights to nearest", replace(default, rounding="nearest")
+    yield "default", default
+
+
+def six_bits() -> Iterator[tuple[str, Recipe]]:
+    """The same with codes of 6 bits, by a Clip before each quantizer."""
+    yield "plain, 6 bits", replace(RECIPES["int8-plain"], bits=6)
+    yield "default, 6 bits", replace(RECIPES["int8"], rewrites=(SplitChannels(bits=6), RebaseSites(bits=6)), bits=6)
+
+
+class Calibrated:
+    """A subject's model with its statistics, from which any recipe goes on."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.model = load(subject.model())
+        canonicalize(self.model)
+        collect(self.model, batches(subject.calibration, self.model))
+
+    def lowered(self, recipe: Recipe) -> tuple[ir.Model, int]:
+        """The TensorRT artifact of ``recipe``, and how many nodes its rewrites added."""
+        model = self.model.clone()
+        ChooseLayers(target="tensorrt")(model)
+        for rewrite in recipe.rewrites:
+            rewrite(model)
+        PlanQuantizers(recipe.ranges, recipe.bits)(model)
+        if recipe.rounding == "compensated":
+            RoundWeights()(model)
+        InsertQDQ("tensorrt")(model)
+        return model, sum(record.added_nodes for record in site_records(model))
