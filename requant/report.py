@@ -103,7 +103,8 @@ class Report:
             f"{self.bytes_before / 1e6:.1f} MB → {self.bytes_after / 1e6:.1f} MB; "
             f"{len(self.rebased)} sites re-based, {self.added_nodes} nodes added"
         )
-        yield table("Sites", ("site", "kind", "solver", "error before", "after"), map(_site_row, self.sites))
+        titles = ("site", "kind", "solver", "nodes added", "error before", "after")
+        yield table("Sites", titles, map(_site_row, self.sites))
         left = [(layer.name, layer.op_type, layer.reason) for layer in self.layers if not layer.quantized]
         yield table("Left in float", ("layer", "op", "reason"), left)
         columns = ("output", "SQNR", "cosine", "largest error")
@@ -112,7 +113,8 @@ class Report:
 
 def _site_row(site: SiteRecord) -> tuple[str, ...]:
     errors = [f"{error:.2e}" if error is not None else "" for error in (site.error_before, site.error_after)]
-    return (site.name, site.kind, site.reason or site.solver, *errors)
+    nodes = str(site.added_nodes) if not site.reason else ""
+    return (site.name, site.kind, site.reason or site.solver, nodes, *errors)
 
 
 def _versions() -> Iterator[tuple[str, str]]:

@@ -92,12 +92,13 @@ def _rebase_readers(readers: tuple[Reader, ...], basis: Basis) -> int:
     """Compute X · (1/d) - t/d once for the readers of each value of an explicit site."""
     added, copies = 0, {}
     for reader in readers:
-        linear = reader.linear
-        if linear.data not in copies:
+        linear, data = reader.linear, reader.linear.node.inputs[0]  # by now it may be what another site put there
+        assert data is not None
+        if data not in copies:
             axes = (-1,) if linear.data_axis == -1 else (-1,) + (1,) * (len(linear.shape) - 2)
             part = basis.at(reader.channels)
             scale, shift = (1 / part.scale).reshape(axes), (-part.shift / part.scale).reshape(axes)
-            copies[linear.data], nodes = affine(linear.node, linear.data, scale, shift, "rebase")
+            copies[data], nodes = affine(linear.node, data, scale, shift, "rebase")
             added += nodes
-        linear.node.replace_input_with(0, copies[linear.data])
+        linear.node.replace_input_with(0, copies[data])
     return added
