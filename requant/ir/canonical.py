@@ -1,11 +1,10 @@
 """One spelling for every graph, so that the analysis has one case to understand.
 
 Functions are inlined, constants are initializers, identities are gone, the layout of weights is settled, the
-opset is at least 17, decomposed LayerNorms are LayerNormalization nodes, and shapes are inferred.
+opset is at least 17, what ONNX Runtime fused is spelled out, decomposed LayerNorms are LayerNormalization nodes,
+BatchNorms are folded into the layers beside them, and shapes are known.
 """
 
-import logging
-from collections.abc import Callable
 from itertools import chain
 
 import onnx
@@ -15,10 +14,14 @@ from onnxscript.optimizer import fold_constants
 from onnxscript.version_converter import ConvertVersionPass
 
 from ..errors import SourceError
-from .constants import constant, is_constant, lazily
+from .batch_norm import FoldBatchNorm
+from .contrib import Unfuse
+from .foreign import hidden
+from .fuse_norms import FuseNorms
 from .load import reason
-from .norms import FuseLayerNorm
-from .static_shapes import FoldStaticShapes
+from .quiet import quiet
+from .shapes import InferShapes
+from .weight_layout import DropLeadingAxes, FoldWeightLayout
 
 LOWEST_OPSET = 17
 """LayerNormalization exists from here on, and per-channel DequantizeLinear since 13."""
@@ -33,6 +36,10 @@ _QUANTIZED = (
     "QLinearMatMul",
     "MatMulInteger",
     "ConvInteger",
+    "DynamicQuantizeMatMul",
+    "MatMulIntegerToFloat",
+    "QAttention",
+    "QGemm",
 )
 
 _CLEAN = ir.passes.Sequential(
@@ -62,19 +69,28 @@ def canonicalize(model: ir.Model) -> None:
 def _rewrite(model: ir.Model) -> None:
     _clean(model)
     _raise_opset(model)
-    infer = common.ShapeInferencePass(strict_mode=False)
-    infer(model)
-    FoldWeightLayout()(model)
-    fold_constants(model)
-    while FoldStaticShapes()(model).modified:
-        fold_constants(model)
-        infer(model)
+    _settle(model)
     _clean(model)
-    FuseLayerNorm()(model)
+    DropLeadingAxes()(model)
+    FuseNorms()(model)
+    FoldBatchNorm()(model)
     common.RemoveUnusedNodesPass()(model)
+    common.RemoveUnusedOpsetsPass()(model)
     common.TopologicalSortPass()(model)
-    infer(model)
     model.ir_version = max(lowest_ir_version(model.graph.opset_imports.get("", 0)), LOWEST_IR)
+
+
+def _settle(model: ir.Model) -> None:
+    """Spell out foreign ops, know every shape, and compute what follows from the static ones."""
+    infer, unfuse = InferShapes(), Unfuse()
+    unfuse(model)
+    infer(model)
+    while unfuse(model).modified:  # what needs types or ranks can be spelled out now
+        infer(model)
+    modified = FoldWeightLayout()(model).modified | fold_constants(model).modified
+    while modified:
+        modified = infer(model).modified
+        fold_constants(model)
 
 
 def _clean(model: ir.Model) -> None:
@@ -100,61 +116,7 @@ def _raise_opset(model: ir.Model) -> None:
     opset = model.graph.opset_imports.get("", 1)
     if opset >= LOWEST_OPSET:
         return
-    logger = logging.getLogger("onnxscript.version_converter")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)  # it warns of the C++ converter, which is the one that knows old opsets
-    try:
+    with quiet("onnxscript.version_converter"), hidden(model):
         ConvertVersionPass(target_version=LOWEST_OPSET, fallback=True)(model)
-    finally:
-        logger.setLevel(level)
     if model.graph.opset_imports.get("") != LOWEST_OPSET:
         raise SourceError(f"the model's opset {opset} cannot be converted to {LOWEST_OPSET}")
-
-
-class FoldWeightLayout(ir.passes.InPlacePass):
-    """Transpose, Cast and Reshape of an initializer become an initializer, computed when it is read."""
-
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        modified = False
-        for graph in model.graphs():
-            for node in graph:
-                if node.op_type in _LAYOUT and is_constant(node.inputs[0]):
-                    modified |= _fold(graph, node)
-        return ir.passes.PassResult(model, modified)
-
-
-def _fold(graph: ir.Graph | ir.Function, node: ir.Node) -> bool:
-    source, out = node.inputs[0], node.outputs[0]
-    if source is None or source.const_value is None or out.is_graph_output() or not isinstance(graph, ir.Graph):
-        return False
-    tensor = _LAYOUT[node.op_type](node, source.const_value)
-    if tensor is None:
-        return False
-    ir.convenience.replace_all_uses_with(out, constant(graph, tensor, f"{out.name}.folded"))
-    graph.remove(node, safe=True)
-    return True
-
-
-def _transposed(node: ir.Node, tensor: ir.TensorProtocol) -> ir.LazyTensor:
-    shape = tensor.shape.numpy()
-    order = node.attributes.get_ints("perm", tuple(reversed(range(len(shape)))))
-    return lazily(lambda weight: weight.transpose(order), tensor, shape=tuple(shape[axis] for axis in order))
-
-
-def _cast(node: ir.Node, tensor: ir.TensorProtocol) -> ir.LazyTensor:
-    return lazily(lambda weight: weight, tensor, dtype=ir.DataType(node.attributes.get_int("to", 0)))
-
-
-def _reshaped(node: ir.Node, tensor: ir.TensorProtocol) -> ir.LazyTensor | None:
-    """PaddlePaddle reshapes γ by a slice of x's shape, which is static although it is computed."""
-    shape = node.outputs[0].shape
-    if shape is None or not shape.is_static():
-        return None
-    return lazily(lambda weight: weight.reshape(shape.numpy()), tensor, shape=shape.numpy())
-
-
-_LAYOUT: dict[str, Callable[[ir.Node, ir.TensorProtocol], ir.LazyTensor | None]] = {
-    "Transpose": _transposed,
-    "Cast": _cast,
-    "Reshape": _reshaped,
-}

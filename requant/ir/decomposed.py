@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from .constants import array
+from .constants import array, is_constant
 
 
 @dataclass(frozen=True)
@@ -23,48 +23,45 @@ def normalized(value: ir.Value | None) -> Normalized | None:
         return None
     for position in (0,) if node.op_type == "Div" else (0, 1):
         numerator, other = node.inputs[position], node.inputs[1 - position]
-        variance = _root(other, inverted=node.op_type == "Mul")
-        if variance is None or numerator is None:
-            continue
-        squared, epsilon = variance
-        deviation = _bare(numerator)
-        if deviation is None or not _is_square(squared, deviation):
-            continue
-        x = _centred(deviation)
-        return Normalized(x or deviation, epsilon, x is not None)
+        match = _root(other) if node.op_type == "Div" else inverse_root(other)
+        if match and source_of(numerator) == (match.x, match.centred):
+            return match
     return None
 
 
-def _root(value: ir.Value | None, *, inverted: bool) -> tuple[ir.Value, float] | None:
-    """``value`` = sqrt(mean(s) + ε), or its reciprocal; returns (s, ε)."""
+def scaled_inverse_root(value: ir.Value | None) -> tuple[ir.Value, ir.Value, Normalized] | None:
+    """Match γ / sqrt(mean d² + ε), as TensorFlow and Flax write it, with γ as wide as d.
+
+    Returns:
+        1 / sqrt(mean d² + ε), γ, and what d is.
+    """
+    node = _maker(value)
+    if node is None or node.op_type != "Mul":
+        return None
+    for inverse, gamma in (node.inputs, node.inputs[::-1]):
+        match = inverse_root(inverse)
+        if match is None or inverse is None or gamma is None or gamma.shape is None or not is_vector(gamma):
+            continue
+        if match.x.shape and match.x.shape[-1] == gamma.shape[0]:
+            return inverse, gamma, match
+    return None
+
+
+def inverse_root(value: ir.Value | None) -> Normalized | None:
+    """Match 1 / sqrt(mean d² + ε)."""
     node = _maker(value)
     if node is None:
         return None
-    if inverted:
-        if node.op_type == "Pow" and _scalar(node.inputs[1]) == -0.5:
-            return _mean_plus_epsilon(node.inputs[0])
-        if node.op_type == "Reciprocal":
-            return _root(node.inputs[0], inverted=False)
-        if node.op_type == "Div" and _scalar(node.inputs[0]) == 1.0:
-            return _root(node.inputs[1], inverted=False)
-        return None
-    if node.op_type == "Sqrt" or (node.op_type == "Pow" and _scalar(node.inputs[1]) == 0.5):
-        return _mean_plus_epsilon(node.inputs[0])
+    if node.op_type == "Pow" and _scalar(node.inputs[1]) == -0.5:
+        return _variance_plus_epsilon(node.inputs[0])
+    if node.op_type == "Reciprocal":
+        return _root(node.inputs[0])
+    if node.op_type == "Div" and _scalar(node.inputs[0]) == 1.0:
+        return _root(node.inputs[1])
     return None
 
 
-def _mean_plus_epsilon(value: ir.Value | None) -> tuple[ir.Value, float] | None:
-    node = _maker(value)
-    if node is None or node.op_type != "Add":
-        return None
-    for position in (0, 1):
-        epsilon, mean = _scalar(node.inputs[position]), _mean_of(node.inputs[1 - position])
-        if epsilon is not None and mean is not None:
-            return mean, epsilon
-    return None
-
-
-def _mean_of(value: ir.Value | None) -> ir.Value | None:
+def mean_of(value: ir.Value | None) -> ir.Value | None:
     """x when ``value`` is the mean of x over its last axis, kept as an axis of 1."""
     node = _maker(value)
     if node is None or node.op_type != "ReduceMean" or node.attributes.get_int("keepdims", 1) != 1:
@@ -76,44 +73,15 @@ def _mean_of(value: ir.Value | None) -> ir.Value | None:
     x = node.inputs[0]
     rank = len(x.shape) if x is not None and x.shape is not None else None
     last = axes is not None and list(axes) in ([-1], [rank - 1 if rank else -1])
-    return _bare(x) if last else None
+    return bare(x) if last else None
 
 
-def _is_square(value: ir.Value, of: ir.Value) -> bool:
-    node = _maker(value)
-    if node is None:
-        return False
-    if node.op_type == "Pow":
-        return _scalar(node.inputs[1]) == 2.0 and _same(node.inputs[0], of)
-    return node.op_type == "Mul" and _same(node.inputs[0], of) and _same(node.inputs[1], of)
+def is_vector(value: ir.Value | None) -> bool:
+    """Whether ``value`` is a constant of shape [C]."""
+    return value is not None and is_constant(value) and value.shape is not None and len(value.shape) == 1
 
 
-def _same(value: ir.Value | None, other: ir.Value) -> bool:
-    """Whether both are one value, or two spellings of one deviation (PyTorch once exported Sub twice)."""
-    bare = _bare(value)
-    if bare is other:
-        return True
-    mine, others = _centred(bare), _centred(other)
-    return mine is not None and mine is others
-
-
-def _centred(value: ir.Value | None) -> ir.Value | None:
-    """x when ``value`` is x - mean x."""
-    node = _maker(value)
-    if node is None or node.op_type != "Sub":
-        return None
-    x = _bare(node.inputs[0])
-    return x if x is not None and _mean_of(node.inputs[1]) is x else None
-
-
-def _scalar(value: ir.Value | None) -> float | None:
-    if value is None or value.const_value is None or value.const_value.size != 1:
-        return None  # before array(), which would read a whole weight
-    data = array(value)
-    return None if data is None else float(data.ravel()[0])
-
-
-def _bare(value: ir.Value | None) -> ir.Value | None:
+def bare(value: ir.Value | None) -> ir.Value | None:
     """``value`` before any Cast between float types."""
     while value is not None and (node := value.producer()) is not None and node.op_type == "Cast":
         source = node.inputs[0]
@@ -123,6 +91,69 @@ def _bare(value: ir.Value | None) -> ir.Value | None:
     return value
 
 
+def _root(value: ir.Value | None) -> Normalized | None:
+    node = _maker(value)
+    if node is not None and (node.op_type == "Sqrt" or (node.op_type == "Pow" and _scalar(node.inputs[1]) == 0.5)):
+        return _variance_plus_epsilon(node.inputs[0])
+    return None
+
+
+def _variance_plus_epsilon(value: ir.Value | None) -> Normalized | None:
+    node = _maker(value)
+    if node is None or node.op_type != "Add":
+        return None
+    for position in (0, 1):
+        epsilon, variance = _scalar(node.inputs[position]), _variance(node.inputs[1 - position])
+        if epsilon is not None and variance is not None:
+            x, centred = variance
+            return Normalized(x, epsilon, centred)
+    return None
+
+
+def _variance(value: ir.Value | None) -> tuple[ir.Value, bool] | None:
+    """Match mean d², or mean x² - (mean x)² with negatives cut off, which Flax takes for it."""
+    squared = square_of(mean_of(value))
+    if squared is not None:
+        return source_of(squared)
+    node = _maker(value)
+    if node is not None and node.op_type in ("Max", "Relu"):
+        operands = [operand for operand in node.inputs if _scalar(operand) != 0.0]
+        node = _maker(operands[0]) if len(operands) == 1 else None
+    if node is None or node.op_type != "Sub":
+        return None
+    x, mean = square_of(mean_of(node.inputs[0])), square_of(node.inputs[1])
+    return (x, True) if x is not None and x is mean_of(mean) else None
+
+
+def square_of(value: ir.Value | None) -> ir.Value | None:
+    """x when ``value`` is x²."""
+    node = _maker(value)
+    if node is None:
+        return None
+    if node.op_type == "Pow":
+        return bare(node.inputs[0]) if _scalar(node.inputs[1]) == 2.0 else None
+    if node.op_type == "Mul" and source_of(node.inputs[0]) == source_of(node.inputs[1]):
+        return bare(node.inputs[0])
+    return None
+
+
+def source_of(value: ir.Value | None) -> tuple[ir.Value, bool] | None:
+    """What ``value`` is made of: (x, True) when it is x - mean x, else itself without casts and False."""
+    plain, node = bare(value), _maker(value)
+    if node is not None and node.op_type == "Sub":
+        x = bare(node.inputs[0])
+        if x is not None and mean_of(node.inputs[1]) is x:
+            return x, True
+    return None if plain is None else (plain, False)
+
+
+def _scalar(value: ir.Value | None) -> float | None:
+    if value is None or value.const_value is None or value.const_value.size != 1:
+        return None  # before array(), which would read a whole weight
+    data = array(value)
+    return None if data is None else float(data.ravel()[0])
+
+
 def _maker(value: ir.Value | None) -> ir.Node | None:
-    bare = _bare(value)
-    return bare.producer() if bare is not None else None
+    plain = bare(value)
+    return plain.producer() if plain is not None else None

@@ -2,20 +2,19 @@
 
     LayerNorm(x) = (x - mean x) / sqrt(var x + ε) · γ + β          RMSNorm(x) = x / sqrt(mean x² + ε) · γ
 
-A decomposed LayerNorm becomes a LayerNormalization node. A decomposed RMSNorm stays as it is: no opset below
-23 has the op, and its gain is the constant of its last Mul, which is all that the analysis needs.
+A decomposed RMSNorm stays as it is: no opset below 23 has the op, and its gain is the constant of its last Mul,
+which is all that the analysis needs.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import onnx_ir as ir
-from onnx_ir.convenience import replace_nodes_and_values
 
-from .constants import constant, is_constant
-from .decomposed import Normalized, normalized
+from .constants import is_constant
+from .decomposed import is_vector, normalized
+from .uses import sole_use
 
 Slot = tuple[ir.Node, int]
 """An input of a node: the node and the position."""
@@ -37,10 +36,11 @@ class Norm:
     axis: int = -1
 
 
-_FUSED: dict[str, tuple[Literal["LayerNorm", "RMSNorm"], int | None]] = {
+_FUSED: dict[str, tuple[Literal["LayerNorm", "RMSNorm", "BatchNorm"], int | None]] = {
     "LayerNormalization": ("LayerNorm", 2),
     "RMSNormalization": ("RMSNorm", None),
     "SimplifiedLayerNormalization": ("RMSNorm", None),
+    "BatchNormalization": ("BatchNorm", 2),
 }
 
 
@@ -57,6 +57,8 @@ def find_norms(graph: ir.Graph) -> Iterator[Norm | tuple[ir.Node, str]]:
 
 def _fused(node: ir.Node) -> Norm | tuple[ir.Node, str]:
     kind, shift = _FUSED[node.op_type]
+    if kind == "BatchNorm" and node.attributes.get_int("training_mode", 0) != 0:
+        return node, "it is in training mode"
     gamma = node.inputs[1] if len(node.inputs) > 1 else None
     if not is_constant(gamma) or gamma is None or gamma.shape is None:
         return node, "its scale is computed at run time"
@@ -67,21 +69,23 @@ def _fused(node: ir.Node) -> Norm | tuple[ir.Node, str]:
         return node, "its bias is computed at run time"
     if shift is None:
         return _rms((node, 1), int(gamma.shape.numpy()[0]))
-    return Norm(kind, node.outputs[0], (node, 1), (node, shift), int(gamma.shape.numpy()[0]))
+    axis = 1 if kind == "BatchNorm" else -1
+    return Norm(kind, node.outputs[0], (node, 1), (node, shift), int(gamma.shape.numpy()[0]), axis)
 
 
 def _rms(scale: Slot, channels: int) -> Norm:
     """An RMSNorm with its gain at ``scale``; a constant added to all that it makes is its bias."""
-    steps: list[ir.Node] = []
-    output, beta = _affine(scale[0].outputs[0], "Add", steps)
-    shift = (steps[0], steps[0].inputs.index(beta)) if beta is not None else None
-    return Norm("RMSNorm", output, scale, shift, channels)
+    output, step = scale[0].outputs[0], affine_step(scale[0].outputs[0], "Add")
+    if step is None:
+        return Norm("RMSNorm", output, scale, None, channels)
+    node, beta = step
+    return Norm("RMSNorm", node.outputs[0], scale, (node, node.inputs.index(beta)), channels)
 
 
 def _decomposed_rms(mul: ir.Node) -> Norm | None:
     for position in (0, 1):
         gamma = mul.inputs[position]
-        if gamma is None or not is_constant(gamma) or gamma.shape is None or len(gamma.shape) != 1:
+        if gamma is None or not is_vector(gamma) or gamma.shape is None:
             continue
         match = normalized(mul.inputs[1 - position])
         if match and not match.centred:
@@ -89,47 +93,13 @@ def _decomposed_rms(mul: ir.Node) -> Norm | None:
     return None
 
 
-class FuseLayerNorm(ir.passes.InPlacePass):
-    """A LayerNorm spelled as ReduceMean, Sub, Pow, Sqrt, Div, Mul and Add becomes one LayerNormalization."""
-
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        modified = False
-        for graph in model.graphs():
-            for node in graph:
-                match = normalized(node.outputs[0]) if node.op_type in ("Div", "Mul") else None
-                if match and match.centred and match.x.dtype == node.outputs[0].dtype:
-                    modified |= _fuse(graph, node, match)
-        return ir.passes.PassResult(model, modified)
-
-
-def _fuse(graph: ir.Graph, last: ir.Node, match: Normalized) -> bool:
-    width = match.x.shape[-1] if match.x.shape else None
-    out, nodes = last.outputs[0], [last]
-    out, gamma = _affine(out, "Mul", nodes)
-    out, beta = _affine(out, "Add", nodes) if gamma is not None else (out, None)
-    if gamma is None:
-        if not isinstance(width, int) or match.x.dtype is None:
-            return False
-        gamma = constant(graph, np.ones(width, match.x.dtype.numpy()), f"{out.name}.scale")
-    inputs = [match.x, gamma] if beta is None else [match.x, gamma, beta]
-    fused = ir.node("LayerNormalization", inputs, {"axis": -1, "epsilon": match.epsilon})
-    fused.name = last.name
-    replace_nodes_and_values(graph, nodes[-1], nodes[::-1], [fused], [out], fused.outputs)
-    return True
-
-
-def _affine(value: ir.Value, op_type: str, nodes: list[ir.Node]) -> tuple[ir.Value, ir.Value | None]:
-    """Step over the only reader of ``value`` when it is ``op_type`` with a constant of shape [C]."""
-    uses = value.uses()
-    if len(uses) != 1 or value.is_graph_output():
-        return value, None
-    (node, position), *_ = uses
-    if node.op_type != op_type:
-        return value, None
-    other = node.inputs[1 - position]
-    if other is None or not is_constant(other) or other.shape is None or len(other.shape) != 1:
-        return value, None
-    if not value.shape or value.shape[-1] != other.shape[0]:
-        return value, None
-    nodes.append(node)
-    return node.outputs[0], other
+def affine_step(value: ir.Value, op_type: str) -> tuple[ir.Node, ir.Value] | None:
+    """The only reader of ``value`` and its constant of shape [C], if it is an ``op_type`` of just these two."""
+    use = sole_use(value)
+    if use is None:
+        return None
+    node, position = use
+    other = node.inputs[1 - position] if node.op_type == op_type and node.domain == "" else None
+    if other is None or not is_vector(other) or not value.shape or other.shape is None:
+        return None
+    return (node, other) if value.shape[-1] == other.shape[0] else None

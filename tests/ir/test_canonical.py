@@ -1,5 +1,6 @@
 """However an exporter spells a model, canonical form is the same function and has the same sites."""
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,8 +33,8 @@ def _ops(model: ir.Model) -> Counter[str]:
 
 
 def _outline(model: ir.Model) -> list[tuple[str, int, Counter[str], Counter[str]]]:
-    """What must not depend on the spelling: each site's kind, width, readers and restored edges."""
-    sites = find_sites(model)
+    """What must not depend on the spelling: the sites after norms, their width, readers and restored edges."""
+    sites = [site for site in find_sites(model) if site.kind in ("LayerNorm", "RMSNorm")]
     assert all(isinstance(site, Site) for site in sites), sites
     return [
         (
@@ -118,6 +119,16 @@ KEPT = {
                             k = Constant<value = float[4] {5, 6, 7, 8}>()  q = Mul(x, k) }> }""",
         "Add Mul If",
     ),
+    "a norm in a branch": (
+        """(float[B,4] x, bool c) => (float[B,4] y) <float[4] w, float[4,4] m, float[4] o = {1, 2, 3, 4}> {
+            y = If (c) <then_branch = a () => (float[B,4] p) {
+                            e = Constant<value_float = 1.0>()  n = com.microsoft.SkipLayerNormalization(x, x, w)
+                            s = Mul(n, n)  v = ReduceMean<axes = [-1]>(s)  u = Add(v, e)  r = Sqrt(u)  d = Div(n, r)
+                            p = MatMul(d, m) },
+                        else_branch = b () => (float[B,4] q) {
+                            k = MatMul(x, m)  q = BatchNormalization(k, w, w, w, o) }> }""",
+        "Add LayerNormalization Mul ReduceMean Add Sqrt Div MatMul MatMul BatchNormalization If",
+    ),
     "loop": (
         """(float[4] x) => (float[4] y) <int64 n = {3}, bool go = {1}> {
             y = Loop (n, go, x) <body = b (int64 i, bool c, float[4] s) => (bool d, float[4] t) {
@@ -195,6 +206,43 @@ def test_a_quantized_function_is_refused() -> None:
         <domain: "own", opset_import: ["": 17]> f (a) => (b) { b, s, z = DynamicQuantizeLinear(a) }"""
     with pytest.raises(SourceError, match="quantized already"):
         canonicalize(load(onnx.parser.parse_model(text)))
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize(("opset", "ir_version"), [(24, 12), (25, 13), (26, 13)])
+def test_the_newest_opsets_stay(name: str, opset: int, ir_version: int, compute: Compute, deviation: Deviation) -> None:
+    proto = BUILDERS[name](replace(SPEC, opset=23))
+    proto.opset_import[0].version = opset
+    model = load(proto)
+    canonicalize(model)
+    assert deviation(compute(load(proto)), compute(model)) < RELATIVE
+    assert _outline(model) == _expected(name)
+    assert (model.graph.opset_imports[""], model.ir_version) == (opset, ir_version)
+
+
+def test_opset_nine_is_known(compute: Compute, deviation: Deviation) -> None:
+    text = """<ir_version: 4, opset_import: ["": 9]> g (float[B,2,3] x) => (float[B,6] y)
+        <float[3] g = {1, 2, 3}, float two = {2}, float e = {1}, float[3] scales = {1, 1, 2}> {
+        m = ReduceMean<axes = [-1]>(x)  d = Sub(x, m)  s = Pow(d, two)  v = ReduceMean<axes = [-1]>(s)  w = Add(v, e)
+        r = Sqrt(w)  n = Div(d, r)  a = Mul(n, g)  l = Add(a, g)  o, k = Dropout<ratio = 0.5>(l)
+        u = Upsample<mode = "nearest">(o, scales)  i = Slice<axes = [2], starts = [0], ends = [3]>(u)
+        c = Clip<min = -1.0, max = 1.0>(i)  f = Flatten(c)  y = Softmax(f) }"""
+    model = load(onnx.parser.parse_model(text))
+    before = compute(model)
+    canonicalize(model)
+    assert [node.op_type for node in model.graph][:2] == ["LayerNormalization", "Resize"]
+    assert model.graph.opset_imports[""] == 17
+    assert deviation(before, compute(model)) < RELATIVE
+
+
+def test_canonical_form_takes_time_in_proportion() -> None:
+    seconds = []
+    for layers in (4, 16):
+        model = load(BUILDERS["pre_norm"](replace(SPEC, layers=layers, opset=14)))
+        begin = time.process_time()
+        canonicalize(model)
+        seconds.append(time.process_time() - begin)
+    assert seconds[1] < 12 * seconds[0]
 
 
 def test_an_opset_that_cannot_be_converted_is_refused() -> None:

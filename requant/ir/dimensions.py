@@ -1,0 +1,78 @@
+"""Arithmetic of dimensions, some of which are known by name only: 4 · batch · 8 / 8 = 4*batch.
+
+A dimension is a number, a name, a product of both such as "4*batch", or None where nothing is known of it.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from itertools import zip_longest
+from math import prod
+from typing import TypeAlias
+
+import onnx_ir as ir
+
+Dim: TypeAlias = int | str | None
+
+_PRODUCT = re.compile(r"[^\s()+\-*/%,]+(\s*\*\s*[^\s()+\-*/%,]+)+")
+
+
+def dimensions(shape: ir.Shape) -> list[Dim]:
+    """The dimensions of ``shape`` as numbers and names."""
+    return [dim if isinstance(dim, int) else dim.value for dim in shape]
+
+
+def factors(dim: int | str) -> tuple[int, Counter[str]]:
+    """The number and the names that ``dim`` is the product of; a sum counts as one name."""
+    if isinstance(dim, int):
+        return dim, Counter()
+    parts = [part.strip() for part in dim.split("*")] if _PRODUCT.fullmatch(dim) else [dim]
+    return prod(int(part) for part in parts if part.isdigit()), Counter(part for part in parts if not part.isdigit())
+
+
+def product(dims: Iterable[Dim]) -> Dim:
+    """The product of ``dims``, or None when one of them is unknown."""
+    return quotient(dims, ())
+
+
+def quotient(dims: Iterable[Dim], divisors: Iterable[Dim]) -> Dim:
+    """The product of ``dims`` over that of ``divisors``, or None when it is unknown or no whole number."""
+    number, names = _collect(dims)
+    divisor, cancelled = _collect(divisors)
+    if number < 1 or divisor < 1 or number % divisor or names is None or cancelled is None or cancelled - names:
+        return None
+    return _join(number // divisor, names - cancelled)
+
+
+def broadcast(*shapes: list[Dim]) -> list[Dim]:
+    """The shape that ``shapes`` have when they are broadcast together; None where that cannot be told."""
+    aligned = zip_longest(*(shape[::-1] for shape in shapes), fillvalue=1)
+    return [_common(dims) for dims in aligned][::-1]
+
+
+def _common(dims: Iterable[Dim]) -> Dim:
+    """A number above 1 decides, whatever the others are; else all that is not 1 must be one name."""
+    wide = {dim for dim in dims if dim != 1}
+    numbers = {dim for dim in wide if isinstance(dim, int)}
+    if len(numbers or wide) == 1:
+        return (numbers or wide).pop()
+    return None if wide else 1
+
+
+def _collect(dims: Iterable[Dim]) -> tuple[int, Counter[str] | None]:
+    number, names = 1, Counter[str]()
+    for dim in dims:
+        if dim is None:
+            return number, None
+        factor, more = factors(dim)
+        number, names = number * factor, names + more
+    return number, names
+
+
+def _join(number: int, names: Counter[str]) -> Dim:
+    parts = [*([str(number)] if number != 1 else []), *sorted(names.elements())]
+    if not names:
+        return number
+    if len(parts) > 1 and any(not _PRODUCT.fullmatch(f"{name}*{name}") for name in names):
+        return None  # a sum has no place in a product without brackets
+    return "*".join(parts)
