@@ -30,7 +30,7 @@ download: $(VENV)/ready
 	$(BIN)/python -m pytest -q -m download
 
 exporter: $(VENV)/ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch>=2.9"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,exporter]"
 	$(BIN)/python -m pytest -q -m exporter
 
 $(VENV)/ready: pyproject.toml
