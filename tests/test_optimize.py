@@ -151,10 +151,8 @@ def test_inspect_finds_the_same_sites_in_every_spelling() -> None:
         shapes = set()
         for opset, dialect in spellings:
             found = requant.inspect(builder(synthetic.Transformer(layers=1, opset=opset, dialect=dialect)))
-            shapes.add(
-                tuple((s.kind, s.channels, len(s.readers), len(s.restored), not s.fixed_shift) for s in found.sites)
-                + (len(found.outside),)
-            )
+            sites = [(s.kind, s.channels, len(s.readers), len(s.restored), not s.fixed_shift) for s in found.sites]
+            shapes.add((*sites, len(found.outside)))
         assert len(shapes) == 1, builder
 
 

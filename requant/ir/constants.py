@@ -45,7 +45,7 @@ def lazily(
     out_shape = ir.Shape(tensor.shape.numpy() if shape is None else shape)
 
     def evaluate() -> ir.TensorProtocol:
-        result = np.ascontiguousarray(function(tensor.numpy())).astype(out_dtype.numpy(), copy=False)
+        result = np.asarray(function(tensor.numpy()), order="C").astype(out_dtype.numpy(), copy=False)
         return ir.Tensor(result, dtype=out_dtype)
 
     return ir.LazyTensor(evaluate, dtype=out_dtype, shape=out_shape, name=tensor.name)

@@ -19,9 +19,12 @@ def claims(node: ir.Node, known: Known) -> Iterator[Claim]:
     if rule is None or any(value is not None and value.shape is None for value in node.inputs):
         return
     shapes = [[] if value is None or value.shape is None else dimensions(value.shape) for value in node.inputs]
-    if node.op_type == "MatMul" and node.inputs[0] is not None:
+    if node.op_type == "MatMul" and node.inputs[0] is not None and shapes[1]:
         yield node.inputs[0], [*(None for _ in shapes[0][1:]), shapes[1][-2:][0]]
-    output = rule(node, shapes, known)
+    try:
+        output = rule(node, shapes, known)
+    except (IndexError, ValueError):
+        return  # a node that does not fit its inputs is the engine's to refuse
     if output is not None:
         yield node.outputs[0], [None if isinstance(dim, int) and dim < 0 else dim for dim in output]
 

@@ -196,6 +196,26 @@ def test_a_dimension_without_a_name_is_given_one() -> None:
     assert [str(value.shape) for node in model.graph for value in node.outputs] == ["[x.0,x.1,8]"] * 3
 
 
+@pytest.mark.parametrize(
+    "node",
+    [
+        "Reshape(x, three)",
+        "Expand(x, names)",
+        "Tile(x, three)",
+        "Slice(x, three, three, three)",
+        "Range(three, three, three)",
+        "MatMul(x, three)",
+        "MatMul(x, number)",
+    ],
+)
+def test_a_node_that_does_not_fit_says_nothing(node: str) -> None:
+    text = f"""<ir_version: 8, opset_import: ["": 17]> g (float[A,B] x, int64[N] names) => (float[K] y)
+        <int64[3] three = {{0, 0, 0}}, int64 number = {{0}}> {{ y = {node} }}"""
+    model = ir.from_onnx_text(text)
+    InferShapes()(model)
+    assert str(model.graph.inputs[0].shape) == "[A,B]"
+
+
 def test_an_output_that_is_read_again_says_what_it_is() -> None:
     text = """<ir_version: 8, opset_import: ["": 17]> g (float[B,T] x) => (float[N,M] h, float[N,M] y)
         { h = Neg(x)  y = Abs(h) }"""
