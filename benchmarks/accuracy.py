@@ -55,7 +55,9 @@ class Bench:
     def row(self, variant: str, run: Run, sqnr: str = "", share: str = "") -> Row:
         """A row of the first table, with the subject's own score."""
         score = ", ".join(f"{name} {value:.4f}" for name, value in self.subject.score(run).items())
-        return self.name, variant, sqnr, score, share
+        row = self.name, variant, sqnr, score, share
+        print(*row, sep=" | ", file=sys.stderr, flush=True)  # tables come at the end, and that may take an hour
+        return row
 
     def sqnr(self, found: Outputs) -> str:
         """Mean and standard error over samples."""
@@ -89,7 +91,6 @@ def main(names: list[str]) -> None:
         bench = Bench(name, subject, outputs(subject, run))
         scores.append(bench.row("float", run))
         for variant, recipe, keep in variants(name):
-            print(f"{name}: {variant}", file=sys.stderr, flush=True)
             result = bench.quantized(recipe, keep)
             run, layers = runner(result.model), result.report.layers
             found = outputs(subject, run)
@@ -110,7 +111,6 @@ def ablation(bench: Bench) -> Iterator[Row]:
     """A row for each recipe of `benchmarks.ablation`."""
     calibrated = Calibrated(bench.subject)
     for title, recipe in (*recipes(), *six_bits()):
-        print(f"{bench.name}: {title}", file=sys.stderr, flush=True)
         model, nodes = calibrated.lowered(recipe)
         run = runner(model)
         yield bench.row(title, run, bench.sqnr(outputs(bench.subject, run)), str(nodes))
