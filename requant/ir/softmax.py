@@ -32,7 +32,9 @@ def _keeps_rows(node: ir.Node, position: int) -> bool:
     if node.op_type in _KEEPS or node.op_type == "Add":
         return True
     factor = node.inputs[1 - position] if node.op_type == "Mul" or (node.op_type == "Div" and position == 0) else None
-    return factor is not None and factor.const_value is not None and factor.const_value.size == 1
+    if factor is None or factor.const_value is None:
+        return False
+    return len(factor.const_value.shape) == 0 or factor.const_value.shape[-1] == 1
 
 
 def _over_last_axis(node: ir.Node) -> bool:
