@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: test demo lint format bench download exporter clean
+.PHONY: test demo lint format bench download exporter property clean
 
 test: lint
 	$(BIN)/python -m pytest -n 2 -q
@@ -28,6 +28,9 @@ bench: $(VENV)/ready
 
 download: $(VENV)/ready
 	$(BIN)/python -m pytest -q -m download
+
+property: $(VENV)/ready
+	$(BIN)/python -m pytest -n 2 -q -m property
 
 exporter: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,exporter]"

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from models.subject import Subject
 from requant.calib import batches, collect
 from requant.ir import canonicalize, load
-from requant.ir.basis import Basis
+from requant.ir.rewrite.basis import Basis
 from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers, RebaseSites, RoundWeights, SplitChannels
 from requant.passes.cheapest import CANDIDATES
 from requant.passes.observation import Observation

@@ -14,11 +14,11 @@ import onnx_ir as ir
 from .calib.collect import collect
 from .calib.sources import Batches, Data, batches
 from .errors import OutputError, RequantError
-from .ir.canonical import canonicalize
+from .ir.canonical.form import canonicalize
 from .ir.linear import find_linears
 from .ir.load import Source, describe, load
 from .ir.save import require_writable, save
-from .ir.sites import Site, find_sites
+from .ir.sites.find import Site, find_sites
 from .ir.validate import refuse_nan, stored_tensors
 from .passes.choose_layers import ChooseLayers, unmatched
 from .passes.insert_qdq import InsertQDQ

@@ -2,7 +2,7 @@
 
 from .canonical import canonicalize
 from .load import load
-from .rebase import Basis, rebase
+from .rewrite import Basis, rebase
 from .save import save
 from .sites import Refused, Site, find_sites
 

@@ -6,7 +6,7 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from ..ir.basis import Basis
+from ..ir.rewrite.basis import Basis
 from .loss import loss
 from .observation import Observation
 from .solvers import Keep, Roomy, Shift, SmoothQuant, Solver, Staggered

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from ..ir.basis import Basis
-from ..ir.sites import Site
+from ..ir.rewrite.basis import Basis
+from ..ir.sites.find import Site
 from .observation import Observation
 from .site_rewrite import SiteRewrite
 from .solvers import SmoothQuant, Solver

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from ..ir.constants import array, constant, lazily
-from ..ir.edit import add_to_bias
 from ..ir.linear import Linear, find_linears
+from ..ir.rewrite.edit import add_to_bias
 from ..runtime.targets import Target, target
 from .choose_layers import KEPT
 from .plan_quantizers import Quantizer, quantizer

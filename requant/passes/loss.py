@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..calib.statistics import ChannelStatistics
-from ..ir.basis import Basis
+from ..ir.rewrite.basis import Basis
 from .observation import Observation, Part
 
 FARTHEST = 2.0

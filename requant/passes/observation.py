@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..calib.collect import statistics
 from ..calib.statistics import ChannelStatistics
 from ..ir.linear import Linear
-from ..ir.site import Reader, Site
+from ..ir.sites.site import Reader, Site
 from .choose_layers import is_quantized
 
 ORDER = "requant.order"
@@ -21,7 +21,7 @@ ORDER = "requant.order"
 class Part:
     """One value of K channels that gets a quantizer, and its readers' weights side by side as a matrix [K, N].
 
-    ``channels[i]`` is the site's channel at the value's channel i, as in `requant.ir.site`.
+    ``channels[i]`` is the site's channel at the value's channel i, as in `requant.ir.sites.site`.
     """
 
     statistics: ChannelStatistics

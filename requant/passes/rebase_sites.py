@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from ..ir.basis import Basis
-from ..ir.cost import added_nodes
-from ..ir.explicit import find_explicit
-from ..ir.sites import Refused, Site, find_sites
+from ..ir.rewrite.basis import Basis
+from ..ir.rewrite.cost import added_nodes
+from ..ir.sites.explicit import find_explicit
+from ..ir.sites.find import Refused, Site, find_sites
 from .cheapest import CANDIDATES, EXPLICIT_ROOM, ROOM, cheapest
 from .observation import Observation
 from .site_rewrite import SiteRewrite

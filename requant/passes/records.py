@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from ..ir.basis import Basis
+from ..ir.rewrite.basis import Basis
 
 SITES = "requant.sites"
 LAYERS = "requant.layers"

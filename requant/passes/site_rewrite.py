@@ -11,9 +11,9 @@ import onnx_ir as ir
 
 from ..calib.collect import META, statistics
 from ..calib.statistics import ChannelStatistics
-from ..ir.basis import Basis
-from ..ir.rebase import rebase
-from ..ir.sites import Refused, Site, find_sites
+from ..ir.rewrite.basis import Basis
+from ..ir.rewrite.rebase import rebase
+from ..ir.sites.find import Refused, Site, find_sites
 from .loss import loss
 from .observation import Observation, observe
 from .records import SITES, SiteRecord, site_records, summarized

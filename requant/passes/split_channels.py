@@ -12,12 +12,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ..calib.collect import META, statistics
-from ..ir.basis import Basis
-from ..ir.elementwise import Region, find_region
-from ..ir.explicit import find_explicit
-from ..ir.site import Site
-from ..ir.sites import find_sites
-from ..ir.split import split
+from ..ir.rewrite.basis import Basis
+from ..ir.rewrite.split import split
+from ..ir.sites.elementwise import Region, find_region
+from ..ir.sites.explicit import find_explicit
+from ..ir.sites.find import find_sites
+from ..ir.sites.site import Site
 from .cheapest import CANDIDATES, EXPLICIT_ROOM, cheapest
 from .observation import ORDER, Observation, Part, observe
 from .records import SITES, SiteRecord, site_records

@@ -10,7 +10,7 @@ import pytest
 from models import synthetic
 from requant import DataError
 from requant.calib.collect import collect, statistics, watched
-from requant.ir.canonical import canonicalize
+from requant.ir.canonical.form import canonicalize
 from requant.ir.load import load
 from requant.runtime.session import Feed, runner
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models import synthetic
 from requant.calib.collect import collect
-from requant.ir.canonical import canonicalize
+from requant.ir.canonical.form import canonicalize
 from requant.ir.load import load
 from requant.ir.save import to_bytes
 from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers

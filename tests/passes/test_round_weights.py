@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from requant.calib.collect import collect
-from requant.ir.canonical import canonicalize
+from requant.ir.canonical.form import canonicalize
 from requant.ir.linear import find_linears
 from requant.ir.load import load
 from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers, RoundWeights

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from requant.calib.collect import collect
 from requant.calib.statistics import measure
-from requant.ir.basis import Basis
-from requant.ir.canonical import canonicalize
+from requant.ir.canonical.form import canonicalize
 from requant.ir.load import load
-from requant.ir.sites import Site, find_sites
-from requant.passes import RebaseSites
+from requant.ir.rewrite.basis import Basis
+from requant.ir.sites.find import Site, find_sites
 from requant.passes.cheapest import CANDIDATES
 from requant.passes.loss import loss
 from requant.passes.observation import Observation, Part, observe
+from requant.passes.site_rewrite import apply
 from requant.passes.solvers import (
     LLM_FP4,
     OUTLIER_TUNE,
@@ -323,7 +323,7 @@ def test_weights_on_both_sides_of_an_activation_are_equalized_exactly(
     assert seen is not None
     assert not seen.shiftable
     np.testing.assert_array_equal(seen.written, before[0])
-    RebaseSites((EQUALIZE,), explicit=False)(model)
+    apply(site, EQUALIZE(seen))
     after = [np.abs(weight).reshape(8, -1).max(axis=1) for weight in linears(model)]
     np.testing.assert_allclose(after, [np.sqrt(before[0] * before[1])] * 2, rtol=1e-5)
     assert deviation(wanted, compute(model)) < 1e-5

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...ir.basis import Basis
+from ...ir.rewrite.basis import Basis
 from ..observation import Observation
 
 

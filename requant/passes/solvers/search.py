@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from ...ir.basis import Basis
+from ...ir.rewrite.basis import Basis
 from ..loss import loss
 from ..observation import Observation
 

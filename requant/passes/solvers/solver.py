@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from ...ir.basis import Basis
+from ...ir.rewrite.basis import Basis
 from ..observation import Observation
 
 

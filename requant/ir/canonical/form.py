@@ -1,0 +1,122 @@
+"""One spelling for every graph, so that the analysis has one case to understand.
+
+Functions are inlined, constants are initializers, identities are gone, the layout of weights is settled, the
+opset is at least 17, what ONNX Runtime fused is spelled out, decomposed LayerNorms are LayerNormalization nodes,
+BatchNorms are folded into the layers beside them, and shapes are known.
+"""
+
+from itertools import chain
+
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes import common
+from onnxscript.optimizer import fold_constants
+from onnxscript.version_converter import ConvertVersionPass
+
+from ...errors import SourceError
+from ..load import reason
+from .batch_norm import FoldBatchNorm
+from .contrib import Unfuse
+from .foreign import hidden
+from .fuse_norms import FuseNorms
+from .quiet import quiet
+from .shapes import InferShapes
+from .weight_layout import DropLeadingAxes, FoldWeightLayout
+
+LOWEST_OPSET = 17
+"""LayerNormalization exists from here on, and per-channel DequantizeLinear since 13."""
+
+LOWEST_IR = 8
+"""The IR version that came with opset 17."""
+
+_QUANTIZED = (
+    "QuantizeLinear",
+    "DynamicQuantizeLinear",
+    "QLinearConv",
+    "QLinearMatMul",
+    "MatMulInteger",
+    "ConvInteger",
+    "DynamicQuantizeMatMul",
+    "MatMulIntegerToFloat",
+    "QAttention",
+    "QGemm",
+)
+
+_CLEAN = ir.passes.Sequential(
+    common.InlinePass(),
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+    common.RemoveInitializersFromInputsPass(),
+    common.IdentityEliminationPass(),
+    common.NameFixPass(),
+)
+
+
+def canonicalize(model: ir.Model) -> None:
+    """Bring ``model`` into canonical form, in place.
+
+    Raises:
+        SourceError: the model is quantized already, its opset cannot be converted, or it is malformed.
+    """
+    refuse_quantized(model)
+    try:
+        _rewrite(model)
+    except SourceError:
+        raise
+    except Exception as error:  # what a malformed graph makes the passes stumble over can be anything
+        raise SourceError(f"the model cannot be brought into canonical form: {reason(error)}") from error
+
+
+def _rewrite(model: ir.Model) -> None:
+    _clean(model)
+    _raise_opset(model)
+    _settle(model)
+    _clean(model)
+    DropLeadingAxes()(model)
+    FuseNorms()(model)
+    FoldBatchNorm()(model)
+    common.RemoveUnusedNodesPass()(model)
+    common.RemoveUnusedOpsetsPass()(model)
+    common.TopologicalSortPass()(model)
+    model.ir_version = max(lowest_ir_version(model.graph.opset_imports.get("", 0)), LOWEST_IR)
+
+
+def _settle(model: ir.Model) -> None:
+    """Spell out foreign ops, know every shape, and compute what follows from the static ones."""
+    infer, unfuse = InferShapes(), Unfuse()
+    unfuse(model)
+    infer(model)
+    while unfuse(model).modified:  # what needs types or ranks can be spelled out now
+        infer(model)
+    modified = FoldWeightLayout()(model).modified | fold_constants(model).modified
+    while modified:
+        modified = infer(model).modified
+        fold_constants(model)
+
+
+def _clean(model: ir.Model) -> None:
+    for node in model.graph.all_nodes():
+        node.name = node.name or node.outputs[0].name  # NameFixPass would call it "node_17"
+    _CLEAN(model)
+
+
+def refuse_quantized(model: ir.Model) -> None:
+    """Raise SourceError if ``model`` computes in integers: there is no float function left to keep."""
+    for node in chain(model.graph.all_nodes(), *(function.all_nodes() for function in model.functions.values())):
+        if node.op_type in _QUANTIZED:
+            raise SourceError(f"the model is quantized already (node {node.name!r} is a {node.op_type})")
+
+
+def lowest_ir_version(opset: int) -> int:
+    """The IR version of the first ONNX release that had ``opset``."""
+    versions = {row[2]: row[1] for row in reversed(onnx.helper.VERSION_TABLE)}
+    return versions.get(opset, max(versions.values()))
+
+
+def _raise_opset(model: ir.Model) -> None:
+    opset = model.graph.opset_imports.get("", 1)
+    if opset >= LOWEST_OPSET:
+        return
+    with quiet("onnxscript.version_converter"), hidden(model):
+        ConvertVersionPass(target_version=LOWEST_OPSET, fallback=True)(model)
+    if model.graph.opset_imports.get("") != LOWEST_OPSET:
+        raise SourceError(f"the model's opset {opset} cannot be converted to {LOWEST_OPSET}")
