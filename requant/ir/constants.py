@@ -21,7 +21,7 @@ def is_constant(value: ir.Value | None) -> bool:
 
 def constant(graph: ir.Graph, data: NDArray[np.generic] | ir.TensorProtocol, name: str) -> ir.Value:
     """Register ``data`` in ``graph`` as an initializer called ``name``, with a number if that is taken."""
-    tensor = ir.tensor(data) if isinstance(data, np.ndarray | np.generic) else data
+    tensor = ir.Tensor(np.asarray(data)) if isinstance(data, np.ndarray | np.generic) else data
     unique, count = name, 0
     while unique in graph.initializers:
         count += 1

@@ -144,9 +144,10 @@ def _bias_after(product: ir.Value, outputs: int) -> Slot | None:
         return None
     (add, position), *_ = uses
     other = add.inputs[1 - position] if add.op_type == "Add" else None
-    if other is None or not _is_bias(other) or _shape(other)[-1] != outputs:
+    if other is None or not is_constant(other):
         return None
-    return add, 1 - position
+    *rest, last = _shape(other) or (1,)
+    return (add, 1 - position) if set(rest) <= {1} and last in (1, outputs) else None
 
 
 def _is_bias(value: ir.Value) -> bool:

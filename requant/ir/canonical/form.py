@@ -77,7 +77,18 @@ def _rewrite(model: ir.Model) -> None:
     common.RemoveUnusedNodesPass()(model)
     common.RemoveUnusedOpsetsPass()(model)
     common.TopologicalSortPass()(model)
+    _forget_the_dead(model)
     model.ir_version = max(lowest_ir_version(model.graph.opset_imports.get("", 0)), LOWEST_IR)
+
+
+def _forget_the_dead(model: ir.Model) -> None:
+    """Nodes in the bodies of an If that was folded away still count as readers of what they captured."""
+    alive = set(model.graph.all_nodes())
+    made = (value for node in alive for value in node.outputs)
+    for value in (*model.graph.inputs, *model.graph.initializers.values(), *made):
+        for use in tuple(value.uses()):
+            if use.node not in alive:
+                use.node.replace_input_with(use.idx, None)
 
 
 def _settle(model: ir.Model) -> None:

@@ -24,8 +24,11 @@ def _shifting(site: Site, basis: Basis) -> int:
     """An Add for each writer and each MatMul that has no bias yet and is shifted."""
     if not basis.shifts:
         return 0
-    writers = sum(basis.at(writer.channels).shifts and needs_node(writer) for writer in site.writers)
-    return writers + sum(basis.at(reader.channels).shifts and _needs_bias(reader) for reader in site.readers)
+    written = {
+        writer.source.output for writer in site.writers if basis.at(writer.channels).shifts and needs_node(writer)
+    }
+    read = {reader.linear.output for reader in site.readers if basis.at(reader.channels).shifts and _needs_bias(reader)}
+    return len(written | read)
 
 
 def _needs_bias(reader: Reader) -> bool:

@@ -28,7 +28,7 @@ class _Parts:
     readers: list[Reader] = field(default_factory=list)
     restored: list[Restored] = field(default_factory=list)
     operands: list[Operand] = field(default_factory=list)
-    variables: list[Variables] = field(default_factory=list)
+    variables: list[tuple[Variables, Variables]] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)
 
 
@@ -45,7 +45,7 @@ def assemble(found: Found, walk: Walk, settled: Settled) -> tuple[list[Site], li
     for source, variables in found.writers:
         for part, channels in sites_of(variables):
             part.writers.append(Writer(source, channels))
-            part.variables.append(variables[channels >= 0])
+            part.variables.append((variables, channels))
     for linear, along in found.readers:
         for part, channels in sites_of(along):
             part.readers.append(Reader(linear, channels))
@@ -64,7 +64,7 @@ def assemble(found: Found, walk: Walk, settled: Settled) -> tuple[list[Site], li
 
 
 def _site(part: _Parts, size: int, settled: Settled) -> Site:
-    variables = np.concatenate(part.variables) if part.variables else np.zeros(0, np.intp)
+    shifted = [variables[(channels >= 0) & (channels < size)] for variables, channels in part.variables]
     return Site(
         kind=_kind(part),
         name=(part.writers[0].source.output.name if part.writers else "") or "?",
@@ -73,7 +73,7 @@ def _site(part: _Parts, size: int, settled: Settled) -> Site:
         readers=tuple(part.readers),
         restored=tuple(part.restored),
         operands=tuple(part.operands),
-        fixed_shift=settled.why_fixed(variables),
+        fixed_shift=settled.why_fixed(np.concatenate([*shifted, np.zeros(0, np.intp)])),
     )
 
 

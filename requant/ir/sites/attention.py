@@ -54,6 +54,7 @@ def _score(node: ir.Node, q: ChannelMap, k: ChannelMap, walk: Walk, *, shiftable
         raise StoppedError(f"{name} multiplies it by itself")
     walk.ledger.oppose(q, k, f"{name} sums over channels that nobody re-bases")
     walk.ledger.join(np.concatenate([q.ravel(), k.ravel()]))
+    walk.ledger.fix(q, f"{name} multiplies the shift by the other side")
     if not shiftable:
         walk.ledger.fix(k, f"{name} goes to no plain softmax over its rows")
     walk.kinds.append((k, "Product"))
@@ -65,19 +66,23 @@ def attention(node: ir.Node, tracks: Tracks, walk: Walk) -> Track | None:
     if any(extra) or any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
         raise StoppedError(f"{name} takes or gives keys and values of other calls")
     q, k, v = (_heads(node, position, tracks[position]) for position in range(3))
+    taken = list(tracks)
     for position, own, other in ((0, q, k), (1, k, q)):
         if own is not None and other is None:
             walk.stop((node, position), given(tracks[position]), f"{name} multiplies it by what nobody re-bases")
+            taken[position] = None
     if q is not None and k is not None:
         capped = node.attributes.get_float("softcap", 0.0) > 0
         _score(node, q, np.repeat(k, len(q) // len(k), axis=0), walk, shiftable=not capped)
-    _share_bias(node, tracks, walk)
+    if v is not None and node.outputs[0] not in walk.absorbing:
+        walk.stop((node, 2), given(tracks[2]), f"what {name} makes of it is read by others too")
+        taken[2] = v = None
+    _share_bias(node, taken, walk)
     if v is None:
         return None
-    if node.outputs[0] not in walk.absorbing:
-        walk.stop((node, 2), given(tracks[2]), f"what {name} makes of it is read by others too")
-        return None
     walk.kinds.append((v, "Attention"))
+    if node.domain == "" and len(node.inputs) > 3 and node.inputs[3] is not None:
+        walk.ledger.fix(v, f"{name} gives zeros where its mask leaves nothing of a row")
     groups = _count(node, 0) // _count(node, 2)
     return Track(_joined(node, np.repeat(v, groups, axis=0)), given(tracks[2]).exact)
 

@@ -146,7 +146,7 @@ def _concat(node: ir.Node, maps: Sequence[ChannelMap | None]) -> ChannelMap:
     ]
     if all(np.array_equal(channels, known[0]) for channels in known) and known[0].shape[axis] == 1:
         return known[0]
-    if any(channels.shape[axis] == 1 for channels in known):
+    if any(part.shape[axis] == 1 != _size(value, axis) for part, value in zip(known, node.inputs, strict=True)):
         raise ImmovableError("Concat joins parts whose channels differ")
     rest = np.broadcast_shapes(*(channels.take([0], axis).shape for channels in known))
     widths = [channels.shape[axis] for channels in known]
@@ -154,9 +154,13 @@ def _concat(node: ir.Node, maps: Sequence[ChannelMap | None]) -> ChannelMap:
     return np.concatenate([np.broadcast_to(part, shape) for part, shape in zip(known, full, strict=True)], axis)
 
 
+def _size(value: ir.Value | None, axis: int) -> int | ir.SymbolicDim | None:
+    return value.shape[axis] if value is not None and value.shape is not None else None
+
+
 def _nobody(value: ir.Value | None, axis: int, rank: int) -> ChannelMap:
     """The map of a part that has no basis: it is joined along the channels, or it spoils the rest."""
-    size = value.shape[axis] if value is not None and value.shape is not None else None
+    size = _size(value, axis)
     if not isinstance(size, int) or size < 2:
         raise ImmovableError("Concat joins it with a value of another basis")
     return np.full((1,) * axis + (size,) + (1,) * (rank - axis - 1), NOBODY)

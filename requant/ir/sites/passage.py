@@ -35,7 +35,10 @@ def passage(node: ir.Node, tracks: Tracks, walk: Walk) -> Track | None:
         raise StoppedError(f"{node.op_type} {node.name!r} is not linear in it")
     if rule not in (product, attention) and node.outputs[0] not in walk.absorbing:
         raise StoppedError(f"what {node.op_type} {node.name!r} makes of it is read by others too")
-    return rule(node, tracks, walk)
+    try:
+        return rule(node, tracks, walk)
+    except (IndexError, ValueError) as error:
+        raise StoppedError(f"{node.op_type} {node.name!r} does not fit its data") from error
 
 
 def _homogeneous(node: ir.Node, tracks: Tracks, walk: Walk) -> Track:
@@ -59,7 +62,8 @@ def _pool(node: ir.Node, tracks: Tracks, walk: Walk) -> Track:
     if any(size > 1 for size in track.channels.shape[2:]):
         raise StoppedError(f"{node.op_type} {node.name!r} mixes channels")
     attributes = node.attributes
-    if any(attributes.get_ints("pads", ())) and attributes.get_int("count_include_pad", 0) != 0:
+    padded = any(attributes.get_ints("pads", ())) or attributes.get_string("auto_pad", "").startswith("SAME")
+    if padded and attributes.get_int("count_include_pad", 0) != 0:
         walk.ledger.fix(track.channels, f"{node.op_type} {node.name!r} counts zeros around the data")
     return track
 

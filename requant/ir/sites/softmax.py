@@ -2,13 +2,11 @@
 
 import onnx_ir as ir
 
-_KEEPS = ("Cast", "Dropout", "Identity")
-
 
 def rows_sum_to_one(value: ir.Value | None) -> bool:
     """Whether ``value`` is a softmax over its last axis. Dropout counts as it is at inference."""
     node = value.producer() if value is not None else None
-    while node is not None and node.op_type in _KEEPS and node.inputs[0] is not None:
+    while node is not None and _keeps(node) and node.inputs[0] is not None:
         node = node.inputs[0].producer()
     return node is not None and _over_last_axis(node)
 
@@ -29,12 +27,19 @@ def ignores_row_constants(scores: ir.Value) -> bool:
 
 def _keeps_rows(node: ir.Node, position: int) -> bool:
     """Whether a constant added to a row of that input comes out as a constant added to the row."""
-    if node.op_type in _KEEPS or node.op_type == "Add":
+    if _keeps(node) or node.op_type == "Add":
         return True
     factor = node.inputs[1 - position] if node.op_type == "Mul" or (node.op_type == "Div" and position == 0) else None
     if factor is None or factor.const_value is None:
         return False
     return len(factor.const_value.shape) == 0 or factor.const_value.shape[-1] == 1
+
+
+def _keeps(node: ir.Node) -> bool:
+    """Whether ``node`` gives its input on, up to rounding."""
+    if node.op_type == "Cast":
+        return ir.DataType(node.attributes.get_int("to", 0)).is_floating_point()
+    return node.op_type in ("Dropout", "Identity")
 
 
 def _over_last_axis(node: ir.Node) -> bool:

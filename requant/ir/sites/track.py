@@ -39,6 +39,8 @@ class Walk:
     def stop(self, slot: Slot, track: Track, reason: str) -> None:
         """The op takes no basis at that input."""
         self.ledger.edge(track.channels, reason)
+        if not track.exact:
+            self.ledger.fix(track.channels, f"the shift is scaled where {reason}")
         self.edges.append((slot, track.channels))
 
 
