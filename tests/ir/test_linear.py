@@ -25,6 +25,7 @@ BIASED = {
     "left": (f"{MATRIX} {{ p = MatMul(x, w)  y = Add(b, p) }}", "Add", 0),
     "rank 2": (f"{MATRIX} {{ p = MatMul(x, w)  y = Add(p, b2) }}", "Add", 1),
     "rank 3": (f"{MATRIX} {{ p = MatMul(x, w)  y = Add(b3, p) }}", "Add", 0),
+    "scalar": (f"{MATRIX} {{ p = MatMul(x, w)  y = Add(p, s) }}", "Add", 1),
     "gemm": (f"{ROWS} {{ y = Gemm(x, w, b) }}", "Gemm", 2),
     "gemm rank 2": (f"{ROWS} {{ y = Gemm(x, w, b2) }}", "Gemm", 2),
     "gemm scalar": (f"{ROWS} {{ y = Gemm(x, w, b1) }}", "Gemm", 2),
@@ -34,7 +35,6 @@ BIASED = {
 
 UNBIASED = {
     "none": f"{MATRIX} {{ y = MatMul(x, w) }}",
-    "scalar": f"{MATRIX} {{ p = MatMul(x, w)  y = Add(p, s) }}",
     "residual": f"{MATRIX} {{ p = MatMul(x, w)  y = Add(p, p) }}",
     "two readers": f"{MATRIX} {{ p = MatMul(x, w)  q = Add(p, b)  y = Mul(p, q) }}",
     "output": "(float[B,6] x) => (float[B,3] p, float[B,3] y) <float[6,3] w, float[3] b> "
