@@ -28,6 +28,7 @@ from requant.passes.solvers import (
     Solver,
 )
 from requant.recipe import RECIPES, Recipe
+from requant.runtime.formats import Format
 
 ALONE: dict[str, Solver] = {
     "SmoothQuant 0.5": SmoothQuant(0.5),
@@ -72,8 +73,10 @@ def recipes() -> Iterator[tuple[str, Recipe]]:
 
 def six_bits() -> Iterator[tuple[str, Recipe]]:
     """The same with codes of 6 bits, by a Clip before each quantizer."""
-    yield "plain, 6 bits", replace(RECIPES["int8-plain"], bits=6)
-    yield "default, 6 bits", replace(RECIPES["int8"], rewrites=(SplitChannels(bits=6), RebaseSites(bits=6)), bits=6)
+    six = (Format(bits=6),)
+    yield "plain, 6 bits", replace(RECIPES["int8-plain"], formats=six)
+    rewrites = SplitChannels(formats=six), RebaseSites(formats=six)
+    yield "default, 6 bits", replace(RECIPES["int8"], rewrites=rewrites, formats=six)
 
 
 class Calibrated:
@@ -90,7 +93,7 @@ class Calibrated:
         ChooseLayers(target="tensorrt")(model)
         for rewrite in recipe.rewrites:
             rewrite(model)
-        PlanQuantizers(recipe.ranges, recipe.bits)(model)
+        PlanQuantizers(recipe.formats, recipe.ranges)(model)
         if recipe.rounding == "compensated":
             RoundWeights()(model)
         InsertQDQ("tensorrt")(model)

@@ -6,9 +6,10 @@ first so that the plainest quantizer loses almost nothing. `inspect`, `check`, `
 
 from .errors import DataError, OutputError, RequantError, SourceError, TargetError, VerificationError
 from .inspection import Inspection, benchmark, check, compare, inspect
-from .optimize import Result, SyntheticCalibrationWarning, optimize
+from .optimize import SyntheticCalibrationWarning, TargetWarning, optimize
 from .recipe import Recipe
 from .report import Report
+from .result import Result
 
 __all__ = [
     "DataError",
@@ -21,6 +22,7 @@ __all__ = [
     "SourceError",
     "SyntheticCalibrationWarning",
     "TargetError",
+    "TargetWarning",
     "VerificationError",
     "benchmark",
     "check",

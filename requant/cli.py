@@ -21,8 +21,9 @@ from typer.exceptions import TyperException
 from . import inspection, tables
 from .errors import OutputError, RequantError, VerificationError
 from .ir.save import require_writable
-from .optimize import STAGES, SyntheticCalibrationWarning, optimize
+from .optimize import STAGES, SyntheticCalibrationWarning, TargetWarning, optimize
 from .recipe import RECIPES
+from .result import Precision
 from .runtime.targets import TARGETS
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -56,6 +57,12 @@ def optimize_command(
     keep: Annotated[
         list[str] | None, typer.Option(help="Name or glob pattern of nodes to leave in float; repeat it.")
     ] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="What is computed in where there are no codes: float32, float16 or bfloat16.")
+    ] = "float32",
+    zero_points: Annotated[
+        bool, typer.Option("--zero-points", help="Finer grids for one-sided data, where the engine takes zero points.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to write it.  [default: MODEL.TARGET.onnx]")
     ] = None,
@@ -67,7 +74,10 @@ def optimize_command(
     if report is not None:
         require_report(report)
     with _progress() as progress:
-        result = optimize(model, calibration, recipe, target, tuple(keep or ()), destination, progress=progress)
+        result = optimize(
+            model, calibration, recipe, target, tuple(keep or ()), destination,
+            precision=precision, zero_points=zero_points, progress=progress,
+        )  # fmt: skip
     if report is not None:
         result.report.save(report)
     _print(result.report.to_dict(), result.report.render, as_json)
@@ -126,7 +136,8 @@ def run(arguments: list[str]) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # libraries' warnings are not for the user; ours is
-            warnings.simplefilter("always", SyntheticCalibrationWarning)
+            for ours in (SyntheticCalibrationWarning, TargetWarning):
+                warnings.simplefilter("always", ours)
             warnings.showwarning = _show_warning
             code = app(arguments, standalone_mode=False, prog_name="requant")
     except VerificationError as error:

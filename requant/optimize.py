@@ -13,20 +13,20 @@ import onnx_ir as ir
 
 from .calib.collect import collect
 from .calib.sources import Batches, Data, batches
-from .errors import OutputError, RequantError
+from .errors import RequantError
 from .ir.canonical.form import canonicalize
 from .ir.linear import find_linears
 from .ir.load import Source, describe, load
-from .ir.save import require_writable, save
+from .ir.save import require_writable
 from .ir.sites.find import Site, find_sites
 from .ir.validate import refuse_nan, stored_tensors
 from .passes.choose_layers import ChooseLayers, unmatched
-from .passes.insert_qdq import InsertQDQ
 from .passes.plan_quantizers import PlanQuantizers
 from .passes.records import layer_records, site_records
 from .passes.round_weights import RoundWeights
 from .recipe import Recipe, find_recipe
 from .report import Report
+from .result import Lowering, Precision, Result, files, refuse_overwrite
 from .runtime.compare import common_layers, compare
 from .runtime.targets import target as find_target
 from .runtime.verify import verify
@@ -45,31 +45,8 @@ class SyntheticCalibrationWarning(UserWarning):
     """No calibration data was given, so ranges come from random inputs: the model's accuracy is not to be trusted."""
 
 
-@dataclass
-class Result:
-    """A quantized model, the report on it, and the plan that other engines' artifacts come from."""
-
-    model: ir.Model
-    report: Report
-    _planned: ir.Model
-    _inputs: frozenset[Path]
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model; see `requant.ir.save`.
-
-        Raises:
-            OutputError: the path is one of the input's files, or cannot be written.
-        """
-        refuse_overwrite(self._inputs, path)
-        save(self.model, path)
-
-    def lower(self, target: str) -> ir.Model:
-        """The same plan for another engine, without a second calibration.
-
-        Raises:
-            TargetError: the engine is unknown.
-        """
-        return _lowered(self._planned, target, self.report)
+class TargetWarning(UserWarning):
+    """The engine has no kernels for what the recipe asks for, so that every layer stays in float."""
 
 
 def optimize(
@@ -80,6 +57,8 @@ def optimize(
     keep: Sequence[str] = (),
     output: str | os.PathLike[str] | None = None,
     *,
+    precision: Precision = "float32",
+    zero_points: bool = False,
     progress: Progress = lambda stage, count: None,
 ) -> Result:
     """Quantize a float model for an engine, as close to the float model as its 8-bit kernels allow.
@@ -88,96 +67,115 @@ def optimize(
         source: a path, bytes, an ``onnx.ModelProto``, an ``onnx_ir.Model`` or a ``torch.onnx.ONNXProgram``;
             never modified.
         calibration: an ``.npz``, a folder of them, an iterable of ``{input name: array}``, or a callable that
-            returns one. None uses seeded synthetic inputs and warns.
+            returns one. None uses seeded synthetic inputs, and warns where the recipe needs to know ranges.
         recipe: a name in `requant.recipe.RECIPES`, or a `Recipe`.
-        target: "cpu" or "tensorrt".
+        target: a name in `requant.runtime.TARGETS`.
         keep: names or glob patterns of nodes to leave in float.
         output: where to write the model, if anywhere; written whole or not at all.
+        precision: "float32", "float16" or "bfloat16": what is computed in where there are no codes.
+        zero_points: let one-sided data have a finer grid, where the engine takes any zero point; the artifacts of two
+            engines then no longer agree to the bit.
         progress: told each stage and its steps.
 
     Raises:
         RequantError: one line that says what is wrong with the model, the data or the target.
     """
-    chosen, times = find_recipe(recipe), _Stopwatch(progress)
+    chosen, times, lowering = find_recipe(recipe), _Stopwatch(progress), Lowering(target, precision, zero_points)
     find_target(target)
     if output is not None:
         require_writable(Path(output))
     with times("load"):
         original = load(source)
-        inputs = _files(source, original)
+        inputs = files(source, original)
         if output is not None:
             refuse_overwrite(inputs, output)
         refuse_nan(original, describe(source))
-    with times("analyse"):
-        model = original.clone()
-        canonicalize(model)
     report = Report(describe(source), chosen.name, target)
     report.bytes_before = report.bytes_after = _size(original)
-    if not any(True for _ in find_linears(model.graph)):
+    with times("analyse"):
+        model = original.clone()
+        canonicalize(model, max(chosen.opset, lowering.opset))
+    if any(True for _ in find_linears(model.graph)):
+        if strangers := unmatched(model, keep):
+            raise RequantError(f"{describe(source)}: no linear layer is called {strangers[0]!r}, which keep asks for")
+        result = _quantized(_Task(original, model, chosen, lowering, tuple(keep)), calibration, report, times)
+    else:
         report.message = "nothing to quantize: the graph has no MatMul, Gemm or Conv with a constant weight"
-        return _finished(Result(original, report, original, inputs), output, times)
-    if strangers := unmatched(model, keep):
-        raise RequantError(f"{describe(source)}: no linear layer is called {strangers[0]!r}, which keep asks for")
-    data = _data(calibration, model)
-    _calibrate(original, model, data, report, times)
+        result = original, original
+    finished = Result(result[0], report, result[1], lowering, inputs)
+    if output is not None:
+        with times("save"):
+            finished.save(output)
+    report.times = times.seconds
+    return finished
+
+
+@dataclass(frozen=True)
+class _Task:
+    """The model as it came and in canonical form, and what to make of it."""
+
+    original: ir.Model
+    model: ir.Model
+    recipe: Recipe
+    lowering: Lowering
+    keep: tuple[str, ...]
+
+
+def _quantized(task: _Task, calibration: Data | None, report: Report, times: "_Stopwatch") -> tuple[ir.Model, ir.Model]:
+    """The model for the engine, and the plan that it comes from; the former is the original if nothing is coded."""
+    model, target = task.model, task.lowering.target
+    data, blind = _data(calibration, model, task.recipe), calibration is None and not task.recipe.calibrated
+    _calibrate(task, data, report, times, collecting=not blind)
     reference = model.clone()
-    _plan(model, data, chosen, ChooseLayers(tuple(keep), target), report, times)
+    _plan(task, data, report, times, knowing=not blind)
     with times("lower"):
-        lowered = _lowered(model, target, report)
+        lowered = task.lowering.apply(model, report)
     report.sites, report.layers = list(site_records(model)), list(layer_records(lowered))
     if not any(layer.quantized for layer in report.layers):
-        report.message = f"nothing to quantize: every linear layer stays in float on {target}"
-        return _finished(Result(original, report, model, inputs), output, times)
+        reasons = dict.fromkeys(layer.reason for layer in report.layers)
+        report.message = f"nothing to quantize: every linear layer stays in float on {target} ({'; '.join(reasons)})"
+        warnings.warn(report.message, TargetWarning, stacklevel=3)
+        return task.original, model
     with times("measure"):
         measured = compare(reference, lowered, islice(data, MEASURED_SAMPLES))
     report.bytes_after, report.outputs, report.layer_distances = _size(lowered), measured.outputs, measured.layers
-    return _finished(Result(lowered, report, model, inputs), output, times)
+    return lowered, model
 
 
-def refuse_overwrite(inputs: frozenset[Path], output: str | os.PathLike[str]) -> None:
-    """Raise OutputError when writing ``output``, or the weights beside it, would replace one of ``inputs``."""
-    for path in (Path(output), Path(f"{os.fspath(output)}.data")):
-        if path.resolve() in inputs:
-            raise OutputError(f"{path}: is the input; choose another output")
-
-
-def _files(source: Source, model: ir.Model) -> frozenset[Path]:
-    """The files that ``model`` was read from: its own, and those of its weights."""
-    own = [Path(source)] if isinstance(source, str | os.PathLike) else []
-    weights = [Path(tensor.path) for tensor in stored_tensors(model) if isinstance(tensor, ir.ExternalTensor)]
-    return frozenset(path.resolve() for path in own + weights)
-
-
-def _data(calibration: Data | None, model: ir.Model) -> Batches:
-    if calibration is None:
+def _data(calibration: Data | None, model: ir.Model, recipe: Recipe) -> Batches:
+    if calibration is None and recipe.calibrated:
         warnings.warn(
             "no calibration data: ranges come from random inputs and the accuracy means nothing; "
             "pass real samples for real use",
             SyntheticCalibrationWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     return batches(calibration, model)
 
 
-def _calibrate(original: ir.Model, model: ir.Model, data: Batches, report: Report, times: "_Stopwatch") -> None:
-    """Collect statistics on ``model``, and make sure that it is still what ``original`` was."""
-    with times("calibrate"):
-        samples = collect(model, data, progress=lambda count: times.progress("calibrate", count))
-    report.calibration = {"source": data.origin, "samples": samples}
+def _calibrate(task: _Task, data: Batches, report: Report, times: "_Stopwatch", *, collecting: bool) -> None:
+    """Collect statistics on the model, and make sure that it is still what the original was."""
+    if collecting:
+        with times("calibrate"):
+            samples = collect(task.model, data, progress=lambda count: times.progress("calibrate", count))
+        report.calibration = {"source": data.origin, "samples": samples}
     with times("verify"):
-        verify(original, model, islice(data, 1), done="the canonical form")
+        verify(task.original, task.model, islice(data, 1), done="the canonical form")
 
 
-def _plan(
-    model: ir.Model, data: Batches, chosen: Recipe, layers: ChooseLayers, report: Report, times: "_Stopwatch"
-) -> None:
-    """Rewrite ``model`` and give it the quantizers that every engine's artifact comes from."""
-    layers(model)
-    with times("rewrite"):
-        report.verification = _rewrite(model, chosen, data)
+def _plan(task: _Task, data: Batches, report: Report, times: "_Stopwatch", *, knowing: bool) -> None:
+    """Rewrite the model and give it the quantizers that every engine's artifact comes from.
+
+    Without ``knowing`` any data there is nothing that a rewrite or a rounding could be judged by.
+    """
+    recipe, model = task.recipe, task.model
+    ChooseLayers(task.keep, task.lowering.target, recipe.formats)(model)
+    if knowing:
+        with times("rewrite"):
+            report.verification = _rewrite(model, recipe, data)
     with times("plan"):
-        PlanQuantizers(chosen.ranges, chosen.bits)(model)
-        if chosen.rounding == "compensated":
+        PlanQuantizers(recipe.formats, recipe.ranges, find_target(task.lowering.target).weight_bits)(model)
+        if knowing and recipe.rounding == "compensated":
             RoundWeights()(model)
 
 
@@ -197,28 +195,6 @@ def _rewrite(model: ir.Model, chosen: Recipe, data: Batches) -> float:
             feeds = islice(data, VERIFIED_SAMPLES)
             worst = max(worst, verify(before, model, feeds, done=type(rewrite).__name__, watched=watched))
     return worst
-
-
-def _lowered(planned: ir.Model, target: str, report: Report) -> ir.Model:
-    model = planned.clone()
-    InsertQDQ(target)(model)
-    model.metadata_props.update(
-        {
-            "requant.version": report.versions.get("requant", ""),
-            "requant.recipe": report.recipe,
-            "requant.target": target,
-            "requant.calibration": f"{report.calibration.get('source')}, {report.calibration.get('samples')} samples",
-        }
-    )
-    return model
-
-
-def _finished(result: Result, output: str | os.PathLike[str] | None, times: "_Stopwatch") -> Result:
-    if output is not None:
-        with times("save"):
-            result.save(output)
-    result.report.times = times.seconds
-    return result
 
 
 def _size(model: ir.Model) -> int:

@@ -7,7 +7,9 @@ import onnx_ir as ir
 
 from .errors import RequantError
 from .passes.rebase_sites import RebaseSites
+from .passes.solvers import AwqSearch, Keep
 from .passes.split_channels import SplitChannels
+from .runtime.formats import FP8, INT8, INT8_DYNAMIC, INT8_WEIGHT, Format, int4_weight
 
 
 @dataclass(frozen=True)
@@ -17,23 +19,51 @@ class Recipe:
     Attributes:
         name: what the report calls it.
         rewrites: exact passes, run and verified in order.
+        formats: what data and weights are coded in; of several, each value takes the one of least loss.
         ranges: how activation ranges are estimated: "minmax", "percentile" or "mse".
-        bits: width of the codes; fewer than 8 are simulated by a Clip before each quantizer.
         rounding: codes of weights: "nearest", or "compensated", where each makes up for the others.
     """
 
     name: str = "int8"
     rewrites: tuple[ir.passes.InPlacePass, ...] = field(default_factory=lambda: (SplitChannels(), RebaseSites()))
+    formats: tuple[Format, ...] = (INT8,)
     ranges: str = "minmax"
-    bits: int = 8
     rounding: Literal["nearest", "compensated"] = "compensated"
 
+    @property
+    def opset(self) -> int:
+        """The lowest ONNX opset that can carry it."""
+        return max(chosen.opset for chosen in self.formats)
 
-RECIPES = {
-    "int8": Recipe(),
-    "int8-plain": Recipe("int8-plain", rewrites=(), rounding="nearest"),
-}
-"""Recipes by name: "int8" splits, re-bases and rounds; "int8-plain" quantizes the graph as it is."""
+    @property
+    def calibrated(self) -> bool:
+        """Whether it needs to know the ranges of the data."""
+        return any(chosen.static for chosen in self.formats)
+
+
+def weight_only(name: str, chosen: Format) -> Recipe:
+    """Weights alone are coded; scales that AWQ would choose are folded where that adds no node."""
+    fold = RebaseSites((Keep(), AwqSearch(formats=(chosen,))), (chosen,), explicit=False, free=True)
+    return Recipe(name, (fold,), (chosen,))
+
+
+_RECIPES = (
+    Recipe(),
+    Recipe("int8-plain", rewrites=(), rounding="nearest"),
+    Recipe("int8-dynamic", (RebaseSites(explicit=False, free=True),), (INT8_DYNAMIC,)),
+    Recipe("fp8", (), (FP8,)),
+    Recipe("mixed8", (RebaseSites(formats=(INT8, FP8), explicit=False, free=True),), (INT8, FP8)),
+    weight_only("int4-weight", int4_weight()),
+    weight_only("int8-weight", INT8_WEIGHT),
+)
+
+RECIPES = {recipe.name: recipe for recipe in _RECIPES}
+"""Recipes by name.
+
+"int8" splits, re-bases and rounds; "int8-plain" quantizes the graph as it is. "int8-dynamic" takes the scales of the
+data at run time. "fp8" is e4m3 for both, "mixed8" takes int8 or e4m3 for each value. "int4-weight" and "int8-weight"
+leave the data in float. Without calibration, those that need no ranges do without rewrites as well.
+"""
 
 
 def find_recipe(name: str | Recipe) -> Recipe:

@@ -3,10 +3,11 @@
 (d, t) = argmin over the candidates of  L(d, t) · (1 + 0.3 n)        n nodes added at inference
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from ..ir.rewrite.basis import Basis
+from ..runtime.formats import Format
 from .loss import loss
 from .observation import Observation
 from .solvers import Keep, Roomy, Shift, SmoothQuant, Solver, Staggered
@@ -36,19 +37,24 @@ class Choice(NamedTuple):
 
 
 def cheapest(
-    observation: Observation, candidates: Iterable[Solver], nodes: Callable[[Basis], int], bits: int, room: float
+    observation: Observation,
+    candidates: Iterable[Solver],
+    price: Callable[[Basis], float],
+    formats: Sequence[Format],
+    room: float,
 ) -> Choice:
-    """The candidate of least price, where ``nodes`` says how many nodes a basis adds.
+    """The candidate of least loss times ``price``.
 
-    Candidates that scale leave ``room`` in silent channels. Where channels have copies, each is also tried with its
-    copies staggered.
+    Candidates that scale leave ``room`` in silent channels, where data are coded. Where channels have copies, each is
+    also tried with its copies staggered.
     """
-    tried: list[Solver] = [s if isinstance(s, Keep | Shift) else Roomy(s, room) for s in candidates]
+    roomy = any(chosen.activations is not None for chosen in formats)
+    tried: list[Solver] = [s if isinstance(s, Keep | Shift) or not roomy else Roomy(s, room) for s in candidates]
     if observation.order is not None:
         tried += [Staggered(solver) for solver in tried]
 
     def priced(solver: Solver) -> Choice:
         basis = solver(observation)
-        return Choice(solver, basis, loss(observation, basis, bits) * (1 + NODE_PRICE * nodes(basis)))
+        return Choice(solver, basis, loss(observation, basis, formats) * price(basis))
 
     return min((priced(solver) for solver in tried), key=lambda choice: choice.price)

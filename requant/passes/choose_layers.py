@@ -11,7 +11,8 @@ from fnmatch import fnmatchcase
 import onnx_ir as ir
 
 from ..ir.linear import Linear, find_linears
-from ..runtime.targets import target
+from ..runtime.formats import INT8, Format
+from ..runtime.targets import Target, target
 
 KEPT = "requant.kept"
 """Key in `Node.meta` of the reason why a linear node stays in float on every target."""
@@ -27,18 +28,25 @@ class ChooseLayers(ir.passes.InPlacePass):
     Attributes:
         keep: names or glob patterns of nodes that stay in float.
         target: the engine that the search for bases has in mind; None is any.
+        formats: what data and weights may be coded in.
     """
 
     keep: tuple[str, ...] = ()
     target: str | None = None
+    formats: tuple[Format, ...] = (INT8,)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         for linear in find_linears(model.graph):
             if any(fnmatchcase(linear.name, pattern) for pattern in self.keep):
                 linear.node.meta[KEPT] = "kept by request"
-            elif self.target is not None and (reason := target(self.target).excludes(linear)):
+            elif self.target is not None and (reason := self._excluded(linear, target(self.target))):
                 linear.node.meta[SPARED] = reason
         return ir.passes.PassResult(model, modified=False)
+
+    def _excluded(self, linear: Linear, engine: Target) -> str:
+        """Why the engine runs ``linear`` in none of the formats, or nothing."""
+        reasons = [engine.excludes(linear, chosen) for chosen in self.formats]
+        return reasons[0] if all(reasons) else ""
 
 
 def unmatched(model: ir.Model, keep: Iterable[str]) -> list[str]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ..ir.rewrite.basis import Basis
 from ..ir.sites.find import Site
+from ..runtime.formats import INT8, Format
 from .observation import Observation
 from .site_rewrite import SiteRewrite
 from .solvers import OutlierSuppressionPlus, Solver
@@ -15,13 +16,13 @@ class MigrateChannelShifts(SiteRewrite):
 
     Attributes:
         steps: how many thresholds for the scale are tried.
-        bits: width of the quantizers that the search for the threshold imagines.
+        formats: what the search for the threshold imagines data and weights to be coded in.
     """
 
     steps: int = 8
-    bits: int = 8
+    formats: tuple[Format, ...] = (INT8,)
 
     def solve(self, site: Site, observation: Observation) -> tuple[Solver, Basis]:
         """The channel's centre, and the scale of the best threshold."""
-        solver = OutlierSuppressionPlus(self.steps, self.bits)
+        solver = OutlierSuppressionPlus(self.steps, self.formats)
         return solver, solver(observation)

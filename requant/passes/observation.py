@@ -1,7 +1,7 @@
 """What a solver may look at: the values of a site that are to be quantized, and the weights that read them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -116,11 +116,17 @@ def _order(site: Site) -> NDArray[np.intp] | None:
 
 def _part(readers: list[Reader]) -> Part | None:
     """Readers of one value side by side, each weight once: one product instead of three for Q, K, V."""
-    seen, channels = statistics(readers[0].linear.data), readers[0].channels
-    if seen is None or len(seen.minimum) != len(channels):
+    part, channels = part_of([reader.linear for reader in readers]), readers[0].channels
+    return None if part is None or len(part.channels) != len(channels) else replace(part, channels=channels)
+
+
+def part_of(readers: Sequence[Linear]) -> Part | None:
+    """The value that ``readers`` share, in its own channels; None if there are none or it was not calibrated."""
+    seen = statistics(readers[0].data) if readers else None
+    if seen is None or len(seen.minimum) != readers[0].inputs:
         return None
-    matrices = [reader.linear.matrix() for reader in {reader.linear.weight: reader for reader in readers}.values()]
-    return Part(seen, channels, np.concatenate(matrices, axis=1))
+    matrices = [linear.matrix() for linear in {linear.weight: linear for linear in readers}.values()]
+    return Part(seen, np.arange(readers[0].inputs), np.concatenate(matrices, axis=1))
 
 
 def _written(site: Site) -> NDArray[np.float64] | None:

@@ -3,101 +3,102 @@
 x ≈ s · clip(round(x / s), -128, 127)      one s for an activation, one for each output channel of a weight
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from ..calib.collect import statistics
-from ..calib.ranges import RANGES, symmetric_scale
+from ..calib.ranges import RANGES
 from ..calib.statistics import ChannelStatistics
 from ..ir.linear import Linear, find_linears
+from ..runtime.formats import INT8, Format
+from .choose_format import choose_format
 from .choose_layers import KEPT
+from .quantizer import QUANTIZER, quantizer
+from .scales import activation_quantizer, weight_quantizer
 
-QUANTIZER = "requant.quantizer"
-"""Key of a value's quantizer in `Value.meta`."""
+DYNAMIC = "requant.dynamic"
+"""Key in `Node.meta` of a linear node whose data get their scale at run time."""
 
 _MASK = 1e30
 """Magnitudes beyond this are attention masks or overflow, never activations worth a code."""
 
 
 @dataclass(frozen=True)
-class Quantizer:
-    """A symmetric quantizer: codes of ``bits`` bits, zero point 0, a scalar scale or one for each index of ``axis``.
-
-    ``codes`` are those of a constant, in its shape, or None for the nearest ones.
-    """
-
-    scale: NDArray[np.float32]
-    axis: int | None = None
-    bits: int = 8
-    codes: NDArray[np.int8] | None = None
-
-
-@dataclass(frozen=True)
 class PlanQuantizers(ir.passes.InPlacePass):
     """Give a quantizer to the data and the weight of every linear layer, or note why it stays in float.
 
-    Layers that `ChooseLayers` keeps are left alone. Needs statistics (`requant.calib.collect`).
+    Layers that `ChooseLayers` keeps are left alone. Needs statistics (`requant.calib.collect`) for every format but
+    those whose data stay in float or are scaled at run time.
 
     Attributes:
+        formats: what data and weights are coded in; of several, each value takes the one of least loss.
         ranges: how activations' ranges are estimated, a key of `requant.calib.ranges.RANGES`.
-        bits: width of the codes.
+        weight_bits: the most that int8 codes of weights may have, for engines that saturate beyond.
     """
 
+    formats: tuple[Format, ...] = (INT8,)
     ranges: str = "minmax"
-    bits: int = 8
+    weight_bits: int = 8
 
     def requires(self, model: ir.Model) -> None:
         """Raise PreconditionError when the model was not calibrated."""
         linears = list(find_linears(model.graph))
-        if linears and not any(statistics(linear.data) for linear in linears):
+        static = any(candidate.static for candidate in self.formats)
+        if static and linears and not any(statistics(linear.data) for linear in linears):
             raise ir.passes.PreconditionError("no statistics: run requant.calib.collect(model, feeds) first")
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         planned = False
-        for linear in find_linears(model.graph):
-            seen = statistics(linear.data)
-            if reason := linear.node.meta.get(KEPT) or _reason(linear, seen):
-                linear.node.meta[KEPT] = reason
-            elif seen is not None:
-                linear.data.meta[QUANTIZER] = self._activation(seen)
-                linear.weight.meta[QUANTIZER] = weight_quantizer(linear, self.bits)
-                planned = True
+        for readers in _by_data(model.graph):
+            chosen = choose_format(readers, self.formats)
+            for linear in readers:
+                planned |= self._plan(linear, chosen)
         return ir.passes.PassResult(model, planned)
 
-    def _activation(self, seen: ChannelStatistics) -> Quantizer:
-        low, high = RANGES[self.ranges](seen)
-        return Quantizer(np.asarray(symmetric_scale(low, high, self.bits), np.float32), bits=self.bits)
+    def _plan(self, linear: Linear, chosen: Format) -> bool:
+        seen = statistics(linear.data)
+        if reason := linear.node.meta.get(KEPT) or _reason(linear, seen, chosen):
+            linear.node.meta[KEPT] = reason
+            return False
+        if chosen.static and seen is not None:
+            linear.data.meta[QUANTIZER] = activation_quantizer(RANGES[self.ranges](seen), chosen)
+        elif chosen.dynamic:
+            linear.node.meta[DYNAMIC] = True
+        linear.weight.meta[QUANTIZER] = weight_quantizer(
+            linear, replace(chosen, bits=min(chosen.bits, self.weight_bits))
+        )
+        return True
 
 
-def _reason(linear: Linear, seen: ChannelStatistics | None) -> str:
+def _by_data(graph: ir.Graph) -> Iterator[list[Linear]]:
+    """The linear layers that read each value, in graph order of the first."""
+    readers: dict[ir.Value, list[Linear]] = {}
+    for linear in find_linears(graph):
+        readers.setdefault(linear.data, []).append(linear)
+    yield from readers.values()
+
+
+def _reason(linear: Linear, seen: ChannelStatistics | None, chosen: Format) -> str:
     """Why no engine can have codes for ``linear``, or nothing."""
-    if seen is None:
+    if chosen.static and seen is None:
         return "its input was not calibrated"
-    if seen.magnitude.max() > _MASK:
+    if seen is not None and seen.magnitude.max() > _MASK:
         return "its input holds an attention mask"
     if linear.data.dtype != ir.DataType.FLOAT:
         return f"its input is {linear.data.dtype}, not float32"
+    if chosen.block and len(linear.shape) != 2:
+        return f"the weight of a {linear.node.op_type} has no blocks of rows"
+    return _conflict(linear, chosen)
+
+
+def _conflict(linear: Linear, chosen: Format) -> str:
+    """What speaks against using the codes that another layer planned for the weight that they share."""
     shared = quantizer(linear.weight)
-    if shared is not None and shared.axis != linear.out_axis:
-        return "another layer reads its weight along the other axis"
-    return ""
-
-
-def quantizer(value: ir.Value | None) -> Quantizer | None:
-    """The quantizer planned for ``value``, or None."""
-    found = value.meta.get(QUANTIZER) if value is not None else None
-    return found if isinstance(found, Quantizer) else None
-
-
-def weight_quantizer(linear: Linear, bits: int = 8) -> Quantizer:
-    """A scale for each output channel: its largest |w| over 2^(b-1) - 1, or 1 for a channel of zeros."""
-    tensor = linear.weight.const_value
-    assert tensor is not None
-    data = np.abs(tensor.numpy().astype(np.float32, copy=False))
-    rest = tuple(axis for axis in range(data.ndim) if axis != linear.out_axis)
-    largest = data.max(axis=rest)
-    scale = np.where(largest > 0, largest, 2 ** (bits - 1) - 1) / np.float32(2 ** (bits - 1) - 1)
-    return Quantizer(np.maximum(scale, np.finfo(np.float32).tiny).astype(np.float32), linear.out_axis, bits)
+    if shared is None:
+        return ""
+    if shared.dtype != chosen.weights:
+        return "another layer reads its weight in another format"
+    axis = linear.in_axis if chosen.block else linear.out_axis
+    return "" if shared.axis == axis else "another layer reads its weight along the other axis"

@@ -3,7 +3,8 @@
 (d, t) = argmin over the candidates of  L(d, t) · (1 + 0.3 n)        n nodes added at inference
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -12,7 +13,8 @@ from ..ir.rewrite.basis import Basis
 from ..ir.rewrite.cost import added_nodes
 from ..ir.sites.explicit import find_explicit
 from ..ir.sites.find import Refused, Site, find_sites
-from .cheapest import CANDIDATES, EXPLICIT_ROOM, ROOM, cheapest
+from ..runtime.formats import INT8, Format
+from .cheapest import CANDIDATES, EXPLICIT_ROOM, NODE_PRICE, ROOM, cheapest
 from .observation import Observation
 from .site_rewrite import SiteRewrite
 from .solvers import Solver
@@ -24,13 +26,15 @@ class RebaseSites(SiteRewrite):
 
     Attributes:
         candidates: the solvers to choose from.
-        bits: width of the quantizers that the loss imagines.
+        formats: what the loss imagines data and weights to be coded in; of several, each value takes the best.
         explicit: also re-base what no norm feeds, by a Mul and an Add of its own where they pay.
+        free: take no basis that adds a node at inference.
     """
 
     candidates: tuple[Solver, ...] = CANDIDATES
-    bits: int = 8
+    formats: tuple[Format, ...] = (INT8,)
     explicit: bool = True
+    free: bool = False
 
     def places(self, model: ir.Model) -> Iterator[Site | Refused]:
         """The sites that somebody upstream pays for; then, in the graph that these have left, all others."""
@@ -45,5 +49,14 @@ class RebaseSites(SiteRewrite):
     def solve(self, site: Site, observation: Observation) -> tuple[Solver, Basis]:
         """The candidate of least loss, counting what its nodes cost."""
         room = ROOM if site.writers else EXPLICIT_ROOM
-        choice = cheapest(observation, self.candidates, lambda basis: added_nodes(site, basis), self.bits, room)
+        choice = cheapest(observation, self.candidates, self._price(site), self.formats, room)
         return choice.solver, choice.basis
+
+    def _price(self, site: Site) -> Callable[[Basis], float]:
+        """What a basis costs for the nodes that it adds, as a factor."""
+
+        def price(basis: Basis) -> float:
+            nodes = added_nodes(site, basis)
+            return math.inf if self.free and nodes else 1 + NODE_PRICE * nodes
+
+        return price

@@ -37,7 +37,7 @@ class SiteRecord:
 
 @dataclass(frozen=True)
 class LayerRecord:
-    """One linear layer, whose output is the value ``output``: quantized, or left in float and why."""
+    """One linear layer, whose output is the value ``output``: quantized, and how, or left in float and why."""
 
     name: str
     op_type: str
@@ -45,6 +45,7 @@ class LayerRecord:
     output: str
     quantized: bool
     reason: str = ""
+    coded: str = ""
 
 
 def site_records(model: ir.Model) -> tuple[SiteRecord, ...]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ..ir.rewrite.basis import Basis
 from ..ir.sites.find import Site
+from ..runtime.formats import INT8, Format
 from .observation import Observation
 from .site_rewrite import SiteRewrite
 from .solvers import RepQ, Solver
@@ -15,13 +16,13 @@ class ReparameterizeScales(SiteRewrite):
 
     Attributes:
         alpha: strength; 1 moves all of the channels' unevenness into the weights, 0 none.
-        bits: width of the quantizer.
+        formats: what data and weights are to be coded in; the first one's width is the quantizer's.
     """
 
     alpha: float = 1.0
-    bits: int = 8
+    formats: tuple[Format, ...] = (INT8,)
 
     def solve(self, site: Site, observation: Observation) -> tuple[Solver, Basis]:
         """The per-channel quantizer as a basis."""
-        solver = RepQ(self.alpha, self.bits)
+        solver = RepQ(self.alpha, self.formats[0].bits)
         return solver, solver(observation)

@@ -18,7 +18,7 @@ from ..calib.collect import statistics
 from ..ir.linear import Linear, find_linears
 from .choose_layers import KEPT
 from .loss import IDLE
-from .plan_quantizers import QUANTIZER, Quantizer, quantizer
+from .quantizer import QUANTIZER, Quantizer, quantizer
 
 BIAS = "requant.bias"
 """Key in `Node.meta` of what is added to a quantized linear's output, [N], to make up for its weights' rounding."""
@@ -45,28 +45,27 @@ class RoundWeights(ir.passes.InPlacePass):
 
 
 def _is_plain(linear: Linear) -> bool:
-    """Whether the layer is planned, and is a matrix of its own."""
-    planned = quantizer(linear.data) is not None and quantizer(linear.weight) is not None
+    """Whether the layer is planned and calibrated, and its weight is a matrix of its own."""
+    known = quantizer(linear.weight) is not None and statistics(linear.data) is not None
     pointwise = linear.groups == 1 and set(linear.shape[2:]) <= {1}
-    return planned and pointwise and KEPT not in linear.node.meta and len(linear.weight.uses()) == 1
+    return known and pointwise and KEPT not in linear.node.meta and len(linear.weight.uses()) == 1
 
 
 def _round(linear: Linear) -> None:
-    seen, data, weight = statistics(linear.data), quantizer(linear.data), quantizer(linear.weight)
+    seen, weight = statistics(linear.data), quantizer(linear.weight)
     assert seen is not None
-    assert data is not None
     assert weight is not None
     matrix = linear.matrix()
     shares = _shares(seen.rows @ matrix)
-    rows, codes = seen.rows.astype(np.float64), _through(seen.rows, data)
+    rows, codes = seen.rows.astype(np.float64), _through(seen.rows, quantizer(linear.data))
     mean, mean_codes = shares @ rows, shares @ codes
     centred = (codes - mean_codes) * np.sqrt(shares)[:, None]
     gram = centred.T @ centred
     gram += max(DAMPING * float(np.trace(gram)) / len(gram), float(np.finfo(np.float32).tiny)) * np.eye(len(gram))
-    rounded = compensated(matrix, gram, weight.scale, weight.bits)
+    rounded, values = compensated(matrix, gram, _as_matrix(linear, weight))
     if linear.bias is not None or linear.node.op_type != "MatMul":
-        linear.node.meta[BIAS] = mean @ matrix - mean_codes @ (rounded * weight.scale)
-    linear.weight.meta[QUANTIZER] = replace(weight, codes=_laid_out(linear, rounded))
+        linear.node.meta[BIAS] = mean @ matrix - mean_codes @ values
+    linear.weight.meta[QUANTIZER] = replace(weight, codes=_laid_out(linear, rounded.astype(weight.dtype.numpy())))
 
 
 def _shares(product: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -78,34 +77,47 @@ def _shares(product: NDArray[np.float32]) -> NDArray[np.float64]:
     return shares
 
 
-def _through(rows: NDArray[np.float32], planned: Quantizer) -> NDArray[np.float64]:
-    """``rows`` as the quantizer leaves them."""
-    half, scale = 2 ** (planned.bits - 1), float(planned.scale)
-    through: NDArray[np.float64] = np.clip(np.round(rows.astype(np.float64) / scale), -half, half - 1) * scale
-    return through
+def _through(rows: NDArray[np.float32], planned: Quantizer | None) -> NDArray[np.float64]:
+    """``rows`` as the quantizer leaves them, if there is one."""
+    if planned is None:
+        return rows.astype(np.float64)
+    return planned.encode(rows).astype(np.float64) * float(planned.scale)
+
+
+def _as_matrix(linear: Linear, weight: Quantizer) -> Quantizer:
+    """The quantizer of a weight, for the matrix [K, N] that it holds."""
+    if not weight.block:
+        return replace(weight, axis=1)
+    if linear.in_axis == 0:
+        return weight
+    zero_point = None if weight.zero_point is None else weight.zero_point.T
+    return replace(weight, axis=0, scale=weight.scale.T, zero_point=zero_point)
 
 
 def compensated(
-    matrix: NDArray[np.float32], gram: NDArray[np.float64], scale: NDArray[np.float32], bits: int
-) -> NDArray[np.int8]:
-    """Codes [K, N] for ``matrix`` [K, N], whose columns have steps ``scale`` [N]; ``gram`` [K, K] is H."""
-    largest, width = 2 ** (bits - 1) - 1, len(matrix)
+    matrix: NDArray[np.float32], gram: NDArray[np.float64], planned: Quantizer
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Codes [K, N] for ``matrix`` [K, N], as numbers, and the weights that they stand for; ``gram`` [K, K] is H."""
+    width, column = len(matrix), planned.scale.max(axis=0) if planned.block else planned.scale
+    step = planned.spread(planned.scale, matrix.shape) / column  # of each row, in units of its column's
+    zero = 0 if planned.zero_point is None else planned.spread(planned.zero_point, matrix.shape)
+    step, zero = np.broadcast_to(step, matrix.shape), np.broadcast_to(np.float32(zero), matrix.shape)
     order = np.argsort(-np.diag(gram), kind="stable")
     inverse = cho_solve(cho_factor(gram[np.ix_(order, order)]), np.eye(width))
     upper = cholesky(inverse).astype(np.float32)
-    rest, codes = matrix[order] / scale, np.empty(matrix.shape, np.int8)
+    rest, codes = matrix[order] / column, np.empty(matrix.shape, np.float32)
     for start in range(0, width, _BLOCK):
         block = slice(start, min(start + _BLOCK, width))
         lost = np.empty_like(rest[block])
         for row in range(block.start, block.stop):
-            rounded = np.clip(np.round(rest[row]), -largest, largest)
-            lost[row - start] = (rest[row] - rounded) / upper[row, row]
+            own = order[row]
+            codes[own] = planned.nearest(rest[row] / step[own] + zero[own])
+            lost[row - start] = (rest[row] - (codes[own] - zero[own]) * step[own]) / upper[row, row]
             rest[row + 1 : block.stop] -= np.outer(upper[row, row + 1 : block.stop], lost[row - start])
-            codes[order[row]] = rounded
         rest[block.stop :] -= upper[block, block.stop :].T @ lost
-    return codes
+    return codes, (codes - zero) * step * column
 
 
-def _laid_out(linear: Linear, codes: NDArray[np.int8]) -> NDArray[np.int8]:
+def _laid_out(linear: Linear, codes: NDArray[np.generic]) -> NDArray[np.generic]:
     """``codes`` [K, N] in the shape of the weight."""
     return np.ascontiguousarray(codes if linear.in_axis == 0 else codes.T).reshape(linear.shape)

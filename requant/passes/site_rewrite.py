@@ -14,6 +14,7 @@ from ..calib.statistics import ChannelStatistics
 from ..ir.rewrite.basis import Basis
 from ..ir.rewrite.rebase import rebase
 from ..ir.sites.find import Refused, Site, find_sites
+from ..runtime.formats import INT8, Format
 from .loss import loss
 from .observation import Observation, observe
 from .records import SITES, SiteRecord, site_records, summarized
@@ -31,8 +32,8 @@ class SiteRewrite(ir.passes.InPlacePass):
     Needs statistics (`requant.calib.collect`), and carries them along in closed form.
     """
 
-    bits: int = 8
-    """Width of the quantizers that the loss imagines."""
+    formats: tuple[Format, ...] = (INT8,)
+    """What the loss imagines data and weights to be coded in."""
 
     @abstractmethod
     def solve(self, site: Site, observation: Observation) -> tuple[Solver, Basis]:
@@ -63,9 +64,9 @@ class SiteRewrite(ir.passes.InPlacePass):
             return SiteRecord(title, site.kind, site.name, reason="it was not calibrated along its channels")
         if not observation.parts:
             return SiteRecord(title, site.kind, site.name, reason="nothing that reads it is quantized")
-        before = loss(observation, Basis.identity(site.channels), self.bits)
+        before = loss(observation, Basis.identity(site.channels), self.formats)
         solver, basis = self.solve(site, observation)
-        after = loss(observation, basis, self.bits)
+        after = loss(observation, basis, self.formats)
         names = tuple(value.name or "?" for value in site.values)
         readers = tuple(reader.linear.name for reader in site.readers)
         added = 0 if basis.is_identity else apply(site, basis)

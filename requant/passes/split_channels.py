@@ -18,7 +18,8 @@ from ..ir.sites.elementwise import Region, find_region
 from ..ir.sites.explicit import find_explicit
 from ..ir.sites.find import find_sites
 from ..ir.sites.site import Site
-from .cheapest import CANDIDATES, EXPLICIT_ROOM, cheapest
+from ..runtime.formats import INT8, Format
+from .cheapest import CANDIDATES, EXPLICIT_ROOM, NODE_PRICE, cheapest
 from .observation import ORDER, Observation, Part, observe
 from .records import SITES, SiteRecord, site_records
 from .solvers import Solver
@@ -41,12 +42,12 @@ class SplitChannels(ir.passes.InPlacePass):
     Attributes:
         share: how many channels may be added, as a share of those that are there.
         candidates: the solvers that the gain is judged by.
-        bits: width of the quantizers that the loss imagines.
+        formats: what the loss imagines data and weights to be coded in.
     """
 
     share: float = 0.02
     candidates: tuple[Solver, ...] = CANDIDATES
-    bits: int = 8
+    formats: tuple[Format, ...] = (INT8,)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         done = [self._treat(site, region) for site, region in _places(model)]
@@ -81,7 +82,7 @@ class SplitChannels(ir.passes.InPlacePass):
         return int(np.ceil(self.share * channels / ALIGNMENT)) * ALIGNMENT
 
     def _price(self, observation: Observation) -> float:
-        return cheapest(observation, self.candidates, _explicit_nodes, self.bits, EXPLICIT_ROOM).price
+        return cheapest(observation, self.candidates, _explicit_price, self.formats, EXPLICIT_ROOM).price
 
 
 def _places(model: ir.Model) -> Iterator[tuple[Site, Region | str]]:
@@ -95,8 +96,8 @@ def _places(model: ir.Model) -> Iterator[tuple[Site, Region | str]]:
             yield site, region
 
 
-def _explicit_nodes(basis: Basis) -> int:
-    return int(basis.scales) + int(basis.shifts)
+def _explicit_price(basis: Basis) -> float:
+    return 1 + NODE_PRICE * (int(basis.scales) + int(basis.shifts))
 
 
 def _difficulty(observation: Observation) -> NDArray[np.float64]:

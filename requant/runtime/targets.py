@@ -1,70 +1,170 @@
-"""What each engine takes: one table, read by the lowering and by the checker."""
+"""What each engine takes: one table, read by the lowering, by the sessions and by the checker."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Literal
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import onnx_ir as ir
 
 from ..errors import TargetError
 from ..ir.linear import Linear
+from .formats import Format
+
+
+class Spelling(NamedTuple):
+    """How an engine wants the codes of an activation: their type, and which of them stands for 0."""
+
+    dtype: ir.DataType
+    zero_point: int = 0
 
 
 @dataclass(frozen=True)
 class Target:
-    """An engine's rules for 8-bit Q/DQ graphs.
+    """An engine's rules for quantized graphs.
 
-    ``activation`` and ``zero_point`` spell the symmetric activation quantizer: the same real values everywhere.
-    ``ops`` are the linear ops that have an integer kernel when their inputs are quantized and their output is
-    not; ``reasons`` says of the others why they stay in float. ``fewest_channels`` is the smallest K and N that
-    pay. ``bias`` is "float", or "fused" where a float bias after the product would keep the kernel from being
-    chosen (see `requant.passes.insert_qdq`).
+    Attributes:
+        name: what users call it.
+        activations: how it spells the codes that a plan may have for data; others it cannot multiply.
+        weight_only: types of weights that it multiplies float data by.
+        dynamic: whether it has products whose data are quantized at run time.
+        ops: the linear ops that have an integer kernel when their inputs are quantized and their output is not.
+        reasons: of other ops, why they stay in float.
+        fewest_channels: the smallest K and N that pay.
+        bias: "float", or "fused" where a float bias after the product would keep the kernel from being chosen (see
+            `requant.passes.insert_qdq`).
+        weight_bits: width of int8 weights; 7 where the kernel would saturate.
+        zero_points: whether data may have any zero point.
+        highest_opset, highest_ir: the newest it reads.
     """
 
     name: str
-    activation: ir.DataType
-    zero_point: int
+    activations: Mapping[ir.DataType, Spelling]
     ops: frozenset[str]
-    reasons: dict[str, str] = field(default_factory=dict)
+    weight_only: frozenset[ir.DataType] = frozenset()
+    dynamic: bool = False
+    reasons: Mapping[str, str] = field(default_factory=dict)
     fewest_channels: int = 16
     bias: Literal["float", "fused"] = "float"
+    weight_bits: int = 8
+    zero_points: bool = False
     highest_opset: int = 26
     highest_ir: int = 13
 
-    def excludes(self, linear: Linear) -> str:
-        """Why this engine should run ``linear`` in float, or nothing."""
-        return next(self._exclusions(linear), "")
+    def excludes(self, linear: Linear, chosen: Format) -> str:
+        """Why this engine should not run ``linear`` in ``chosen``, or nothing."""
+        return next(self._exclusions(linear, chosen), "")
 
-    def _exclusions(self, linear: Linear) -> Iterator[str]:
+    def _exclusions(self, linear: Linear, chosen: Format) -> Iterator[str]:
         op_type, thin = linear.node.op_type, min(linear.inputs, linear.outputs)
-        if op_type not in self.ops:
+        if reason := self._lacks(chosen):
+            yield reason
+        if chosen.activations is None and op_type == "Conv":
+            yield f"{self.name} has no Conv of float data by a quantized weight"
+        elif op_type not in self.ops:
             yield self.reasons.get(op_type, f"{self.name} has no integer {op_type}")
         if thin < self.fewest_channels and not (op_type == "Conv" and thin % 8 == 0):
             yield f"{linear.inputs} to {linear.outputs} channels are too few for an integer kernel to pay"
-        if self.bias == "fused" and op_type == "Gemm" and linear.bias and _gemm_factors(linear.node) != (1.0, 1.0):
+        if chosen.dynamic and _gemm_factors(linear.node) != (1.0, 1.0):
+            yield "a product whose data are quantized at run time takes no alpha or beta"
+        if chosen.static and self.bias == "fused":
+            yield from self._fused_bias(linear)
+
+    def _lacks(self, chosen: Format) -> str:
+        """What kernel is missing, whatever the layer."""
+        if chosen.activations is None:
+            known = chosen.weights in self.weight_only
+            return "" if known else f"{self.name} has no product of float data by {chosen.weights.name.lower()} weights"
+        if chosen.dynamic:
+            return "" if self.dynamic else f"{self.name} has no product whose data are quantized at run time"
+        if chosen.activations in self.activations:
+            return ""
+        return self.reasons.get("static", f"{self.name} has no product of {chosen.activations.name.lower()} codes")
+
+    def _fused_bias(self, linear: Linear) -> Iterator[str]:
+        op_type = linear.node.op_type
+        if op_type == "Gemm" and linear.bias and _gemm_factors(linear.node) != (1.0, 1.0):
             yield f"{self.name}'s integer Gemm takes no alpha or beta beside a bias"
-        if self.bias == "fused" and op_type == "MatMul" and _joins_residual(linear):
+        if op_type == "MatMul" and _joins_residual(linear):
             yield f"{self.name} makes a float Gemm of it and the Add of its two axes"
 
 
+_INT8, _FP8, _INT4, _UINT4 = (
+    ir.DataType.INT8,
+    ir.DataType.FLOAT8E4M3FN,
+    ir.DataType.INT4,
+    ir.DataType.UINT4,
+)
+
+_CPU = Target(
+    name="cpu",
+    activations={_INT8: Spelling(ir.DataType.UINT8, 128)},
+    ops=frozenset({"MatMul", "Gemm"}),
+    weight_only=frozenset({_INT8, _INT4, _UINT4}),
+    dynamic=True,
+    reasons={"Conv": "ONNX Runtime's integer Conv needs a quantized output, which would cost accuracy"},
+    bias="fused",
+    zero_points=True,
+)
+_TENSORRT = Target(
+    name="tensorrt",
+    activations={_INT8: Spelling(_INT8), _FP8: Spelling(_FP8)},
+    ops=frozenset({"MatMul", "Gemm", "Conv"}),
+    weight_only=frozenset({_INT8, _INT4}),
+    highest_opset=24,
+    highest_ir=12,
+)
+
 TARGETS = {
-    "cpu": Target(
-        name="cpu",
-        activation=ir.DataType.UINT8,
-        zero_point=128,
-        ops=frozenset({"MatMul", "Gemm"}),
-        reasons={"Conv": "ONNX Runtime's integer Conv needs a quantized output, which would cost accuracy"},
-        bias="fused",
-    ),
-    "tensorrt": Target(
-        name="tensorrt",
-        activation=ir.DataType.INT8,
-        zero_point=0,
-        ops=frozenset({"MatMul", "Gemm", "Conv"}),
-        highest_opset=24,
-        highest_ir=12,
-    ),
+    row.name: row
+    for row in (
+        _CPU,
+        replace(_CPU, name="cpu-avx2", weight_bits=7),
+        replace(_CPU, name="cpu-arm", activations={_INT8: Spelling(_INT8)}),
+        Target(
+            name="cuda",
+            activations={},
+            ops=frozenset({"MatMul", "Gemm"}),
+            weight_only=frozenset({_INT8, _INT4, _UINT4}),
+            reasons={
+                "static": "ONNX Runtime has no integer product on CUDA: take the target tensorrt, or the recipe "
+                "int8-weight or int4-weight with float16"
+            },
+        ),
+        _TENSORRT,
+        replace(_TENSORRT, name="tensorrt-rtx"),
+        replace(_TENSORRT, name="openvino", activations={_INT8: Spelling(_INT8)}, highest_opset=23),
+    )
 }
+"""Engines by name. "cpu" is what the machine has: see `target`."""
+
+
+def target(name: str) -> Target:
+    """The row of ``name``; for "cpu" that of this machine's processor, under the name "cpu".
+
+    Raises:
+        TargetError: there is none.
+    """
+    if name not in TARGETS:
+        raise TargetError(f"unknown target {name!r}: choose one of {', '.join(TARGETS)}")
+    return replace(TARGETS[processor()], name="cpu") if name == "cpu" else TARGETS[name]
+
+
+def processor(machine: str = "", flags: str | None = None) -> str:
+    """The row of a processor: "cpu" with VNNI, "cpu-avx2" on x86-64 without, "cpu-arm".
+
+    Args:
+        machine: as `platform.machine` says; empty is this one.
+        flags: what the processor can do, as in /proc/cpuinfo. None reads that; where there is none, VNNI is assumed.
+    """
+    machine = (machine or platform.machine()).lower()
+    if machine.startswith(("arm", "aarch64")):
+        return "cpu-arm"
+    if flags is None:
+        listing = Path("/proc/cpuinfo")
+        flags = listing.read_text() if listing.exists() else "vnni"
+    return "cpu" if "vnni" in flags or "amx_int8" in flags else "cpu-avx2"
 
 
 def _gemm_factors(node: ir.Node) -> tuple[float, float]:
@@ -76,15 +176,3 @@ def _joins_residual(linear: Linear) -> bool:
     product = linear.node.outputs[0]
     readers = {use.node.op_type for use in product.uses()}
     return linear.bias is None and "Add" in readers and (product.shape is None or len(product.shape) < 3)
-
-
-def target(name: str) -> Target:
-    """The row of ``name``.
-
-    Raises:
-        TargetError: there is none.
-    """
-    try:
-        return TARGETS[name]
-    except KeyError:
-        raise TargetError(f"unknown target {name!r}: choose one of {', '.join(TARGETS)}") from None

@@ -11,8 +11,9 @@ from requant.ir.canonical.form import canonicalize
 from requant.ir.linear import find_linears
 from requant.ir.load import load
 from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers, RoundWeights
-from requant.passes.plan_quantizers import quantizer
+from requant.passes.quantizer import Quantizer, quantizer
 from requant.passes.round_weights import BIAS, compensated
+from requant.runtime.formats import Format
 from requant.runtime.session import Feed, runner
 
 HEADER = '<ir_version: 8, opset_import: ["": 17]> g '
@@ -57,7 +58,7 @@ def planned(text: str, bits: int = 4) -> ir.Model:
     canonicalize(model)
     collect(model, feeds(model))
     ChooseLayers()(model)
-    PlanQuantizers(bits=bits)(model)
+    PlanQuantizers((Format(bits=bits),))(model)
     return model
 
 
@@ -101,8 +102,9 @@ def test_codes_stay_within_their_bits(bits: int) -> None:
     rows, matrix = correlated(200, 32), rng.normal(size=(32, 16)).astype(np.float32)
     largest = 2 ** (bits - 1) - 1
     scale = (np.abs(matrix).max(axis=0) / largest).astype(np.float32)
-    codes = compensated(matrix, rows.T @ rows / 200 + 0.1 * np.eye(32), scale, bits)
-    assert codes.dtype == np.int8
+    codes, values = compensated(matrix, rows.T @ rows / 200 + 0.1 * np.eye(32), Quantizer(scale, 1, bits=bits))
+    np.testing.assert_array_equal(codes, np.round(codes))
+    np.testing.assert_allclose(values, codes * scale, rtol=1e-6)
     assert np.abs(codes).max() <= largest
 
 
@@ -110,16 +112,19 @@ def test_without_anything_to_make_up_for_codes_are_the_nearest() -> None:
     """With independent channels each row of the weight is rounded alone."""
     matrix = np.random.default_rng(2).normal(size=(16, 8)).astype(np.float32)
     scale = (np.abs(matrix).max(axis=0) / 7).astype(np.float32)
-    np.testing.assert_array_equal(compensated(matrix, np.eye(16), scale, 4), np.round(matrix / scale))
+    np.testing.assert_array_equal(
+        compensated(matrix, np.eye(16), Quantizer(scale, 1, bits=4))[0], np.round(matrix / scale)
+    )
 
 
 def test_blocks_do_not_change_the_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(3)
     rows, matrix = correlated(300, 48), rng.normal(size=(48, 8)).astype(np.float32)
     gram, scale = rows.T @ rows / 300 + 0.1 * np.eye(48), (np.abs(matrix).max(axis=0) / 7).astype(np.float32)
-    whole = compensated(matrix, gram, scale, 4)
+    planned = Quantizer(scale, 1, bits=4)
+    whole, _ = compensated(matrix, gram, planned)
     monkeypatch.setattr("requant.passes.round_weights._BLOCK", 5)
-    assert np.mean(compensated(matrix, gram, scale, 4) == whole) > 0.99
+    assert np.mean(compensated(matrix, gram, planned)[0] == whole) > 0.99
 
 
 def test_fewer_bits_are_clipped_before_the_quantizer() -> None:

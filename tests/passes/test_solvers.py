@@ -39,6 +39,7 @@ from requant.passes.solvers import (
     SmoothQuant,
     Solver,
 )
+from requant.runtime.formats import Format
 
 EQUALIZE = CrossLayerEqualization()
 BALANCED = [SmoothQuant(0.3), SmoothQuant(0.7, shift=True), QSM, OUTLIER_TUNE, EQUALIZE, Shift(), ScalarShift(), Keep()]
@@ -347,7 +348,7 @@ def test_norms_have_no_weights_to_equalize(build: Callable[[str], onnx.ModelProt
 def test_the_loss_grows_with_fewer_bits() -> None:
     seen = observation()
     unchanged = Basis.identity(seen.channels)
-    assert loss(seen, unchanged, 6) > 2 * loss(seen, unchanged, 8)
+    assert loss(seen, unchanged, (Format(bits=6),)) > 2 * loss(seen, unchanged)
 
 
 def test_the_loss_charges_for_channels_without_any_room(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,24 +51,24 @@ _CLEAN = ir.passes.Sequential(
 )
 
 
-def canonicalize(model: ir.Model) -> None:
-    """Bring ``model`` into canonical form, in place.
+def canonicalize(model: ir.Model, opset: int = LOWEST_OPSET) -> None:
+    """Bring ``model`` into canonical form, in place, at ``opset`` or above.
 
     Raises:
         SourceError: the model is quantized already, its opset cannot be converted, or it is malformed.
     """
     refuse_quantized(model)
     try:
-        _rewrite(model)
+        _rewrite(model, opset)
     except SourceError:
         raise
     except Exception as error:  # what a malformed graph makes the passes stumble over can be anything
         raise SourceError(f"the model cannot be brought into canonical form: {reason(error)}") from error
 
 
-def _rewrite(model: ir.Model) -> None:
+def _rewrite(model: ir.Model, opset: int) -> None:
     _clean(model)
-    _raise_opset(model)
+    _raise_opset(model, opset)
     _settle(model)
     _clean(model)
     DropLeadingAxes()(model)
@@ -123,11 +123,11 @@ def lowest_ir_version(opset: int) -> int:
     return versions.get(opset, max(versions.values()))
 
 
-def _raise_opset(model: ir.Model) -> None:
+def _raise_opset(model: ir.Model, wanted: int) -> None:
     opset = model.graph.opset_imports.get("", 1)
-    if opset >= LOWEST_OPSET:
+    if opset >= wanted:
         return
     with quiet("onnxscript.version_converter"), hidden(model):
-        ConvertVersionPass(target_version=LOWEST_OPSET, fallback=True)(model)
-    if model.graph.opset_imports.get("") != LOWEST_OPSET:
-        raise SourceError(f"the model's opset {opset} cannot be converted to {LOWEST_OPSET}")
+        ConvertVersionPass(target_version=wanted, fallback=True)(model)
+    if model.graph.opset_imports.get("") != wanted:
+        raise SourceError(f"the model's opset {opset} cannot be converted to {wanted}")

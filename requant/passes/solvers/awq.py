@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...ir.rewrite.basis import Basis
+from ...runtime.formats import INT8, Format
 from ..observation import Observation
 from .scale import centred, filled
 from .search import least
@@ -28,12 +29,12 @@ class AwqSearch:
     """`Awq` with r = argmin over {0, 1/n, …, (n-1)/n} of the loss of the readers.
 
     The paper measures its loss behind the whole block and rounds weights only; here it is that of all candidates, in
-    which the data are rounded as well. Source: AWQ (Lin et al., 2024), section 3.2.
+    which the data are rounded as well where ``formats`` say so. Source: AWQ (Lin et al., 2024), section 3.2.
     """
 
     steps: int = 20
-    bits: int = 8
+    formats: tuple[Format, ...] = (INT8,)
 
     def __call__(self, observation: Observation) -> Basis:
         bases = (Awq(step / self.steps)(observation) for step in range(self.steps))
-        return least(observation, bases, self.bits)
+        return least(observation, bases, self.formats)

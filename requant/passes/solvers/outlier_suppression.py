@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...ir.rewrite.basis import Basis
+from ...runtime.formats import INT8, Format
 from ..observation import Observation
 from .scale import filled
 from .search import least
@@ -20,10 +21,10 @@ class OutlierSuppressionPlus:
     """
 
     steps: int = 8
-    bits: int = 8
+    formats: tuple[Format, ...] = (INT8,)
 
     def __call__(self, observation: Observation) -> Basis:
         reach = observation.reach(observation.centre)
         thresholds = np.geomspace(filled(reach).max(), np.median(filled(reach)), self.steps)
         bases = (Basis(np.maximum(1.0, reach / threshold), observation.centre) for threshold in thresholds)
-        return least(observation, bases, self.bits)
+        return least(observation, bases, self.formats)

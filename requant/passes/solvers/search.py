@@ -1,12 +1,13 @@
 """The grid search that several papers end with."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ...ir.rewrite.basis import Basis
+from ...runtime.formats import Format
 from ..loss import loss
 from ..observation import Observation
 
 
-def least(observation: Observation, bases: Iterable[Basis], bits: int) -> Basis:
-    """The basis whose readers' outputs, with data and weights in ``bits`` bits, are closest to the float ones."""
-    return min(bases, key=lambda basis: loss(observation, basis, bits))
+def least(observation: Observation, bases: Iterable[Basis], formats: Sequence[Format]) -> Basis:
+    """The basis whose readers' outputs, data and weights in the best of ``formats``, are closest to the float ones."""
+    return min(bases, key=lambda basis: loss(observation, basis, formats))

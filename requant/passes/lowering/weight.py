@@ -1,0 +1,60 @@
+"""Weights as codes: W ≈ DequantizeLinear(Q, s, z)."""
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from ...ir.constants import constant, lazily
+from ...ir.linear import Linear
+from ...runtime.formats import Format
+from ...runtime.targets import Target
+from ..quantizer import Quantizer
+from ..scales import weight_quantizer
+from .describe import describe
+
+
+def suited(linear: Linear, planned: Quantizer, engine: Target) -> Quantizer:
+    """The plan of the weight, in as few bits as the engine's kernel takes without saturating."""
+    if planned.dtype == ir.DataType.INT8 and planned.bits > engine.weight_bits:
+        return weight_quantizer(linear, Format(bits=engine.weight_bits))
+    return planned
+
+
+def weight_codes(graph: ir.Graph, linear: Linear, planned: Quantizer) -> tuple[ir.Value, ...]:
+    """The codes as a matrix [K, N] of their own, and the scale [N]."""
+    turned = linear.in_axis != 0
+    codes = _codes(graph, linear, planned, np.transpose if turned else np.asarray, linear.shape[:: -1 if turned else 1])
+    return codes, constant(graph, planned.scale, f"{linear.weight.name}.scale")
+
+
+def dequantized_weight(graph: ir.Graph, linear: Linear, planned: Quantizer) -> tuple[ir.Value, ...]:
+    """The weight behind a DequantizeLinear, for the layers to read, and its scale."""
+    value, name = linear.weight, linear.weight.name
+    zero = np.zeros(planned.scale.shape, np.float32) if planned.zero_point is None else planned.zero_point
+    codes = _codes(graph, linear, planned, np.asarray, linear.shape)
+    scale = constant(graph, planned.scale, f"{name}.scale")
+    zero_point = constant(
+        graph, ir.Tensor(zero.astype(planned.dtype.numpy()), dtype=planned.dtype), f"{name}.zero_point"
+    )
+    attributes = {"axis": planned.axis, "block_size": planned.block} if planned.block else {"axis": planned.axis}
+    node = ir.node("DequantizeLinear", [codes, scale, zero_point], attributes, name=f"{name}.dequantize")
+    graph.insert_before(linear.node, node)
+    return describe(node.outputs[0], f"{name}.dequantized", value.shape, value.dtype), scale
+
+
+def _codes(
+    graph: ir.Graph,
+    linear: Linear,
+    planned: Quantizer,
+    turn: Callable[[NDArray[np.generic]], NDArray[np.generic]],
+    shape: tuple[int, ...],
+) -> ir.Value:
+    """The codes as an initializer; nearest ones are computed when they are read."""
+    tensor, name = linear.weight.const_value, f"{linear.weight.name}.codes"
+    assert tensor is not None
+    if planned.codes is not None:
+        return constant(graph, ir.Tensor(np.ascontiguousarray(turn(planned.codes)), dtype=planned.dtype), name)
+    encoded = lazily(lambda weight: turn(planned.encode(weight)), tensor, dtype=planned.dtype, shape=shape)
+    return constant(graph, encoded, name)

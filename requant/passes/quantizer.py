@@ -1,0 +1,89 @@
+"""A quantizer: the real values that codes stand for.
+
+    x ≈ s · (q - z)        q = clip(round(x / s) + z)        an e4m3 code is the nearest such number to x / s
+
+One s for an activation, one for each output channel of a weight, or one for each block of a weight's rows.
+"""
+
+from dataclasses import dataclass
+
+import ml_dtypes
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+QUANTIZER = "requant.quantizer"
+"""Key of a value's quantizer in `Value.meta`."""
+
+E4M3_LARGEST = 448.0
+"""The largest number that a float8e4m3fn code stands for."""
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """A quantizer of codes of type ``dtype``, integer ones ``bits`` wide.
+
+    ``scale`` is a scalar, has an entry for each index of ``axis``, or, with a ``block`` size, the shape of the value
+    with ⌈K / block⌉ entries along ``axis``; ``zero_point`` has the shape of ``scale``, and is None where it is 0.
+    ``interval`` is what an activation was seen to cover. ``codes`` are those of a constant, in its shape, or None for
+    the nearest ones.
+    """
+
+    scale: NDArray[np.float32]
+    axis: int | None = None
+    dtype: ir.DataType = ir.DataType.INT8
+    bits: int = 8
+    block: int = 0
+    zero_point: NDArray[np.float32] | None = None
+    interval: tuple[float, float] | None = None
+    codes: NDArray[np.generic] | None = None
+
+    def nearest(self, steps: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The codes nearest to ``steps`` = x / s + z, as numbers.
+
+        Weights in int8 leave out -128, so that they are as symmetric as their range.
+        """
+        if self.dtype == ir.DataType.FLOAT8E4M3FN:
+            return e4m3(steps)
+        low, high = code_range(self.dtype, self.bits)
+        lowest = low + 1 if self.axis is not None and self.dtype == ir.DataType.INT8 else low
+        return np.clip(np.round(steps), lowest, high)
+
+    def spread(self, parameter: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """``parameter``, the scale or the zero point, broadcastable to a value of ``shape``."""
+        if self.axis is None:
+            return parameter
+        if self.block:
+            return np.repeat(parameter, self.block, self.axis).take(np.arange(shape[self.axis]), self.axis)
+        return parameter.reshape([-1 if axis == self.axis else 1 for axis in range(len(shape))])
+
+    def encode(self, data: NDArray[np.generic]) -> NDArray[np.float32]:
+        """The codes of ``data``, as numbers."""
+        values = data.astype(np.float32, copy=False)
+        steps = values / self.spread(self.scale, values.shape)
+        if self.zero_point is not None:
+            steps += self.spread(self.zero_point, values.shape)
+        return self.nearest(steps)
+
+
+def quantizer(value: ir.Value | None) -> Quantizer | None:
+    """The quantizer planned for ``value``, or None."""
+    found = value.meta.get(QUANTIZER) if value is not None else None
+    return found if isinstance(found, Quantizer) else None
+
+
+def code_range(dtype: ir.DataType, bits: int) -> tuple[int, int]:
+    """The smallest and the largest integer code."""
+    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dtype.is_signed() else (0, 2**bits - 1)
+
+
+def largest_code(dtype: ir.DataType, bits: int) -> float:
+    """The largest number that a code of ``dtype`` stands for, before it is scaled."""
+    return E4M3_LARGEST if dtype.is_floating_point() else float(code_range(dtype, bits)[1])
+
+
+def e4m3(steps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The float8e4m3fn numbers nearest to ``steps``; those out of range saturate."""
+    codes = np.clip(steps, -E4M3_LARGEST, E4M3_LARGEST).astype(ml_dtypes.float8_e4m3fn)
+    numbers: NDArray[np.float32] = codes.astype(np.float32)
+    return numbers

@@ -1,0 +1,91 @@
+"""Scales: how far apart the numbers of a quantizer are.
+
+activation     s = the least that covers the range seen
+weight         s_o = max|w_o| / largest code                        for each output channel
+in blocks      s = argmin Σ h_k (w_k - ŵ_k)²     for each block     h_k: mean square of what row k is multiplied by
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..calib.collect import statistics
+from ..calib.ranges import Interval, symmetric_scale
+from ..ir.linear import Linear
+from ..runtime.formats import Format
+from .quantizer import E4M3_LARGEST, Quantizer, code_range, largest_code
+
+HEADROOM = 2.0
+"""How much further than calibration float codes of activations reach: their precision does not suffer from it."""
+
+_TINY = float(np.finfo(np.float32).tiny)
+_SHRINK = np.linspace(1.0, 0.7, 13, dtype=np.float32)
+"""Shares of a block's range that are tried: with 4 bits a finer grid may be worth a clipped weight."""
+
+
+def activation_quantizer(interval: Interval, chosen: Format) -> Quantizer:
+    """One scale for data that cover ``interval``."""
+    low, high = interval
+    assert chosen.activations is not None
+    if chosen.activations.is_floating_point():
+        scale = max(abs(low), abs(high), _TINY) * HEADROOM / E4M3_LARGEST
+    else:
+        scale = symmetric_scale(low, high, chosen.bits)
+    return Quantizer(np.asarray(scale, np.float32), None, chosen.activations, chosen.bits, interval=interval)
+
+
+def weight_quantizer(linear: Linear, chosen: Format) -> Quantizer:
+    """Scales for the weight of ``linear``: for each output channel, or for each block of its rows."""
+    tensor = linear.weight.const_value
+    assert tensor is not None
+    data = tensor.numpy().astype(np.float32, copy=False)
+    if chosen.block:
+        return _blocked(linear, data, chosen)
+    rest = tuple(axis for axis in range(data.ndim) if axis != linear.out_axis)
+    top, largest = np.float32(largest_code(chosen.weights, chosen.bits)), np.abs(data).max(axis=rest)
+    scale = np.where(largest > 0, largest, top) / top
+    floor = np.maximum(scale, np.finfo(np.float32).tiny).astype(np.float32)
+    return Quantizer(floor, linear.out_axis, chosen.weights, chosen.bits)
+
+
+def _blocked(linear: Linear, data: NDArray[np.float32], chosen: Format) -> Quantizer:
+    seen = statistics(linear.data)
+    weight = np.ones(linear.inputs) if seen is None else seen.variance + seen.mean**2
+    rows = data if linear.in_axis == 0 else data.T
+    scale, zero_point = block_scales(rows, weight.astype(np.float32), chosen)
+    if linear.in_axis != 0:
+        scale, zero_point = scale.T, None if zero_point is None else zero_point.T
+    return Quantizer(scale, linear.in_axis, chosen.weights, chosen.bits, chosen.block, zero_point)
+
+
+def block_scales(
+    rows: NDArray[np.float32], importance: NDArray[np.float32], chosen: Format
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Scale and zero point (None where symmetric) of each block of ``rows`` [K, N]: both [⌈K / block⌉, N].
+
+    ``importance`` [K] is what the squared error of each row counts.
+    """
+    blocks, counts = in_blocks(rows, chosen.block), in_blocks(importance[:, None], chosen.block)
+    low, high = code_range(chosen.weights, chosen.bits)
+    floor, ceiling = np.minimum(blocks.min(axis=1), 0), np.maximum(blocks.max(axis=1), 0)
+    best = np.full(floor.shape, np.inf, np.float32)
+    scale, zero_point = np.ones_like(floor), np.zeros_like(floor)
+    for shrink in _SHRINK:
+        if chosen.weights.is_signed():
+            step = np.maximum(np.maximum(ceiling / high, -floor / -low) * shrink, _TINY)
+            zero = np.zeros_like(step)
+        else:
+            step = np.maximum((ceiling - floor) * shrink / high, _TINY)
+            zero = np.clip(np.round(-floor * shrink / step), low, high)
+        codes = np.clip(np.round(blocks / step[:, None]) + zero[:, None], low, high)
+        error = (np.square((codes - zero[:, None]) * step[:, None] - blocks) * counts).sum(axis=1)
+        better = error < best
+        best, scale = np.where(better, error, best), np.where(better, step, scale)
+        zero_point = np.where(better, zero, zero_point)
+    return scale.astype(np.float32), None if chosen.weights.is_signed() else zero_point.astype(np.float32)
+
+
+def in_blocks(rows: NDArray[np.float32], block: int) -> NDArray[np.float32]:
+    """``rows`` [K, N] as [⌈K / block⌉, block, N], with zeros where the last block ends before it is full."""
+    missing = -len(rows) % block
+    full = np.concatenate([rows, np.zeros((missing, rows.shape[1]), rows.dtype)]) if missing else rows
+    return full.reshape(-1, block, rows.shape[1])

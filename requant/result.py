@@ -1,0 +1,104 @@
+"""What `requant.optimize` gives back: a model, the report on it, and the plan for other engines."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import onnx_ir as ir
+
+from .errors import OutputError
+from .ir.load import Source
+from .ir.save import save
+from .ir.validate import stored_tensors
+from .passes.insert_qdq import InsertQDQ
+from .report import Report
+
+Precision = Literal["float32", "float16", "bfloat16"]
+"""What is computed in where there are no codes."""
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """How a plan is spelled for an engine.
+
+    Attributes:
+        target: the engine, a key of `requant.runtime.TARGETS`.
+        precision: what is computed in where there are no codes; the graph's inputs and outputs stay as they are.
+        zero_points: let one-sided data have a finer grid, with a zero point of its own, where the engine takes any.
+    """
+
+    target: str
+    precision: Precision = "float32"
+    zero_points: bool = False
+
+    @property
+    def opset(self) -> int:
+        """The lowest ONNX opset that can carry it: scales of quantizers in half precision came with 19."""
+        return 17 if self.precision == "float32" else 19
+
+    def apply(self, planned: ir.Model, report: Report) -> ir.Model:
+        """A copy of ``planned``, spelled for the engine, that says where it comes from."""
+        model = planned.clone()
+        for step in self._steps():
+            step(model)
+        model.metadata_props.update(
+            {
+                "requant.version": report.versions.get("requant", ""),
+                "requant.recipe": report.recipe,
+                "requant.target": self.target,
+            }
+        )
+        if seen := report.calibration:
+            model.metadata_props["requant.calibration"] = f"{seen['source']}, {seen['samples']} samples"
+        return model
+
+    def _steps(self) -> tuple[Callable[[ir.Model], object], ...]:
+        return (InsertQDQ(self.target, self.zero_points),)
+
+
+@dataclass
+class Result:
+    """A quantized model, the report on it, and the plan that other engines' artifacts come from."""
+
+    model: ir.Model
+    report: Report
+    _planned: ir.Model
+    _lowering: Lowering
+    _inputs: frozenset[Path]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model; see `requant.ir.save`.
+
+        Raises:
+            OutputError: the path is one of the input's files, or cannot be written.
+        """
+        refuse_overwrite(self._inputs, path)
+        save(self.model, path)
+
+    def lower(self, target: str, *, precision: Precision | None = None, zero_points: bool | None = None) -> ir.Model:
+        """The same plan for another engine, without a second calibration.
+
+        ``precision`` and ``zero_points`` are as in `requant.optimize`; None is what it was called with.
+
+        Raises:
+            TargetError: the engine is unknown.
+        """
+        own = self._lowering
+        chosen = Lowering(target, precision or own.precision, own.zero_points if zero_points is None else zero_points)
+        return chosen.apply(self._planned, self.report)
+
+
+def refuse_overwrite(inputs: frozenset[Path], output: str | os.PathLike[str]) -> None:
+    """Raise OutputError when writing ``output``, or the weights beside it, would replace one of ``inputs``."""
+    for path in (Path(output), Path(f"{os.fspath(output)}.data")):
+        if path.resolve() in inputs:
+            raise OutputError(f"{path}: is the input; choose another output")
+
+
+def files(source: Source, model: ir.Model) -> frozenset[Path]:
+    """The files that ``model`` was read from: its own, and those of its weights."""
+    own = [Path(source)] if isinstance(source, str | os.PathLike) else []
+    weights = [Path(tensor.path) for tensor in stored_tensors(model) if isinstance(tensor, ir.ExternalTensor)]
+    return frozenset(path.resolve() for path in own + weights)
