@@ -1,0 +1,229 @@
+"""Number formats: how each is planned and spelled, what engines make of it, and where it is refused."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+from requant.calib.collect import collect
+from requant.ir.canonical.form import canonicalize
+from requant.ir.linear import find_linears
+from requant.ir.save import to_bytes
+from requant.passes import InsertQDQ, PlanQuantizers, RoundWeights
+from requant.passes.quantizer import quantizer
+from requant.passes.records import layer_records
+from requant.runtime.formats import FP8, INT8, INT8_DYNAMIC, INT8_WEIGHT, Format, int4_weight
+from requant.runtime.session import Feed, runner
+
+GRAPHS = {
+    "matmul": "(float[n, 8, 64] x) => (float[n, 8, 48] y) <float[64, 48] w, float[48] b> "
+    "{ m = MatMul(x, w) y = Add(m, b) }",
+    "static": "(float[2, 8, 64] x) => (float[2, 8, 48] y) <float[64, 48] w, float[48] b> "
+    "{ m = MatMul(x, w) y = Add(m, b) }",
+    "bare": "(float[16, 64] x) => (float[16, 48] y) <float[64, 48] w> { y = MatMul(x, w) }",
+    "gemm": "(float[16, 64] x) => (float[16, 48] y) <float[48, 64] w, float[48] b> { y = Gemm<transB = 1>(x, w, b) }",
+    "many": "(float[512, 64] x) => (float[512, 48] y) <float[64, 48] w> { y = MatMul(x, w) }",
+    "shared": "(float[512, 64] x, float[512, 64] z) => (float[512, 48] y) <float[64, 48] w> "
+    "{ m = MatMul(x, w) n = MatMul(z, w) y = Sub(m, n) }",
+    "odd": "(float[16, 50] x) => (float[16, 48] y) <float[50, 48] w> { y = MatMul(x, w) }",
+    "conv": "(float[2, 64, 4, 4] x) => (float[2, 48, 4, 4] y) <float[48, 64, 1, 1] w> { y = Conv(x, w) }",
+    "scaled": "(float[16, 64] x) => (float[16, 48] y) <float[64, 48] w> { y = Gemm<alpha = 0.5>(x, w) }",
+}
+INT4, UINT4 = int4_weight(32), int4_weight(32, symmetric=False)
+FORMATS = {"fp8": FP8, "dynamic": INT8_DYNAMIC, "int8 weight": INT8_WEIGHT, "int4": INT4, "uint4": UINT4}
+TOLERANCE = {"fp8": 0.05, "dynamic": 0.015, "int8 weight": 0.01, "int4": 0.15, "uint4": 0.12}
+TARGETS = {"fp8": "tensorrt"}
+
+
+def feed(model: ir.Model, seed: int = 0) -> Feed:
+    rng, found = np.random.default_rng(seed), {}
+    for value in model.graph.inputs:
+        assert value.shape is not None
+        shape = [dim if isinstance(dim, int) else 2 for dim in value.shape]
+        found[value.name or ""] = rng.normal(size=shape).astype(np.float32)
+    return found
+
+
+def canonical(name: str, opset: int = 17) -> ir.Model:
+    model = ir.from_onnx_text(f'<ir_version: 8, opset_import: ["": 17]> g {GRAPHS[name]}')
+    rng = np.random.default_rng(1)
+    weights = {value.name: value for node in model.graph for value in node.inputs if value and value.name in {*"wb"}}
+    for value in weights.values():
+        assert value.shape is not None
+        value.const_value = ir.tensor(rng.normal(size=value.shape.numpy()).astype(np.float32), name=value.name)
+        model.graph.register_initializer(value)
+    canonicalize(model, opset)
+    return model
+
+
+def planned(name: str, *formats: Format, calibrated: bool = True) -> ir.Model:
+    model = canonical(name, max(chosen.opset for chosen in formats))
+    if calibrated:
+        collect(model, [feed(model)])
+    PlanQuantizers(formats)(model)
+    return model
+
+
+def lowered(model: ir.Model, target: str, *, zero_points: bool = False) -> ir.Model:
+    copy = model.clone()
+    InsertQDQ(target, zero_points)(copy)
+    onnx.checker.check_model(ir.to_proto(copy), full_check=True)
+    return copy
+
+
+def error(candidate: ir.Model, name: str, *, optimized: bool = False) -> float:
+    reference = canonical(name)
+    wanted, found = (
+        runner(model, optimized=fast)(feed(reference))[0].astype(np.float64)
+        for model, fast in ((reference, False), (candidate, optimized))
+    )
+    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+
+
+def fused(model: ir.Model, folder: Path) -> Counter[str]:
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(folder / "optimized.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(to_bytes(model), options, providers=["CPUExecutionProvider"])
+    return Counter(node.op_type for node in onnx.load(folder / "optimized.onnx").graph.node)
+
+
+@pytest.mark.parametrize("name", ["matmul", "static", "bare", "gemm", "shared", "odd"])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_each_format_computes_what_the_float_model_does_up_to_its_rounding(kind: str, name: str) -> None:
+    model = planned(name, FORMATS[kind])
+    found = error(lowered(model, TARGETS.get(kind, "cpu")), name)
+    assert TOLERANCE[kind] / 50 < found < TOLERANCE[kind]
+
+
+@pytest.mark.parametrize("name", ["matmul", "static", "bare", "gemm"])
+def test_dynamic_products_are_one_kernel_with_their_bias(name: str, tmp_path: Path) -> None:
+    model = lowered(planned(name, INT8_DYNAMIC, calibrated=False), "cpu")
+    assert fused(model, tmp_path) == {"DynamicQuantizeMatMul": 1}
+    assert error(model, name, optimized=True) < TOLERANCE["dynamic"]
+
+
+def test_data_that_several_layers_read_are_quantized_once_at_run_time() -> None:
+    model = lowered(planned("shared", INT8_DYNAMIC), "cpu")
+    counts = Counter(node.op_type for node in model.graph)
+    assert (counts["DynamicQuantizeLinear"], counts["MatMulInteger"]) == (2, 2)
+    codes = [value for value in model.graph.initializers.values() if value.dtype == ir.DataType.INT8]
+    assert len(codes) == 1, "the weight that both share must be stored once"
+
+
+@pytest.mark.parametrize("kind", ["int8 weight", "int4", "uint4"])
+@pytest.mark.parametrize("name", ["matmul", "bare"])
+def test_weights_alone_become_matmulnbits(kind: str, name: str, tmp_path: Path) -> None:
+    model = lowered(planned(name, FORMATS[kind], calibrated=False), "cpu")
+    ops = fused(model, tmp_path)
+    assert ops["MatMulNBits"] == 1
+    assert not ops["MatMul"]
+
+
+@pytest.mark.parametrize(("kind", "opset"), [("fp8", 19), ("int4", 21), ("dynamic", 17), ("int8 weight", 17)])
+def test_the_opset_is_the_lowest_that_carries_the_format(kind: str, opset: int) -> None:
+    assert lowered(planned("bare", FORMATS[kind]), "tensorrt").graph.opset_imports[""] == opset
+
+
+@pytest.mark.parametrize("block", [16, 32, 128])
+def test_weights_of_4_bits_take_little_more_than_4_bits(block: int) -> None:
+    model = lowered(planned("bare", int4_weight(block)), "cpu")
+    sizes = {value.name: value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value}
+    assert sizes["w.codes"] == 64 * 48 // 2
+    assert sizes["w.scale"] == -(-64 // block) * 48 * 4
+
+
+@pytest.mark.parametrize("kind", ["fp8", "int4", "uint4"])
+@pytest.mark.parametrize("name", ["matmul", "gemm", "odd"])
+def test_compensated_rounding_knows_every_format(kind: str, name: str) -> None:
+    """The data are independent, so there is little to gain; what must hold is that scales and zero points fit."""
+    model = planned(name, FORMATS[kind])
+    nearest = error(lowered(model, TARGETS.get(kind, "cpu")), name)
+    assert RoundWeights()(model).modified
+    (linear,) = find_linears(model.graph)
+    found = quantizer(linear.weight)
+    assert found is not None
+    assert found.codes is not None
+    assert found.codes.dtype == FORMATS[kind].weights.numpy()
+    assert error(lowered(model, TARGETS.get(kind, "cpu")), name) < nearest
+
+
+REFUSALS = {
+    ("bare", FP8, "cpu"): "cpu has no product of float8e4m3fn codes",
+    ("bare", INT8_DYNAMIC, "tensorrt"): "tensorrt has no product whose data are quantized at run time",
+    ("bare", INT8, "cuda"): "ONNX Runtime has no integer product on CUDA",
+    ("bare", UINT4, "tensorrt"): "tensorrt has no product of float data by uint4 weights",
+    ("conv", INT8_WEIGHT, "tensorrt"): "tensorrt has no Conv of float data by a quantized weight",
+    ("conv", INT4, "cpu"): "the weight of a Conv has no blocks of rows",
+    ("scaled", INT8_DYNAMIC, "cpu"): "a product whose data are quantized at run time takes no alpha or beta",
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS, ids=lambda case: f"{case[0]} {case[1]} {case[2]}")
+def test_what_an_engine_cannot_multiply_stays_in_float_with_the_reason(case: tuple[str, Format, str]) -> None:
+    name, chosen, target = case
+    (record,) = layer_records(lowered(planned(name, chosen), target))
+    assert not record.quantized
+    assert record.reason.startswith(REFUSALS[case])
+
+
+def skewed(outlier: float) -> ir.Model:
+    """A product of data in which one channel of 64 reaches ``outlier`` times as far as the others."""
+    model = canonical("many", 19)
+    data = feed(model)["x"].copy()
+    data[:, 3] *= outlier
+    collect(model, [{"x": data}])
+    return model
+
+
+@pytest.mark.parametrize(("outlier", "chosen"), [(1.0, ir.DataType.INT8), (300.0, ir.DataType.FLOAT8E4M3FN)])
+def test_each_value_takes_the_format_of_least_loss(outlier: float, chosen: ir.DataType) -> None:
+    model = skewed(outlier)
+    PlanQuantizers((INT8, FP8))(model)
+    (linear,) = find_linears(model.graph)
+    data, weight = quantizer(linear.data), quantizer(linear.weight)
+    assert data is not None
+    assert weight is not None
+    assert (data.dtype, weight.dtype) == (chosen, chosen)
+
+
+def test_layers_that_share_a_weight_take_one_format() -> None:
+    model = canonical("shared", 19)
+    data = {name: array.copy() for name, array in feed(model).items()}
+    data["z"][:, 3] *= 300
+    collect(model, [data])
+    PlanQuantizers((INT8, FP8))(model)
+    planned_types = {found.dtype for linear in find_linears(model.graph) if (found := quantizer(linear.data))}
+    assert planned_types == {ir.DataType.INT8}
+    assert all(record.quantized for record in layer_records(lowered(model, "tensorrt")))
+
+
+@pytest.mark.parametrize("target", ["cpu", "openvino"])
+def test_a_zero_point_of_its_own_gives_one_sided_data_a_finer_grid(target: str) -> None:
+    model = canonical("bare")
+    data: NDArray[np.float32] = np.abs(feed(model)["x"])
+    collect(model, [{"x": data}])
+    PlanQuantizers()(model)
+    artifacts = {free: lowered(model, target, zero_points=free) for free in (False, True)}
+    wanted = runner(canonical("bare"))({"x": data})[0]
+    plain, free = (float(np.linalg.norm(runner(artifacts[key])({"x": data})[0] - wanted)) for key in (False, True))
+    if target == "cpu":
+        assert free < 0.8 * plain
+        assert artifacts[True].graph.initializers["x.zero_point"].const_value.numpy() == 0  # type: ignore[union-attr] # it is an initializer
+    else:
+        assert to_bytes(artifacts[True]) == to_bytes(artifacts[False]), "an engine without zero points gets none"
+
+
+def test_engines_that_saturate_get_weights_of_7_bits() -> None:
+    """Two products of a code up to 255 and one up to 63 still fit the 16 bits in which AVX2 adds them."""
+    model = planned("bare", INT8)
+    codes = {
+        target: lowered(model, target).graph.initializers["w.codes"].const_value for target in ("cpu", "cpu-avx2")
+    }
+    assert [np.abs(found.numpy()).max() for found in codes.values() if found] == [127, 63]
+    assert error(lowered(model, "cpu-avx2"), "bare") < 0.02
