@@ -82,19 +82,19 @@ def six_bits() -> Iterator[tuple[str, Recipe]]:
 class Calibrated:
     """A subject's model with its statistics, from which any recipe goes on."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, opset: int = 17) -> None:
         self.model = load(subject.model())
-        canonicalize(self.model)
+        canonicalize(self.model, opset)
         collect(self.model, batches(subject.calibration, self.model))
 
-    def lowered(self, recipe: Recipe) -> tuple[ir.Model, int]:
-        """The TensorRT artifact of ``recipe``, and how many nodes its rewrites added."""
+    def lowered(self, recipe: Recipe, target: str = "tensorrt") -> tuple[ir.Model, int]:
+        """The artifact of ``recipe``, and how many nodes its rewrites added."""
         model = self.model.clone()
-        ChooseLayers(target="tensorrt")(model)
+        ChooseLayers(target=target, formats=recipe.formats)(model)
         for rewrite in recipe.rewrites:
             rewrite(model)
         PlanQuantizers(recipe.formats, recipe.ranges)(model)
         if recipe.rounding == "compensated":
             RoundWeights()(model)
-        InsertQDQ("tensorrt")(model)
+        InsertQDQ(target)(model)
         return model, sum(record.added_nodes for record in site_records(model))

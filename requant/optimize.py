@@ -81,7 +81,9 @@ def optimize(
         RequantError: one line that says what is wrong with the model, the data or the target.
     """
     chosen, times, lowering = find_recipe(recipe), _Stopwatch(progress), Lowering(target, precision, zero_points)
-    find_target(target)
+    missing = [find_target(target).lacks(each) for each in chosen.formats]
+    if all(missing):
+        warnings.warn(f"{chosen.name} leaves every layer in float: {missing[0]}", TargetWarning, stacklevel=2)
     if output is not None:
         require_writable(Path(output))
     with times("load"):
@@ -134,7 +136,6 @@ def _quantized(task: _Task, calibration: Data | None, report: Report, times: "_S
     if not any(layer.quantized for layer in report.layers):
         reasons = dict.fromkeys(layer.reason for layer in report.layers)
         report.message = f"nothing to quantize: every linear layer stays in float on {target} ({'; '.join(reasons)})"
-        warnings.warn(report.message, TargetWarning, stacklevel=3)
         return task.original, model
     with times("measure"):
         measured = compare(reference, lowered, islice(data, MEASURED_SAMPLES))

@@ -12,6 +12,7 @@ from onnx_ir.testing import assert_onnx_proto_equal
 
 import requant
 from models import synthetic
+from requant.ir.load import load
 from requant.ir.save import to_bytes
 from requant.recipe import Recipe
 
@@ -168,3 +169,30 @@ def test_benchmark_times_models_side_by_side(proto: onnx.ModelProto) -> None:
     first, second = requant.benchmark({"float": proto, "int8": result.model}, FEEDS, runs=3)
     assert (first.name, second.name, first.speedup, second.runs) == ("float", "int8", 1.0, 3)
     assert second.median > 0
+
+
+def test_w8a8_on_cuda_warns_and_says_what_to_do_instead() -> None:
+    proto = synthetic.pre_norm(SPEC)
+    with pytest.warns(requant.TargetWarning, match="no integer product on CUDA: take the target tensorrt"):
+        result = requant.optimize(proto, FEEDS, target="cuda")
+    assert to_bytes(result.model) == to_bytes(load(proto))
+    assert "nothing to quantize: every linear layer stays in float on cuda" in result.report.message
+
+
+@pytest.mark.parametrize(("recipe", "least"), [("int8-dynamic", 12), ("int8-weight", 30), ("int4-weight", 3)])
+def test_what_needs_no_ranges_needs_no_data_and_does_not_warn(recipe: str, least: float) -> None:
+    result = requant.optimize(synthetic.pre_norm(SPEC), recipe=recipe, target="cpu")
+    assert all(layer.quantized for layer in result.report.layers)
+    assert not result.report.calibration
+    assert not result.report.sites
+    assert result.report.outputs["y"].sqnr > least
+
+
+@pytest.mark.parametrize(
+    ("recipe", "target", "least"),
+    [("int8-dynamic", "cpu", 30), ("fp8", "tensorrt", 20), ("mixed8", "tensorrt", 22), ("int4-weight", "cuda", 15)],
+)
+def test_recipes_reach_what_their_formats_can(recipe: str, target: str, least: float) -> None:
+    result = requant.optimize(synthetic.pre_norm(SPEC), FEEDS, recipe=recipe, target=target)
+    assert result.report.added_nodes == 0
+    assert result.report.outputs["y"].sqnr > least

@@ -58,7 +58,7 @@ class Target:
 
     def _exclusions(self, linear: Linear, chosen: Format) -> Iterator[str]:
         op_type, thin = linear.node.op_type, min(linear.inputs, linear.outputs)
-        if reason := self._lacks(chosen):
+        if reason := self.lacks(chosen):
             yield reason
         if chosen.activations is None and op_type == "Conv":
             yield f"{self.name} has no Conv of float data by a quantized weight"
@@ -71,8 +71,8 @@ class Target:
         if chosen.static and self.bias == "fused":
             yield from self._fused_bias(linear)
 
-    def _lacks(self, chosen: Format) -> str:
-        """What kernel is missing, whatever the layer."""
+    def lacks(self, chosen: Format) -> str:
+        """What kernel it has not got for ``chosen``, whatever the layer, or nothing."""
         if chosen.activations is None:
             known = chosen.weights in self.weight_only
             return "" if known else f"{self.name} has no product of float data by {chosen.weights.name.lower()} weights"
