@@ -18,12 +18,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from typer.exceptions import TyperException
 
-from . import inspection, tables
+from . import inspection, mending, tables, verdict
 from .errors import OutputError, RequantError, VerificationError
 from .ir.save import require_writable
 from .optimize import STAGES, SyntheticCalibrationWarning, TargetWarning, optimize
 from .recipe import RECIPES
 from .result import Precision
+from .runtime.placement import FallbackWarning
 from .runtime.targets import TARGETS
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -104,10 +105,27 @@ def compare_command(
 
 
 @app.command("check")
-def check_command(model: Model, target: Target = "tensorrt", as_json: Json = False) -> None:
-    """Say what the engine would refuse or run slowly in MODEL; exits with 1 if there is anything."""
-    found = inspection.check(model, target)
-    _print([vars(finding) for finding in found], lambda: tables.findings(found, target), as_json)
+def check_command(
+    model: Model,
+    target: Target = "tensorrt",
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended safely, in a copy.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where --fix writes it.  [default: MODEL.fixed.onnx]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what the engine would refuse or run slowly in MODEL; exits with 1 if there is anything, or is still."""
+    if not fix:
+        if output is not None:
+            raise typer.BadParameter("--output needs --fix")
+        found = inspection.check(model, target)
+        _print([vars(finding) for finding in found], lambda: verdict.findings(found, target), as_json)
+    else:
+        destination = output or model.with_name(f"{model.stem}.fixed.onnx")
+        result = mending.fix(model, target, destination)
+        found = result.left
+        _print(verdict.plain(result), lambda: verdict.fixed(result, target), as_json)
+        err.print(f"wrote {escape(str(destination))}")
     if found:
         raise typer.Exit(1)
 
@@ -136,7 +154,7 @@ def run(arguments: list[str]) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # libraries' warnings are not for the user; ours is
-            for ours in (SyntheticCalibrationWarning, TargetWarning):
+            for ours in (SyntheticCalibrationWarning, TargetWarning, FallbackWarning):
                 warnings.simplefilter("always", ours)
             warnings.showwarning = _show_warning
             code = app(arguments, standalone_mode=False, prog_name="requant")

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
-from .session import Feed, session
+from .session import Feed, runner
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Latency:
 def benchmark(
     models: Mapping[str, ir.Model],
     feeds: Sequence[Feed],
+    target: str = "cpu",
     *,
     runs: int = 30,
     warmup: int = 5,
@@ -38,37 +40,42 @@ def benchmark(
     pause: float = 0.1,
     progress: Callable[[int], None] = lambda count: None,
 ) -> list[Latency]:
-    """Time each model in a default ONNX Runtime session, interleaved.
+    """Time each model on the target's engine, interleaved; on a GPU with the copies to it and back.
 
     Args:
         models: by name; speedups are relative to the first.
         feeds: taken in turn; all models see the same one in a turn.
+        target: a name in `requant.runtime.TARGETS`; the engine may optimize the graph as it likes.
         runs: turns that count.
         warmup: turns that do not.
         threads: intra-op threads of each session.
         pause: seconds before each run. A session's threads go on spinning for a while after a run, and would take
             the cores from the next model.
+
+    Raises:
+        TargetError: the engine is not installed, or not on this machine.
     """
-    live = {name: session(model, threads=threads) for name, model in models.items()}
+    live = {name: runner(model, target=target, optimized=True, threads=threads) for name, model in models.items()}
     times: dict[str, list[float]] = {name: [] for name in models}
     for turn in range(warmup + runs):
         feed = dict(feeds[turn % len(feeds)])
         for name, each in live.items():
             time.sleep(pause)
             start = time.perf_counter()
-            each.run(None, feed)
+            each(feed)
             times[name].append((time.perf_counter() - start) * 1e3)
         progress(turn)
     counted = {name: np.array(values[warmup:]) for name, values in times.items()}
     first = next(iter(counted.values()))
-    return [
-        Latency(
-            name,
-            float(values.min()),
-            float(np.median(values)),
-            float(np.percentile(values, 90)),
-            float(np.median(first / values)),
-            runs,
-        )
-        for name, values in counted.items()
-    ]
+    return [_latency(name, values, first) for name, values in counted.items()]
+
+
+def _latency(name: str, values: NDArray[np.float64], first: NDArray[np.float64]) -> Latency:
+    return Latency(
+        name,
+        float(values.min()),
+        float(np.median(values)),
+        float(np.percentile(values, 90)),
+        float(np.median(first / values)),
+        len(values),
+    )

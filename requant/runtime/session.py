@@ -1,7 +1,6 @@
-"""ONNX Runtime sessions over models in memory."""
+"""ONNX Runtime sessions over models in memory, and what runs a model on any target."""
 
 import importlib
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -12,8 +11,13 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ..errors import SourceError, TargetError
-from ..ir.save import INLINE_LIMIT, save, to_bytes
-from ..ir.validate import stored_tensors
+from ..ir.load import load
+from . import openvino
+from .loading import load_provider
+from .model_file import fingerprint, readable
+from .placement import RECORD, require_placement
+from .profiles import Profiles
+from .providers import CPU, Options, Provider, provider
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -26,44 +30,64 @@ Run = Callable[[Feed], list[NDArray[np.generic]]]
 
 
 def session(
-    model: ir.Model | str | Path, *, optimized: bool = True, threads: int = 0
+    model: ir.Model | str | Path,
+    target: str = "cpu",
+    *,
+    optimized: bool = True,
+    threads: int = 0,
+    cache: str | Path | None = None,
+    profiles: Profiles | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> "onnxruntime.InferenceSession":
-    """An ONNX Runtime CPU session.
+    """An ONNX Runtime session on the provider of ``target``, which never falls back without saying so.
 
     Args:
         model: the model, or the path of one.
+        target: a name in `requant.runtime.TARGETS`, apart from "openvino": `runner` runs that.
         optimized: False turns all graph optimizations off, so that the graph is computed as it is written.
         threads: intra-op threads; 0 lets ONNX Runtime choose.
+        cache: a folder where TensorRT keeps its engines and timings; made if it is not there. None builds them anew.
+        profiles: shapes that TensorRT builds for, by dynamic input; None builds for what comes, when it comes.
+        options: the provider's own options, before ours.
 
     Raises:
-        TargetError: onnxruntime is not installed.
+        TargetError: the provider is not installed or was not loaded, or does not take the model.
         SourceError: ONNX Runtime does not load the model.
+        OutputError: the cache cannot be made.
+
+    Warns:
+        FallbackWarning: some nodes run elsewhere; the text says which.
     """
-    ort = engine()
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
-    if not optimized:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        return _open(model, options)
-    except Exception as error:
-        if type(error).__module__.startswith("onnxruntime"):
-            raise SourceError(f"ONNX Runtime does not load the model: {_reason(error)}") from error
-        raise
+    chosen = provider(target)
+    graph = model if isinstance(model, ir.Model) else (load(model) if chosen.examines else None)
+    settings = _settings(chosen, graph, optimized=optimized, threads=threads)
+    with readable(model) as source:
+        own = chosen.own_options(graph, profiles or {})
+        if cache is not None:
+            own |= chosen.cache_options(cache, fingerprint(source))
+        live = _open(source, chosen, settings, own | dict(options or {}))
+    require_placement(live, chosen)
+    return live
 
 
-def runner(model: ir.Model, taps: Sequence[str] = (), *, optimized: bool = False, threads: int = 0) -> Run:
-    """A function that runs ``model`` on one feed and returns its outputs, then the values named ``taps``."""
-    live = session(tapped(model, taps) if taps else model, optimized=optimized, threads=threads)
-    names = [output.name for output in live.get_outputs()][: len(model.graph.outputs)]
-    names += list(taps)
+def runner(
+    model: ir.Model, taps: Sequence[str] = (), *, target: str = "cpu", optimized: bool = False, threads: int = 0
+) -> Run:
+    """A function that runs ``model`` on one feed and returns its outputs, then the values named ``taps``.
+
+    With the target "openvino" that is OpenVINO, and ``optimized`` has no meaning.
+    """
+    source = tapped(model, taps) if taps else model
+    names = [output.name or "" for output in model.graph.outputs] + list(taps)
+    if target == "openvino":
+        return openvino.runner(source, names, threads=threads)
+    live = session(source, target, optimized=optimized, threads=threads)
 
     def run(feed: Feed) -> list[NDArray[np.generic]]:
         try:
             return list(live.run(names, dict(feed)))
         except Exception as error:
-            if type(error).__module__.startswith("onnxruntime"):
+            if _is_engines(error):
                 raise SourceError(f"ONNX Runtime cannot run the model: {_reason(error)}") from error
             raise
 
@@ -93,15 +117,39 @@ def engine() -> ModuleType:
         ) from error
 
 
-def _open(model: ir.Model | str | Path, options: "onnxruntime.SessionOptions") -> "onnxruntime.InferenceSession":
-    ort, providers = engine(), ["CPUExecutionProvider"]
-    if not isinstance(model, ir.Model):
-        return ort.InferenceSession(str(model), options, providers=providers)
-    if sum(tensor.nbytes for tensor in stored_tensors(model)) <= INLINE_LIMIT:
-        return ort.InferenceSession(to_bytes(model), options, providers=providers)
-    with tempfile.TemporaryDirectory() as folder:
-        save(model, Path(folder) / "model.onnx")
-        return ort.InferenceSession(str(Path(folder) / "model.onnx"), options, providers=providers)
+def _settings(
+    chosen: Provider, graph: ir.Model | None, *, optimized: bool, threads: int
+) -> "onnxruntime.SessionOptions":
+    ort = engine()
+    settings = ort.SessionOptions()
+    settings.log_severity_level = 3
+    settings.intra_op_num_threads = threads
+    level = chosen.level if optimized else "ORT_DISABLE_ALL"
+    settings.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
+    for key, value in (chosen.entries(graph) | (RECORD if chosen.name != CPU else {})).items():
+        settings.add_session_config_entry(key, value)
+    return settings
+
+
+def _open(
+    source: str | bytes, chosen: Provider, settings: "onnxruntime.SessionOptions", options: Options
+) -> "onnxruntime.InferenceSession":
+    ort = engine()
+    devices = load_provider(chosen, ort)
+    if devices:
+        settings.add_provider_for_devices(devices, options)
+    named = None if devices else [(chosen.name, options), *chosen.rest, *([] if chosen.name == CPU else [CPU])]
+    try:
+        return ort.InferenceSession(source, settings, providers=named, enable_fallback=0)
+    except Exception as error:
+        if not _is_engines(error):
+            raise
+        kind, who = (SourceError, "ONNX Runtime") if chosen.name == CPU else (TargetError, chosen.name)
+        raise kind(f"{who} does not load the model: {_reason(error)}") from error
+
+
+def _is_engines(error: Exception) -> bool:
+    return type(error).__module__.startswith("onnxruntime") or isinstance(error, RuntimeError)
 
 
 def _reason(error: Exception) -> str:

@@ -49,7 +49,7 @@ def test_taps_come_after_the_outputs() -> None:
 def test_models_beyond_the_limit_of_protobuf_pass_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     onnx.save(synthetic.pre_norm(SPEC), tmp_path / "model.onnx", save_as_external_data=True, location="weights.bin")
     small = requant.optimize(tmp_path / "model.onnx", FEEDS, output=tmp_path / "small.onnx")
-    for module in ("requant.ir.save", "requant.runtime.session"):
+    for module in ("requant.ir.save", "requant.runtime.model_file"):
         monkeypatch.setattr(sys.modules[module], "INLINE_LIMIT", 1000)
     large = requant.optimize(tmp_path / "model.onnx", FEEDS, output=tmp_path / "large.onnx")
     assert (tmp_path / "large.onnx.data").stat().st_size > 1000

@@ -1,0 +1,113 @@
+"""A TensorRT that records the calls made to it: version 10, whose flags allow types, and 11, which has none."""
+
+from dataclasses import dataclass, field
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+TYPED = {"10.16.1.11": {"FP16": "FP16", "INT8": "INT8", "FP8": "FP8"}, "11.4.0.106": {}}
+"""Flags by version, beside those that both have."""
+
+
+@dataclass
+class Calls:
+    """What was asked of TensorRT, and what it is to answer."""
+
+    network_flags: list[int] = field(default_factory=list)
+    flags: list[object] = field(default_factory=list)
+    shapes: list[Any] = field(default_factory=list)
+    parsed: list[str | bytes] = field(default_factory=list)
+    timings: list[bytes] = field(default_factory=list)
+    errors: list[SimpleNamespace] = field(default_factory=list)
+    builds: int = 0
+    refuses: str = ""
+    has_gpu: bool = True
+
+
+def parser_error(node: int, name: str, operator: str, text: str) -> SimpleNamespace:
+    """A complaint of the parser."""
+    return SimpleNamespace(node=lambda: node, node_name=lambda: name, node_operator=lambda: operator, desc=lambda: text)
+
+
+def fake_tensorrt(version: str) -> tuple[ModuleType, Calls]:
+    """The module, and what it records."""
+    module, calls = ModuleType("tensorrt"), Calls()
+
+    class ILogger:
+        ERROR, INTERNAL_ERROR, WARNING = "error", "internal error", "warning"
+
+        def log(self, severity: str, text: str) -> None:
+            raise NotImplementedError
+
+    class Profile:
+        def set_shape(self, name: str, low: object, usual: object, high: object) -> None:
+            calls.shapes.append((name, low, usual, high))
+
+    class Cache:
+        def serialize(self) -> bytes:
+            return b"timings"
+
+    class Config:
+        def set_flag(self, flag: object) -> None:
+            calls.flags.append(flag)
+
+        def add_optimization_profile(self, profile: Profile) -> int:
+            assert isinstance(profile, Profile)
+            return 0
+
+        def create_timing_cache(self, data: bytes) -> Cache:
+            calls.timings.append(data)
+            return Cache()
+
+        def set_timing_cache(self, cache: Cache, ignore_mismatch: bool) -> bool:
+            return not ignore_mismatch
+
+        def get_timing_cache(self) -> Cache:
+            return Cache()
+
+    class Builder:
+        def __init__(self, logger: ILogger) -> None:
+            self.logger = logger
+            if not calls.has_gpu:
+                logger.log(ILogger.ERROR, "CUDA initialization\nfailure 100")
+                raise TypeError("factory function returned nullptr")
+
+        def create_network(self, flags: int) -> str:
+            calls.network_flags.append(flags)
+            return "network"
+
+        def create_builder_config(self) -> Config:
+            return Config()
+
+        def create_optimization_profile(self) -> Profile:
+            return Profile()
+
+        def build_serialized_network(self, network: str, config: Config) -> bytes | None:
+            calls.builds += 1
+            self.logger.log(ILogger.WARNING, "nobody reads this")
+            if calls.refuses:
+                self.logger.log(ILogger.INTERNAL_ERROR, calls.refuses)
+                return None
+            return b"engine"
+
+    class OnnxParser:
+        def __init__(self, network: str, logger: ILogger) -> None:
+            self.num_errors = len(calls.errors)
+
+        def parse(self, model: bytes) -> bool:
+            calls.parsed.append(model)
+            return not calls.errors
+
+        parse_from_file = parse
+
+        def get_error(self, index: int) -> SimpleNamespace:
+            return calls.errors[index]
+
+    vars(module).update(
+        __version__=version,
+        ILogger=ILogger,
+        Builder=Builder,
+        OnnxParser=OnnxParser,
+        BuilderFlag=SimpleNamespace(TF32="TF32", **TYPED[version]),
+        NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=1),
+    )
+    return module, calls
