@@ -6,6 +6,7 @@ first so that the plainest quantizer loses almost nothing. `inspect`, `check`, `
 
 from .errors import DataError, OutputError, RequantError, SourceError, TargetError, VerificationError
 from .inspection import Inspection, benchmark, check, compare, inspect
+from .mending import fix
 from .optimize import SyntheticCalibrationWarning, TargetWarning, optimize
 from .recipe import Recipe
 from .report import Report
@@ -27,6 +28,7 @@ __all__ = [
     "benchmark",
     "check",
     "compare",
+    "fix",
     "inspect",
     "optimize",
 ]

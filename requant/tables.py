@@ -8,7 +8,6 @@ from rich.text import Text
 
 from .inspection import Inspection
 from .runtime.benchmark import Latency
-from .runtime.check import Finding
 from .runtime.compare import Comparison, Distance
 
 
@@ -39,14 +38,6 @@ def comparison(found: Comparison) -> RenderableType:
         table(f"Outputs ({found.samples} feeds)", ("output", *columns), distances(found.outputs)),
         table("Layers", ("layer", *columns), distances(found.layers)),
     )
-
-
-def findings(found: Sequence[Finding], target: str) -> RenderableType:
-    """What an engine will not like, or that there is nothing."""
-    if not found:
-        return Text(f"{target} will run it as intended", style="green")
-    rows = [(item.rule, item.node, item.consequence, item.mend) for item in found]
-    return table(f"{len(found)} findings for {target}", ("rule", "node", "what happens", "what to do"), rows)
 
 
 def latencies(found: Sequence[Latency]) -> RenderableType:

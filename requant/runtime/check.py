@@ -1,15 +1,23 @@
 """Does an engine run a quantized graph as it was meant? Any Q/DQ graph, whoever wrote it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from ..errors import SourceError
-from .rules import cpu, every, tensorrt
-from .rules.view import view
+from .rules import cpu, cuda, every, tensorrt
+from .rules.rule import Rule
+from .rules.view import View, view
+from .targets import TARGETS
 from .targets import target as row
 
-RULES = {"cpu": every.RULES + cpu.RULES, "tensorrt": every.RULES + tensorrt.RULES}
+RULES: dict[str, tuple[Rule, ...]] = dict.fromkeys(TARGETS, every.RULES)
+RULES |= dict.fromkeys(("cpu", "cpu-avx2"), every.RULES + cpu.RULES)
+RULES["cpu-arm"] = every.RULES + tuple(rule for rule in cpu.RULES if rule.name != "int8-activation")
+RULES |= dict.fromkeys(("tensorrt", "tensorrt-rtx"), every.RULES + tensorrt.RULES)
+RULES["cuda"] = every.RULES + cuda.RULES
 """What is asked of a graph, by target."""
 
 
@@ -41,12 +49,23 @@ def check(model: ir.Model, target: str) -> list[Finding]:
         SourceError: an attribute has the wrong type, or a function calls itself.
     """
     engine = row(target)
+    with damage_named():
+        return found(view(model, engine))
+
+
+@contextmanager
+def damage_named() -> Iterator[None]:
+    """Raise what a damaged model raises as SourceError."""
     try:
-        seen = view(model, engine)
-        return [
-            Finding(rule.name, node, rule.consequence.format(what=what), rule.mend)
-            for rule in RULES[engine.name]
-            for node, what in rule.find(seen)
-        ]
-    except (TypeError, ir.passes.PassError) as error:
+        yield
+    except (TypeError, IndexError, ir.passes.PassError) as error:
         raise SourceError(f"damaged model: {' '.join(str(error).split())}") from error
+
+
+def found(seen: View) -> list[Finding]:
+    """What `check` finds in a model as the rules see it."""
+    return [
+        Finding(rule.name, seen.label(node), rule.consequence.format(what=what), rule.mend)
+        for rule in RULES[seen.engine.name]
+        for node, what in rule.find(seen)
+    ]

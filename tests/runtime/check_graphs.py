@@ -8,23 +8,23 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import ArrayLike, DTypeLike
 
-_SQUARE = np.ones((4, 4))
+_SQUARE = np.arange(256).reshape(16, 16) % 7
+_CHANNELS = np.linspace(0.01, 0.04, 16)
 
-_SCALES: dict[str, ArrayLike] = {"s": 0.1, "s0": 0, "snan": np.nan, "tiny": 1e-37, "denormal": 1e-40}
-_SCALES |= {
-    "s1": [0.1],
-    "sw": [0.02] * 4,
-    "sb": [0.002] * 4,
-    "sinf": [1, 1, np.inf, 1],
-    "sblock": [[0.02] * 4] * 2,
-}
+_SCALES: dict[str, ArrayLike] = {"s": 0.1, "s2": 0.2, "two": 2, "s1": [0.1]}
+_SCALES |= {"s0": 0, "snan": np.nan, "tiny": 1e-37, "denormal": 1e-40, "sinf": [1] * 15 + [np.inf]}
+_SCALES |= {"sw": _CHANNELS, "sb": 0.1 * _CHANNELS, "sblock": [_CHANNELS] * 2}
+_WEIGHTS: dict[str, ArrayLike] = {"w": _SQUARE, "thin": _SQUARE[:, :8], "v8": range(1, 17)}
+_WEIGHTS |= {"kernel": _SQUARE[..., None, None], "kernel8": _SQUARE[:8, :, None, None]}
+_WEIGHTS |= {"kernel9": _SQUARE[:9, :, None, None]}
 _ARRAYS: dict[DTypeLike, dict[str, ArrayLike]] = {
-    np.float32: _SCALES | {"b": [1] * 4, "b3": [[[1] * 4]], "wf": _SQUARE},
+    np.float32: _SCALES | {"b": range(16), "b3": [[range(16)]], "wf": _SQUARE, "kf": _SQUARE[..., None, None]},
     np.float16: {"s16": 0.1},
-    np.uint8: {"u0": 0, "u128": 128, "u128s": [128] * 4, "wu": _SQUARE},
-    np.int8: {"i0": 0, "i5": 5, "i0s": [0], "i0000": [0] * 4, "w": _SQUARE, "kernel": np.ones((4, 4, 1, 1))},
+    np.uint8: {"u0": 0, "u128": 128, "u128s": [128] * 16, "wu": _SQUARE, "vu": range(150, 166)},
+    np.int8: _WEIGHTS | {"i0": 0, "i5": 5, "i0s": [0], "i0000": [0] * 16},
     np.int16: {"short": 0},
-    np.int32: {"b32": [1] * 4},
+    np.int32: {"b32": range(16), "v32": range(1, 17)},
+    np.int64: {"i64": [0]},
     ml_dtypes.int4: {"w4": _SQUARE},
     ml_dtypes.float8_e4m3fn: {"f8": 0, "w8": _SQUARE},
 }
@@ -32,14 +32,14 @@ _TENSORS = {
     name: np.asarray(array).astype(dtype) for dtype, arrays in _ARRAYS.items() for name, array in arrays.items()
 }
 
-X, ROWS, IMAGE, HALF = "float[2,3,4] x", "float[n,4] x", "float[1,4,6,6] x", "float16[2,3,4] x"
+X, ROWS, IMAGE, HALF = "float[2,3,16] x", "float[n,16] x", "float[1,16,6,6] x", "float16[2,3,16] x"
 
 
 def graph(body: str, x: str = X, opset: int = 20, ir_version: int = 9) -> ir.Model:
     """The nodes of ``body``, from ``x`` to ``y``; they may name any of _TENSORS."""
     words = set(re.findall(r"\w+", body))
     text = f'<ir_version: {ir_version}, opset_import: ["": {opset}]> tiny ({x}) => (float[] y) {{ {body} }}'
-    return ir.from_onnx_text(text, [ir.tensor(_TENSORS[name], name=name) for name in _TENSORS.keys() & words])
+    return ir.from_onnx_text(text, [ir.tensor(_TENSORS[name], name=name) for name in _TENSORS if name in words])
 
 
 def qdq(zero_point: str, x: str = "x", y: str = "xd", scale: str = "s", axis: int = 1) -> str:
@@ -53,7 +53,7 @@ def weight(codes: str = "w", scale: str = "sw", axis: int = 1) -> str:
 
 
 INT8, UINT8, W, Y, M = qdq("i0"), qdq("u128"), weight(), "y = MatMul (xd, wd)\n", "m = MatMul (xd, wd)\n"
-BLOCKED = "wd = DequantizeLinear <axis = 0, block_size = 2> (w, sblock)\n"
+BLOCKED = "wd = DequantizeLinear <axis = 0, block_size = 8> (w, sblock)\n"
 BIAS = "bd = DequantizeLinear <axis = 0> ({}, {})\n".format
 CONV = weight("kernel", axis=0) + "c = Conv (xd, wd)\n"
 CONV_BIAS = (weight("kernel", axis=0) + BIAS("b32", "{}") + "c = Conv (xd, wd, bd)\n").format
@@ -180,7 +180,7 @@ OTHER_WAYS: list[tuple[str, str, str, Options]] = [
     ("cpu", "zero-point-left-out", UINT8 + "wd = DequantizeLinear (w, s)" + M + "y = Add (m, b)", {}),
     ("cpu", "code-type", qdq("short") + W + Y, NEW),
     ("cpu", "int8-activation", INT8 + W + M + "y = Add (m, b)", NEW),
-    ("cpu", "weight-place", UINT8 + W + "y = MatMul (wd, xd)", {"x": "float[4,3] x"}),
+    ("cpu", "weight-place", UINT8 + W + "y = MatMul (wd, xd)", {"x": "float[16,3] x"}),
 ]
 FINE: list[tuple[str, str, Options]] = [
     ("tensorrt", INT8 + weight(axis=0) + TRANSPOSED, {"x": ROWS}),
@@ -189,9 +189,9 @@ FINE: list[tuple[str, str, Options]] = [
     ("tensorrt", INT8 + CONV + qdq("i0", "c", "cd") + "y = Add (cd, xd)", {"x": IMAGE}),
     ("tensorrt", INT8 + weight("kernel") + "y = ConvTranspose (xd, wd)", {"x": IMAGE}),
     ("tensorrt", INT8 + qdq("i0", "wf", "wd") + Y, {}),
-    ("cpu", UINT8 + W + M + "y = Add (m, b)", {"x": "float[n,3,4] x"}),
+    ("cpu", UINT8 + W + M + "y = Add (m, b)", {"x": "float[n,3,16] x"}),
     ("cpu", UINT8 + W + M + "a = Add (m, b)" + qdq("u128", "a", "y"), {}),
     ("cpu", UINT8 + W + BIAS("b32", "sb") + M + "y = Add (m, bd)", {"x": ROWS}),
     ("cpu", UINT8 + CONV_BIAS("sb") + qdq("u128", "c", "y"), {"x": IMAGE}),
-    ("cpu", INT8 + W + M + "y = Add (m, b)", {"x": "float[n,3,4] x", **NEW}),
+    ("cpu", INT8 + W + M + "y = Add (m, b)", {"x": "float[n,3,16] x", **NEW}),
 ]

@@ -2,10 +2,16 @@
 
 import onnx_ir as ir
 
-from . import operands, outputs, quantizers
+from . import constants, operands, outputs, pairs, quantizers
 from .rule import Rule
 
 _FLOAT8 = tuple(dtype for dtype in ir.DataType if dtype.is_floating_point() and dtype.bitwidth <= 8)
+
+_FLOAT_ONLY = frozenset(
+    {"LayerNormalization", "Gelu", "Erf", "Tanh", "HardSwish", "HardSigmoid", "Sqrt", "Pow", "Exp", "Log", "Reciprocal"}
+    | {"ReduceMean", "ReduceSum", "Sub", "Div", "Neg", "Abs", "ConvTranspose"}
+)
+"""Ops without an integer kernel."""
 
 RULES = (
     Rule(
@@ -132,9 +138,21 @@ RULES = (
     ),
     Rule(
         "no-integer-kernel",
-        operands.no_integer_kernel,
-        "slower: only {what} reads it, which has no integer kernel, so the Q/DQ only costs",
+        pairs.no_integer_kernel(_FLOAT_ONLY, behind=frozenset({"Conv"})),
+        "slower: only {what} reads it, which has no integer kernel that pays, so the Q/DQ only costs",
         "remove the Q/DQ pair",
+    ),
+    Rule(
+        "quantized-norm",
+        constants.quantized_norm,
+        "slower: the {what} is dequantized in each run, or keeps the norm from being one kernel; and it is rounded",
+        "keep the constant in float",
+    ),
+    Rule(
+        "quantized-constant",
+        constants.quantized_constant(constants.between_codes),
+        "slower: a constant of {what} is dequantized in each run, and rounded for nothing",
+        "keep the constant in float",
     ),
 )
 """Measured with ONNX Runtime 1.31.1 on x86-64 at its default optimization level."""

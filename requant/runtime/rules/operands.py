@@ -1,17 +1,13 @@
 """What the rules look for in the two operands of a product."""
 
 from collections.abc import Iterator
+from math import inf
 
 import onnx_ir as ir
 
+from .parts import Layer, Operand, Step
 from .rule import Find, Offence
-from .view import Layer, Operand, Step, View
-from .walk import name, readers
-
-_FLOAT_ONLY = frozenset(
-    {"LayerNormalization", "Gelu", "Erf", "Tanh", "HardSwish", "Sqrt", "ReduceMean", "Sub", "ConvTranspose"}
-)
-"""Ops without an integer kernel in ONNX Runtime's CPU provider."""
+from .view import View
 
 
 def weight_scale_axis(*op_types: str) -> Find:
@@ -21,7 +17,7 @@ def weight_scale_axis(*op_types: str) -> Find:
         for layer in view.products(*op_types):
             weight = layer.weight
             if weight is not None and weight.axis not in (None, weight.out_axis):
-                yield name(layer.node), f"axis {weight.axis} instead of {weight.out_axis}"
+                yield layer.node, f"axis {weight.axis} instead of {weight.out_axis}"
 
     return find
 
@@ -30,35 +26,35 @@ def float_partner(view: View) -> Iterator[Offence]:
     """A dequantized activation that is multiplied by a float operand."""
     for one, other, layer in _lone(view):
         if not one.fixed:
-            yield name(layer.node), "weight" if other.fixed else "second activation"
+            yield layer.node, "weight" if other.fixed else "second activation"
 
 
 def weight_only(view: View) -> Iterator[Offence]:
     """An 8-bit weight that a float activation is multiplied by."""
     for one, _, layer in _lone(view):
         if one.fixed and one.step and one.step.codes in (ir.DataType.INT8, ir.DataType.UINT8):
-            yield name(layer.node), one.step.codes.name.lower()
+            yield layer.node, one.step.codes.name.lower()
 
 
 def small_weight(view: View) -> Iterator[Offence]:
     """A weight of fewer than 8 bits beside a quantized activation."""
     for layer, weight in _weights(view):
         if weight.codes.bitwidth < 8:
-            yield name(layer.node), weight.codes.name.lower()
+            yield layer.node, weight.codes.name.lower()
 
 
 def blocked_weight(view: View) -> Iterator[Offence]:
     """A weight with scales by blocks beside a quantized activation."""
     for layer, weight in _weights(view):
         if block := weight.node.attributes.get_int("block_size", 0):
-            yield name(layer.node), f"blocks of {block}"
+            yield layer.node, f"blocks of {block}"
 
 
 def uint8_weight(view: View) -> Iterator[Offence]:
     """A weight in uint8 codes beside a quantized activation."""
     for layer, weight in _weights(view):
         if weight.codes == ir.DataType.UINT8:
-            yield name(layer.node), "uint8"
+            yield layer.node, "uint8"
 
 
 def half_scale(view: View) -> Iterator[Offence]:
@@ -66,34 +62,57 @@ def half_scale(view: View) -> Iterator[Offence]:
     for layer in view.products():
         scale = layer.steps[0].node.inputs[1]
         if scale is not None and scale.dtype in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16):
-            yield name(layer.node), scale.dtype.name.lower()
+            yield layer.node, scale.dtype.name.lower()
 
 
 def weight_place(view: View) -> Iterator[Offence]:
     """A weight that does not come straight from its DQ to the second input."""
     for layer in view.products():
         if layer.operands[0].fixed:
-            yield name(layer.node), "the weight is the first operand"
+            yield layer.node, "the weight is the first operand"
         elif layer.operands[1].fixed and not layer.operands[1].direct:
-            yield name(layer.node), "another op is between the weight and its DequantizeLinear"
+            yield layer.node, "another op is between the weight and its DequantizeLinear"
 
 
 def shared_int8(view: View) -> Iterator[Offence]:
-    """Signed activation codes that several nodes read."""
+    """Signed activation codes that several nodes read, where the engine wants unsigned ones."""
+    wanted = view.engine.activations.get(ir.DataType.INT8)
+    if wanted is None or wanted.dtype == ir.DataType.INT8:
+        return
     for layer, step in view.activations(ir.DataType.INT8):
         codes = step.node.inputs[0]
         tails = [use.node.outputs[0] for use in codes.uses()] if codes is not None else []
         count = sum(len(tail.uses()) + tail.is_graph_output() for tail in tails)
         if count > 1:
-            yield name(layer.node), f"{count} readers"
+            yield layer.node, f"{count} readers"
 
 
-def no_integer_kernel(view: View) -> Iterator[Offence]:
-    """A dequantized activation that only ops without an integer kernel read."""
-    for node, step in view.steps.items():
-        found = [] if step.quantizes or step.fixed else list(readers(node.outputs[0]))
-        if found and all(reader is not None and reader.op_type in _FLOAT_ONLY for reader in found):
-            yield name(node), ", ".join(sorted({reader.op_type for reader in found if reader}))
+def integer_product(view: View) -> Iterator[Offence]:
+    """A layer with both operands quantized."""
+    for layer in view.products():
+        yield layer.node, layer.node.op_type
+
+
+def thin_layer(view: View) -> Iterator[Offence]:
+    """A quantized layer with fewer channels than an integer kernel needs to pay."""
+    for layer in view.products():
+        inputs, outputs = _channels(layer)
+        thin, fewest = min(inputs, outputs), view.engine.fewest_channels
+        if thin < fewest and not (layer.node.op_type in ("Conv", "ConvTranspose") and thin % 8 == 0):
+            yield layer.node, f"{inputs} to {outputs} channels"
+
+
+def _channels(layer: Layer) -> tuple[float, float]:
+    """K and N of the layer's weight; infinite when there is no weight or its sizes are not known."""
+    value, groups = layer.node.inputs[1], layer.node.attributes.get_int("group", 1)
+    sizes = [size for size in value.shape or () if isinstance(size, int)] if value is not None else []
+    if not layer.operands[1].fixed or value is None or len(sizes) < 2 or len(sizes) != len(value.shape or ()):
+        return inf, inf
+    if layer.node.op_type == "Conv":
+        return sizes[1] * groups, sizes[0]
+    if layer.node.op_type == "ConvTranspose":
+        return sizes[0], sizes[1] * groups
+    return sizes[-2], sizes[-1]
 
 
 def _weights(view: View) -> Iterator[tuple[Layer, Step]]:

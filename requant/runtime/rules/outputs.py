@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
+from .parts import Layer, Step
 from .rule import Find, Offence
-from .view import Layer, Step, View
+from .view import View
 from .walk import name, only_reader, readers
 
 _CLOSE = 1e-3
@@ -25,7 +26,7 @@ def quantized_output(view: View) -> Iterator[Offence]:
         for use in layer.node.outputs[0].uses():
             step = view.steps.get(use.node)
             if step is not None and step.quantizes and not _pays(layer, step, view):
-                yield name(step.node), layer.node.op_type
+                yield step.node, layer.node.op_type
 
 
 def unquantized_output(view: View) -> Iterator[Offence]:
@@ -35,7 +36,7 @@ def unquantized_output(view: View) -> Iterator[Offence]:
         if reader is not None and reader.op_type in ("Relu", "Clip"):
             reader = only_reader(reader.outputs[0])
         if not _is_quantize(reader, view):
-            yield name(layer.node), "output"
+            yield layer.node, "output"
 
 
 def relu_between(view: View) -> Iterator[Offence]:
@@ -46,17 +47,17 @@ def relu_between(view: View) -> Iterator[Offence]:
             after = only_reader(relu.outputs[0])
             step = view.steps.get(after) if after is not None else None
             if step is not None and step.quantizes and _reaches_below_zero(step):
-                yield name(layer.node), name(step.node)
+                yield layer.node, name(step.node)
 
 
 def float_bias(view: View) -> Iterator[Offence]:
     """A float bias that makes the product a float Gemm."""
     for layer in view.products("Gemm", "MatMul"):
-        bias, output = _bias(layer)
+        bias, output = bias_of(layer)
         step = view.step_of(bias)
         coded = step is not None and step.codes == ir.DataType.INT32
         if bias is not None and not coded and not _is_quantize(only_reader(output), view):
-            yield name(layer.node), bias.name or "bias"
+            yield layer.node, bias.name or "bias"
 
 
 def bias_scale(*op_types: str) -> Find:
@@ -64,9 +65,9 @@ def bias_scale(*op_types: str) -> Find:
 
     def find(view: View) -> Iterator[Offence]:
         for layer in view.products(*op_types):
-            step = view.step_of(_bias(layer)[0])
+            step = view.step_of(bias_of(layer)[0])
             if step is not None and step.codes == ir.DataType.INT32 and not _has_scale_of(layer, step):
-                yield name(layer.node), name(step.node)
+                yield layer.node, name(step.node)
 
     return find
 
@@ -74,18 +75,18 @@ def bias_scale(*op_types: str) -> Find:
 def absent_zero_point(view: View) -> Iterator[Offence]:
     """A Gemm, written or made of MatMul and Add, with an operand whose zero point is left out."""
     for layer in view.products("Gemm", "MatMul"):
-        if layer.node.op_type == "Gemm" or _bias(layer)[0] is not None:
+        if layer.node.op_type == "Gemm" or bias_of(layer)[0] is not None:
             for step in layer.steps:
                 if len(step.node.inputs) < 3 or step.node.inputs[2] is None:
-                    yield name(layer.node), name(step.node)
+                    yield layer.node, name(step.node)
 
 
 def gemm_factors(view: View) -> Iterator[Offence]:
     """A Gemm with a bias that multiplies it or the product by a factor."""
     for layer in view.products("Gemm"):
-        for factor in ("alpha", "beta") if _bias(layer)[0] is not None else ():
+        for factor in ("alpha", "beta") if bias_of(layer)[0] is not None else ():
             if (number := layer.node.attributes.get_float(factor, 1.0)) != 1.0:
-                yield name(layer.node), f"{factor} = {number:g}"
+                yield layer.node, f"{factor} = {number:g}"
 
 
 def reshaped_int8(view: View) -> Iterator[Offence]:
@@ -94,8 +95,8 @@ def reshaped_int8(view: View) -> Iterator[Offence]:
         return
     for layer, _ in view.activations(ir.DataType.INT8):
         rank = len(layer.node.outputs[0].shape or ())
-        if rank > 2 and _bias(layer)[0] is not None:
-            yield name(layer.node), f"{rank} axes"
+        if rank > 2 and bias_of(layer)[0] is not None:
+            yield layer.node, f"{rank} axes"
 
 
 def _is_quantize(node: ir.Node | None, view: View) -> bool:
@@ -132,7 +133,7 @@ def _gains(end: ir.Node, layer: Layer, view: View) -> bool:
     return end in view.layers or residual or end.op_type in _INT8_AFTER_CONV
 
 
-def _bias(layer: Layer) -> tuple[ir.Value | None, ir.Value]:
+def bias_of(layer: Layer) -> tuple[ir.Value | None, ir.Value]:
     """What ONNX Runtime adds to the product within one Gemm or Conv, and the value after it.
 
     A MatMul and the Add after it become a Gemm when the product is a matrix, or when all its dimensions are

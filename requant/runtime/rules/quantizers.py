@@ -6,9 +6,10 @@ import numpy as np
 import onnx_ir as ir
 
 from ...ir.constants import array, is_constant
+from .parts import Step
 from .rule import Find, Offence
-from .view import Step, View
-from .walk import name, readers
+from .view import View
+from .walk import readers
 
 _INTEGER_OPS = (
     *("QLinear", "QGemm", "QAttention", "QEmbed", "QOrdered", "QMoE"),
@@ -21,21 +22,21 @@ def opset_too_high(view: View) -> Iterator[Offence]:
     """The ONNX opset is newer than the engine."""
     opset = view.model.opset_imports.get("", 0)
     if opset > view.engine.highest_opset:
-        yield view.model.graph.name or "graph", f"opset {opset} is above {view.engine.highest_opset}"
+        yield None, f"opset {opset} is above {view.engine.highest_opset}"
 
 
 def ir_version_too_high(view: View) -> Iterator[Offence]:
     """The file format is newer than the engine."""
     version, highest = view.model.ir_version, view.engine.highest_ir
     if version is not None and version > highest:
-        yield view.model.graph.name or "graph", f"IR version {version} is above {highest}"
+        yield None, f"IR version {version} is above {highest}"
 
 
 def integer_op(view: View) -> Iterator[Offence]:
     """An op that multiplies codes itself, instead of Q/DQ around a float op."""
     for node in view.model.graph.all_nodes():
         if node.op_type.startswith(_INTEGER_OPS):
-            yield name(node), node.op_type
+            yield node, node.op_type
 
 
 def nonzero_zero_point(view: View) -> Iterator[Offence]:
@@ -43,14 +44,14 @@ def nonzero_zero_point(view: View) -> Iterator[Offence]:
     for step in _quantizers(view):
         zero_point = step.zero_point
         if zero_point is not None and (odd := zero_point[zero_point.astype(np.float32) != 0]).size:
-            yield name(step.node), f"zero point {odd.flat[0]}"
+            yield step.node, f"zero point {odd.flat[0]}"
 
 
 def computed_scale(view: View) -> Iterator[Offence]:
     """A scale or zero point that depends on the data."""
     for step in _quantizers(view):
         if any(value is not None and not _known(value) for value in step.node.inputs[1:3]):
-            yield name(step.node), "scale or zero point"
+            yield step.node, "scale or zero point"
 
 
 def scale_per_channel(view: View) -> Iterator[Offence]:
@@ -58,7 +59,7 @@ def scale_per_channel(view: View) -> Iterator[Offence]:
     for step in _quantizers(view):
         scale = step.scale
         if not step.fixed and scale is not None and scale.size > 1:
-            yield name(step.node), f"{scale.size} scales"
+            yield step.node, f"{scale.size} scales"
 
 
 def scale_not_positive(view: View) -> Iterator[Offence]:
@@ -77,7 +78,7 @@ def dangling_quantize(view: View) -> Iterator[Offence]:
         found = list(readers(node.outputs[0])) if step.quantizes else []
         strays = {reader.op_type if reader else "an output" for reader in found if reader not in view.steps}
         if step.quantizes and (strays or not found):
-            yield name(node), ", ".join(sorted(strays)) or "nothing"
+            yield node, ", ".join(sorted(strays)) or "nothing"
 
 
 def coded(*types: ir.DataType, fixed: bool | None = None) -> Find:
@@ -86,7 +87,7 @@ def coded(*types: ir.DataType, fixed: bool | None = None) -> Find:
     def find(view: View) -> Iterator[Offence]:
         for step in _quantizers(view):
             if step.codes in types and fixed in (None, step.fixed):
-                yield name(step.node), step.codes.name.lower()
+                yield step.node, step.codes.name.lower()
 
     return find
 
@@ -95,11 +96,12 @@ def _quantizers(view: View) -> Iterator[Step]:
     """Every step, but of a Q and its DQ with the same scale and zero point the Q alone."""
     for step in view.steps.values():
         before = None if step.quantizes else view.step_of(step.node.inputs[0])
-        if before is None or not _same(before, step):
+        if before is None or not same(before, step):
             yield step
 
 
-def _same(first: Step, second: Step) -> bool:
+def same(first: Step, second: Step) -> bool:
+    """Whether two steps have the same scale and zero point."""
     return len(first.node.inputs) == len(second.node.inputs) and all(
         one is other or (one is not None and other is not None and _equal(one, other))
         for one, other in zip(first.node.inputs[1:], second.node.inputs[1:], strict=True)
@@ -126,5 +128,5 @@ def _scales(view: View, bad: Callable[[float, float], bool]) -> Iterator[Offence
         smallest = float(value.dtype.tiny) if value.dtype is not None else 0.0
         for number in scale.astype(np.float32).flat:
             if bad(float(number), smallest):
-                yield name(step.node), f"scale {number}"
+                yield step.node, f"scale {number}"
                 break

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import onnx_ir as ir
+
 from .view import View
 
-Offence = tuple[str, str]
-"""The node that breaks a rule, and what about it does."""
+Offence = tuple[ir.Node | None, str]
+"""The node that breaks a rule, or None for the model as a whole, and what about it does."""
 
 Find = Callable[[View], Iterator[Offence]]
 

@@ -2,12 +2,22 @@
 
 import onnx_ir as ir
 
-from . import operands, outputs, quantizers
+from . import attention, constants, operands, outputs, pairs, quantizers
 from .rule import Rule
 
 _TAKEN = (ir.DataType.INT8, ir.DataType.FLOAT8E4M3FN, ir.DataType.INT4, ir.DataType.FLOAT4E2M1)
 _OWN_RULE = (ir.DataType.UINT8, ir.DataType.INT32)
 _OTHERS = tuple(dtype for dtype in ir.DataType if dtype not in _TAKEN + _OWN_RULE)
+
+_LINEAR = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose"})
+_NORMS = frozenset(
+    {"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", "SkipLayerNormalization"}
+    | {"SkipSimplifiedLayerNormalization", "GroupNormalization", "InstanceNormalization"}
+)
+_POINTWISE = frozenset(
+    {"Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Exp", "Log", "Reciprocal", "Erf", "Tanh", "Sigmoid"}
+    | {"Gelu", "FastGelu", "QuickGelu", "BiasGelu", "Softmax", "ReduceMean", "ReduceSum"}
+)
 
 RULES = (
     Rule(
@@ -99,6 +109,48 @@ RULES = (
         outputs.quantized_output,
         "slower: the output of a {what} is quantized, and nothing behind it multiplies the codes",
         "remove the Q/DQ pair",
+    ),
+    Rule(
+        "quantized-residual",
+        pairs.quantized_residual(_NORMS | _POINTWISE, behind=_LINEAR),
+        "slower: only {what} reads it, and the residual is read in float all the same, so the Q/DQ only costs",
+        "remove the Q/DQ pair",
+    ),
+    Rule(
+        "no-integer-kernel",
+        pairs.no_integer_kernel(_NORMS | _POINTWISE, behind=_LINEAR),
+        "slower: only {what} reads it, which does not work on codes, so the Q/DQ only costs",
+        "remove the Q/DQ pair",
+    ),
+    Rule(
+        "quantized-norm",
+        constants.quantized_norm,
+        "runs in float: there is no kernel for the codes of the {what}, which are rounded for nothing",
+        "keep the constant in float",
+    ),
+    Rule(
+        "quantized-constant",
+        constants.quantized_constant(constants.never),
+        "runs in float: there is no kernel for the codes of a constant of {what}, which are rounded for nothing",
+        "keep the constant in float",
+    ),
+    Rule(
+        "partial-attention",
+        attention.partial_attention,
+        "slower: the attention does not become one kernel, because {what} is in float and the rest in codes",
+        "quantize Q, K, V and the output of the softmax, or none of them",
+    ),
+    Rule(
+        "several-scales",
+        pairs.several_scales,
+        "slower: one value is quantized with {what}, so the layers that read it do not become one product",
+        "give all readers of the value one scale",
+    ),
+    Rule(
+        "thin-layer",
+        operands.thin_layer,
+        "slower: {what} are too few for an int8 kernel to pay",
+        "leave the layer in float",
     ),
 )
 """Found with the parser and the ahead-of-time builder of TensorRT-RTX 1.7.1."""

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 from onnx_ir.passes import common
 
-from ...ir.constants import array, is_constant
+from ...ir.constants import is_constant
 from ..targets import Target
-from .walk import MOVERS
+from .parts import Layer, Operand, Step
+from .walk import MOVERS, name
 
 _SAME_AXES = frozenset({"Identity", "Cast"})
 
@@ -26,74 +25,17 @@ _PREPARE = ir.passes.Sequential(common.InlinePass(), common.ShapeInferencePass(s
 
 
 @dataclass(frozen=True)
-class Step:
-    """A QuantizeLinear or DequantizeLinear node; ``codes`` is its integer (or 8-bit float) type.
-
-    ``fixed`` says that its input is known before the first run: a weight or a bias, not an activation.
-    """
-
-    node: ir.Node
-    codes: ir.DataType
-    fixed: bool
-
-    @property
-    def quantizes(self) -> bool:
-        """Whether it is a QuantizeLinear."""
-        return self.node.op_type == "QuantizeLinear"
-
-    @property
-    def scale(self) -> NDArray[np.generic] | None:
-        """The scale, or None when it is computed at run time."""
-        return _numbers(self.node.inputs[1])
-
-    @property
-    def zero_point(self) -> NDArray[np.generic] | None:
-        """The zero point, or None when it is left out (0) or computed at run time."""
-        return _numbers(self.node.inputs[2]) if len(self.node.inputs) > 2 else None
-
-
-@dataclass(frozen=True)
-class Operand:
-    """What a linear layer multiplies.
-
-    ``step`` is the DQ that it comes from, through MOVERS, or None when it is float; ``direct`` says that no
-    mover is between. ``axis`` is the operand's axis along which the scale varies, None when it does not or
-    when a mover lost the axis; ``out_axis`` is the axis along which the integer kernel can take scales.
-    """
-
-    step: Step | None
-    fixed: bool
-    direct: bool
-    axis: int | None
-    out_axis: int
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A MatMul, Gemm, Conv or ConvTranspose and its two operands, of which one at least is an activation."""
-
-    node: ir.Node
-    operands: tuple[Operand, Operand]
-
-    @property
-    def steps(self) -> list[Step]:
-        """The DQs of its operands."""
-        return [operand.step for operand in self.operands if operand.step]
-
-    @property
-    def weight(self) -> Operand | None:
-        """The operand that is known before the first run, or None in a product of two activations."""
-        return next((operand for operand in self.operands if operand.fixed), None)
-
-
-@dataclass(frozen=True)
 class View:
-    """A model, the engine it is meant for, and its steps and layers by node, in graph order."""
+    """A model, the engine it is meant for, and its steps and layers by node, in graph order.
+
+    ``fixed`` has the values that are known before the first run, but for the constants themselves.
+    """
 
     model: ir.Model
     engine: Target
     steps: dict[ir.Node, Step]
     layers: dict[ir.Node, Layer]
+    fixed: set[ir.Value]
 
     def products(self, *op_types: str) -> Iterator[Layer]:
         """The layers, of ``op_types`` if given, of which both operands come from a DQ."""
@@ -113,31 +55,36 @@ class View:
         node = value.producer() if value is not None else None
         return self.steps.get(node) if node is not None else None
 
+    def label(self, node: ir.Node | None) -> str:
+        """What findings call ``node``; None stands for the model."""
+        return name(node) if node is not None else self.model.graph.name or "graph"
+
+    def known(self, value: ir.Value | None) -> bool:
+        """Whether ``value`` is known before the first run."""
+        return is_constant(value) or value in self.fixed
+
 
 def view(model: ir.Model, engine: Target) -> View:
     """``model`` as the rules see it: a copy that shares the weights, functions inlined, shapes inferred."""
-    copy = _PREPARE(model.clone()).model
-    seen = View(copy, engine, {}, {})
-    fixed: set[ir.Value] = set()
-    for node in copy.graph.all_nodes():
-        known = _follows(node, fixed)
+    return look(_PREPARE(model.clone()).model, engine)
+
+
+def look(model: ir.Model, engine: Target) -> View:
+    """`view` of a model that is such a copy already."""
+    seen = View(model, engine, {}, {}, set())
+    for node in model.graph.all_nodes():
+        known = _follows(node, seen)
         if node.op_type == "Constant":
             node.outputs[0].const_value = _held(node)
         if node.op_type in ("QuantizeLinear", "DequantizeLinear") and len(node.inputs) > 1:
             seen.steps[node] = Step(node, _codes(node), known)
         elif node.op_type in _OUT_AXIS and len(node.inputs) > 1:
-            first, second = (_operand(node, position, fixed, seen) for position in (0, 1))
+            first, second = (_operand(node, position, seen) for position in (0, 1))
             if not (first.fixed and second.fixed):
                 seen.layers[node] = Layer(node, (first, second))
         if known:
-            fixed.update(node.outputs)
+            seen.fixed.update(node.outputs)
     return seen
-
-
-def _numbers(value: ir.Value | None) -> NDArray[np.generic] | None:
-    """The constant in ``value``, or None when there is none or it is text."""
-    found = array(value)
-    return None if found is None or found.dtype.kind in "OSU" else found
 
 
 def _held(node: ir.Node) -> ir.TensorProtocol | None:
@@ -148,10 +95,11 @@ def _held(node: ir.Node) -> ir.TensorProtocol | None:
     return attribute.as_tensor() if attribute.type == ir.AttributeType.TENSOR else ir.tensor(attribute.value)
 
 
-def _follows(node: ir.Node, fixed: set[ir.Value]) -> bool:
-    """Whether ``node`` only converts or moves what is known before the first run."""
+def _follows(node: ir.Node, seen: View) -> bool:
+    """Whether ``node`` only converts or moves what is known before the first run, if to a shape that is not."""
     converts = node.op_type in MOVERS or node.op_type in ("QuantizeLinear", "DequantizeLinear")
-    return converts and all(value is None or value in fixed or is_constant(value) for value in node.inputs)
+    data = node.inputs[:1] if node.op_type in ("Reshape", "Expand") else node.inputs
+    return converts and bool(data) and all(value is None or seen.known(value) for value in data)
 
 
 def _codes(node: ir.Node) -> ir.DataType:
@@ -161,9 +109,9 @@ def _codes(node: ir.Node) -> ir.DataType:
     return next((dtype for dtype in known if dtype is not None), ir.DataType.UINT8)
 
 
-def _operand(node: ir.Node, position: int, fixed: set[ir.Value], seen: View) -> Operand:
+def _operand(node: ir.Node, position: int, seen: View) -> Operand:
     value, path = node.inputs[position], list[ir.Node]()
-    known = value in fixed or is_constant(value)
+    known = seen.known(value)
     while value is not None and (mover := value.producer()) is not None and mover.op_type in MOVERS:
         path.append(mover)
         value = next(iter(mover.inputs), None)

@@ -1,0 +1,170 @@
+"""Each mend makes its finding go away, keeps the numbers or says that it does not, and brings no new finding."""
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from numpy.typing import NDArray
+
+from requant.errors import SourceError
+from requant.runtime import Fixed, check, fix
+from requant.runtime.mends.table import MENDS
+from tests.runtime.check_blocks import CPU_BLOCKS, CUDA, FINE_BLOCKS, OTHER_BLOCKS, TENSORRT_BLOCKS
+from tests.runtime.check_graphs import (
+    CONV,
+    CPU,
+    FINE,
+    IMAGE,
+    INT8,
+    OTHER_WAYS,
+    ROWS,
+    TENSORRT,
+    UINT8,
+    M,
+    Options,
+    W,
+    Y,
+    graph,
+    qdq,
+    weight,
+)
+
+Compute = Callable[[ir.Model], list[NDArray[np.float32]]]
+
+ROUNDING = 1e-6
+"""The largest relative difference that float rounding explains."""
+
+HALF_A_STEP = 0.5 * 0.1 * 0.04
+"""Of the product in these graphs: what rounding a bias to int32 codes may change."""
+
+TABLES = {"tensorrt": TENSORRT | TENSORRT_BLOCKS, "cpu": CPU | CPU_BLOCKS, "cuda": CUDA}
+
+UINT8_WEIGHT = "wd = DequantizeLinear <axis = 1> (wu, sw, u128s)\n"
+
+MENDED: dict[tuple[str, str], tuple[str, Options]] = {
+    (target, rule): (table[rule][0], table[rule][2])
+    for target, table in TABLES.items()
+    for rule in MENDS[target]
+    if rule in table
+}
+MENDED |= {
+    ("tensorrt", "zero-point"): ("g = DequantizeLinear (w, s, i5) i = Cast <to = 7> (x) y = Gather (g, i)", {}),
+    ("tensorrt", "uint8-activation"): (UINT8 + W + Y, {}),
+    ("tensorrt", "uint8-weight"): (INT8 + UINT8_WEIGHT + Y, {}),
+    ("cpu", "weight-only"): (CONV.replace("xd", "x") + "y = Relu (c)", {"x": IMAGE}),
+}
+"""By target and rule, a graph that can be mended."""
+
+LEFT: list[tuple[str, str, str, Options]] = [
+    ("tensorrt", "zero-point", qdq("i5") + W + Y, {}),
+    ("tensorrt", "uint8-activation", qdq("u0") + W + Y, {}),
+    ("tensorrt", "uint8-weight", INT8 + weight("wu") + Y, {}),
+    ("tensorrt", "opset", "y = Relu (x)", {"opset": 25, "ir_version": 13}),
+    ("tensorrt", "ir-version", "y = Relu (x)", {"opset": 25, "ir_version": 13}),
+    ("tensorrt", "weight-scale-axis", INT8 + weight(axis=0) + Y, {}),
+    ("cpu", "weight-only", W + "y = MatMul (x, wd)", {}),
+    ("cpu", "float-bias", UINT8 + W + M + "y = Add (m, x)", {"x": ROWS}),
+    ("cpu", "weight-scale-axis", UINT8 + weight(axis=1) + "y = Gemm <transB = 1> (xd, wd)", {"x": ROWS}),
+]
+"""What takes data or a decision."""
+
+CASES = [pytest.param(*key, *case, id="-".join(key)) for key, case in sorted(MENDED.items())]
+
+ALL: list[tuple[str, str, Options]] = [
+    *((target, bad, options) for target, table in TABLES.items() for bad, _, options in table.values()),
+    *((target, bad, options) for target, _, bad, options in OTHER_WAYS + OTHER_BLOCKS + LEFT),
+    *((target, bad, options) for (target, _), (bad, options) in MENDED.items()),
+]
+
+
+def rules(found: Fixed) -> set[str]:
+    return {finding.rule for finding in found.left}
+
+
+def without_pairs(model: ir.Model) -> ir.Model:
+    """The graph with the Q/DQ pairs of activations taken out."""
+    copy = model.clone()
+    for node in copy.graph:
+        quantize = node.inputs[0].producer() if node.op_type == "DequantizeLinear" and node.inputs[0] else None
+        value = quantize.inputs[0] if quantize is not None and quantize.op_type == "QuantizeLinear" else None
+        if value is not None:
+            ir.convenience.replace_all_uses_with(node.outputs[0], value, replace_graph_outputs=True)
+    return copy
+
+
+def furthest(one: list[NDArray[np.float32]], other: list[NDArray[np.float32]]) -> float:
+    return max(float(np.abs(a - b).max()) for a, b in zip(one, other, strict=True))
+
+
+def require_agreement(model: ir.Model, fixed: Fixed, compute: Compute) -> None:
+    """The same numbers, or a bias rounded, or closer to the graph without the pairs."""
+    before, after = compute(model), compute(fixed.model)
+    if all(mended.exact for mended in fixed.mended):
+        assert furthest(before, after) <= ROUNDING * max(float(np.abs(output).max()) for output in before)
+    elif any("bias" in mended.rule for mended in fixed.mended):
+        assert furthest(before, after) <= HALF_A_STEP
+    else:
+        wanted = compute(without_pairs(model))
+        assert furthest(wanted, after) <= furthest(wanted, before)
+
+
+def test_every_mend_has_a_case() -> None:
+    for target in ("tensorrt", "cpu"):
+        assert {rule for name, rule in MENDED if name == target} | {"ir-version"} == MENDS[target].keys()
+    assert ("cuda", "integer-product") in MENDED
+
+
+@pytest.mark.parametrize(("target", "opset", "ir_version"), [("tensorrt", 24, 13), ("cpu", 26, 14)])
+def test_the_ir_version_is_lowered_where_the_opset_fits(target: str, opset: int, ir_version: int) -> None:
+    fixed = fix(graph("y = Relu (x)", opset=opset, ir_version=ir_version), target)
+    assert fixed.left == []
+    onnx.checker.check_model(ir.to_proto(fixed.model))
+
+
+@pytest.mark.parametrize(("target", "rule", "bad", "options"), CASES)
+def test_mend(target: str, rule: str, bad: str, options: Options, compute: Compute) -> None:
+    model = graph(bad, **options)
+    assert rule in {finding.rule for finding in check(model, target)}
+    fixed = fix(model, target)
+    assert rule not in rules(fixed)
+    assert rule in {mended.rule for mended in fixed.mended}
+    require_agreement(model, fixed, compute)
+
+
+@pytest.mark.parametrize(("target", "rule", "bad", "options"), LEFT)
+def test_what_is_left(target: str, rule: str, bad: str, options: Options) -> None:
+    fixed = fix(graph(bad, **options), target)
+    assert rule in rules(fixed)
+    assert rule not in {mended.rule for mended in fixed.mended}
+
+
+@pytest.mark.parametrize(("target", "bad", "options"), ALL)
+def test_no_mend_brings_a_new_finding_or_touches_its_input(target: str, bad: str, options: Options) -> None:
+    model = graph(bad, **options)
+    before = ir.to_proto(model).SerializeToString(deterministic=True)
+    fixed = fix(model, target)
+    assert rules(fixed) <= {finding.rule for finding in check(model, target)}
+    assert fixed.left == check(fixed.model, target)
+    assert fix(fixed.model, target).mended == []
+    assert ir.to_proto(model).SerializeToString(deterministic=True) == before
+    assert [value.name for value in fixed.model.graph.outputs] == ["y"]
+
+
+@pytest.mark.parametrize(("target", "bad", "options"), ALL)
+def test_what_runs_still_runs_with_the_same_numbers(target: str, bad: str, options: Options, compute: Compute) -> None:
+    model = graph(bad, **options)
+    try:
+        runs = all(np.isfinite(output).all() for output in compute(model))
+    except SourceError:
+        runs = False
+    if not runs:
+        pytest.skip("the graph gives no numbers as it is")
+    onnx.checker.check_model(ir.to_proto(fix(model, target).model))
+    require_agreement(model, fix(model, target), compute)
+
+
+@pytest.mark.parametrize(("target", "good", "options"), FINE + FINE_BLOCKS)
+def test_fine(target: str, good: str, options: Options) -> None:
+    assert fix(graph(good, **options), target)[1:] == ([], [])
