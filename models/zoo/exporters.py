@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .families import NETS, TRANSFORMERS, Family, Shape
 from .nets import NETS as BUILDERS
 from .nets import Layer
-from .table import Export
+from .wanted import Export
 from .weights import randomize
 
 TRACED: Mapping[str | int, int] = {"batch": 2, "tokens": 7}

@@ -1,7 +1,6 @@
 """The table of the zoo: which family is exported how, and what other tools make of some of the exports."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 
 import onnx
@@ -9,37 +8,13 @@ import onnx
 from .. import synthetic
 from . import converted
 from .families import TRANSFORMERS, WIDTH
+from .wanted import Export
 
 Builder = Callable[[], onnx.ModelProto]
 
 
 SPELLINGS: dict[synthetic.Dialect, int] = {"paddle": 11, "pytorch": 14, "fused": 23}
 """The dialects of the synthetic models, and the opset at which each is built."""
-
-
-@dataclass(frozen=True)
-class Export:
-    """A family, and how it is exported; a call exports it.
-
-    ``exporter`` is "script" for TorchScript, "functions" for TorchScript with modules kept as functions, or "dynamo".
-    """
-
-    family: str
-    exporter: str
-    opset: int
-    attention: str = "eager"
-    dtype: str = "float32"
-
-    @property
-    def name(self) -> str:
-        """Such as "bert-dynamo18-sdpa-bfloat16"; what is usual is left out."""
-        unusual = [part for part in (self.attention, self.dtype) if part not in ("eager", "float32")]
-        return "-".join([self.family, f"{self.exporter}{self.opset}", *unusual])
-
-    def __call__(self) -> onnx.ModelProto:
-        from .exporters import export  # torch is needed from here on
-
-        return export(self)
 
 
 def _exports(
@@ -81,7 +56,13 @@ def _converted() -> Iterator[tuple[str, Builder]]:
 
 def _after(family: str, label: str, convert: Callable[[onnx.ModelProto], onnx.ModelProto]) -> tuple[str, Builder]:
     export = Export(family, "script", 17)
-    return f"{export.name}-{label}", lambda: convert(export())
+    return f"{export.name}-{label}", lambda: convert(_export(export))
+
+
+def _export(wanted: Export) -> onnx.ModelProto:
+    from .exporters import export  # torch is needed from here on
+
+    return export(wanted)
 
 
 def _synthetic() -> Iterator[tuple[str, Builder]]:
@@ -91,5 +72,7 @@ def _synthetic() -> Iterator[tuple[str, Builder]]:
             yield f"{name.replace('_', '-')}-{dialect}{opset}", partial(build, spec)
 
 
-ZOO: dict[str, Builder] = {export.name: export for export in EXPORTS} | dict(_converted()) | dict(_synthetic())
+ZOO: dict[str, Builder] = (
+    {export.name: partial(_export, export) for export in EXPORTS} | dict(_converted()) | dict(_synthetic())
+)
 """Every model by name."""
