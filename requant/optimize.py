@@ -21,6 +21,7 @@ from .ir.save import require_writable
 from .ir.sites.find import Site, find_sites
 from .ir.validate import refuse_nan, stored_tensors
 from .passes.choose_layers import ChooseLayers, unmatched
+from .passes.halve_precision import precision_records
 from .passes.plan_quantizers import PlanQuantizers
 from .passes.records import layer_records, site_records
 from .passes.round_weights import RoundWeights
@@ -133,6 +134,7 @@ def _quantized(task: _Task, calibration: Data | None, report: Report, times: "_S
     with times("lower"):
         lowered = task.lowering.apply(model, report)
     report.sites, report.layers = list(site_records(model)), list(layer_records(lowered))
+    report.wide = list(precision_records(lowered))
     if not any(layer.quantized for layer in report.layers):
         reasons = dict.fromkeys(layer.reason for layer in report.layers)
         report.message = f"nothing to quantize: every linear layer stays in float on {target} ({'; '.join(reasons)})"

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from .errors import OutputError
 from .ir.save import require_writable
+from .passes.halve_precision import PrecisionRecord
 from .passes.records import LayerRecord, SiteRecord
 from .runtime.compare import Distance
 from .tables import distances, table
@@ -35,6 +36,7 @@ class Report:
     calibration: dict[str, str | int] = field(default_factory=dict)
     sites: list[SiteRecord] = field(default_factory=list)
     layers: list[LayerRecord] = field(default_factory=list)
+    wide: list[PrecisionRecord] = field(default_factory=list)
     outputs: dict[str, Distance] = field(default_factory=dict)
     layer_distances: dict[str, Distance] = field(default_factory=dict)
     verification: float = 0.0
@@ -107,6 +109,8 @@ class Report:
         yield table("Sites", titles, map(_site_row, self.sites))
         left = [(layer.name, layer.op_type, layer.reason) for layer in self.layers if not layer.quantized]
         yield table("Left in float", ("layer", "op", "reason"), left)
+        kept = [(record.name, record.op_type, record.reason) for record in self.wide]
+        yield table("Left in float32", ("node", "op", "reason"), kept)
         columns = ("output", "SQNR", "cosine", "largest error")
         yield table("Against the float model", columns, distances(self.outputs))
 

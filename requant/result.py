@@ -12,11 +12,15 @@ from .errors import OutputError
 from .ir.load import Source
 from .ir.save import save
 from .ir.validate import stored_tensors
+from .passes.halve_precision import HalvePrecision
 from .passes.insert_qdq import InsertQDQ
 from .report import Report
 
 Precision = Literal["float32", "float16", "bfloat16"]
 """What is computed in where there are no codes."""
+
+
+_HALVES = {"float16": ir.DataType.FLOAT16, "bfloat16": ir.DataType.BFLOAT16}
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,8 @@ class Lowering:
 
     @property
     def opset(self) -> int:
-        """The lowest ONNX opset that can carry it: scales of quantizers in half precision came with 19."""
-        return 17 if self.precision == "float32" else 19
+        """The lowest ONNX opset that can carry it: scales wider than the data beside them came with 23."""
+        return 17 if self.precision == "float32" else 23
 
     def apply(self, planned: ir.Model, report: Report) -> ir.Model:
         """A copy of ``planned``, spelled for the engine, that says where it comes from."""
@@ -50,12 +54,15 @@ class Lowering:
                 "requant.target": self.target,
             }
         )
+        if self.precision != "float32":
+            model.metadata_props["requant.precision"] = self.precision
         if seen := report.calibration:
             model.metadata_props["requant.calibration"] = f"{seen['source']}, {seen['samples']} samples"
         return model
 
     def _steps(self) -> tuple[Callable[[ir.Model], object], ...]:
-        return (InsertQDQ(self.target, self.zero_points),)
+        insert = InsertQDQ(self.target, self.zero_points)
+        return (insert, HalvePrecision(_HALVES[self.precision])) if self.precision in _HALVES else (insert,)
 
 
 @dataclass

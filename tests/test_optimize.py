@@ -196,3 +196,27 @@ def test_recipes_reach_what_their_formats_can(recipe: str, target: str, least: f
     result = requant.optimize(synthetic.pre_norm(SPEC), FEEDS, recipe=recipe, target=target)
     assert result.report.added_nodes == 0
     assert result.report.outputs["y"].sqnr > least
+
+
+@pytest.mark.parametrize("target", ["tensorrt", "cuda"])
+def test_half_precision_computes_in_halves_and_keeps_inputs_and_outputs(target: str) -> None:
+    recipe = "int8" if target == "tensorrt" else "int4-weight"
+    wide, half = (
+        requant.optimize(synthetic.pre_norm(SPEC), FEEDS, recipe, target, precision=precision)
+        for precision in ("float32", "float16")
+    )
+    onnx.checker.check_model(ir.to_proto(half.model), full_check=True)
+    assert {value.dtype for value in (*half.model.graph.inputs, *half.model.graph.outputs)} == {ir.DataType.FLOAT}
+    made = {value.dtype for node in half.model.graph for value in node.outputs if value not in half.model.graph.outputs}
+    assert ir.DataType.FLOAT not in made
+    assert not half.report.wide
+    assert abs(half.report.outputs["y"].sqnr - wide.report.outputs["y"].sqnr) < 1
+    assert half.model.metadata_props["requant.precision"] == "float16"
+
+
+def test_a_plan_in_float32_is_lowered_in_halves_too() -> None:
+    result = requant.optimize(synthetic.pre_norm(SPEC), FEEDS, target="cpu")
+    half = result.lower("tensorrt", precision="float16")
+    whole = requant.optimize(synthetic.pre_norm(SPEC), FEEDS, target="tensorrt", precision="float16")
+    assert [node.op_type for node in half.graph] == [node.op_type for node in whole.model.graph]
+    assert requant.check(half, "tensorrt") == []

@@ -2,6 +2,7 @@
 
 from .choose_layers import ChooseLayers
 from .fold_scales_into_norms import FoldScalesIntoNorms
+from .halve_precision import HalvePrecision
 from .insert_qdq import InsertQDQ
 from .migrate_channel_shifts import MigrateChannelShifts
 from .plan_quantizers import PlanQuantizers
@@ -13,6 +14,7 @@ from .split_channels import SplitChannels
 __all__ = [
     "ChooseLayers",
     "FoldScalesIntoNorms",
+    "HalvePrecision",
     "InsertQDQ",
     "MigrateChannelShifts",
     "PlanQuantizers",

@@ -67,6 +67,7 @@ def block_scales(
     blocks, counts = in_blocks(rows, chosen.block), in_blocks(importance[:, None], chosen.block)
     low, high = code_range(chosen.weights, chosen.bits)
     floor, ceiling = np.minimum(blocks.min(axis=1), 0), np.maximum(blocks.max(axis=1), 0)
+    ceiling = np.where((floor == 0) & (ceiling == 0), high, ceiling)  # a block of zeros: any scale will do
     best = np.full(floor.shape, np.inf, np.float32)
     scale, zero_point = np.ones_like(floor), np.zeros_like(floor)
     for shrink in _SHRINK:
