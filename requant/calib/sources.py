@@ -1,7 +1,11 @@
 """Data sources: from what a user has to feeds that fit the model.
 
-An `.npz` holds an array for each input with the samples along the first dimension. A folder holds such files, each
-a batch of its own shape. An iterable yields feeds; a callable returns an iterable.
+An `.npz`, or a mapping in memory, holds an array for each input with the samples along the first dimension. A folder
+holds such files, each a batch of its own shape. An iterable, such as a torch DataLoader, yields batches, and a callable
+returns an iterable. A datasets.Dataset is read in batches that the model takes.
+
+Every input needs data. What comes from a program may hold more, such as labels: columns that are no inputs, and items
+of a tuple beyond the inputs, are left out. A file is made for a model, so there an unknown name is an error.
 """
 
 import os
@@ -9,6 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import onnx_ir as ir
@@ -16,8 +21,18 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..runtime.session import Feed
+from .samples import DATA, feeds, kind, named
 
-Data = str | os.PathLike[str] | Iterable[Mapping[str, NDArray[np.generic]]] | Callable[[], Iterable[Feed]]
+
+@runtime_checkable
+class Table(Protocol):
+    """A datasets.Dataset or IterableDataset: rows of named columns, which it gives in batches."""
+
+    def iter(self, batch_size: int, drop_last_batch: bool = False) -> Iterator[Mapping[str, object]]: ...
+
+
+Data = str | os.PathLike[str] | Mapping[str, object] | Table | Iterable[object] | Callable[[], Iterable[object]]
+"""See `batches`: what an iterable may yield is told by looking at it."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +50,10 @@ def batches(data: Data | None, model: ir.Model, *, samples: int = 16, seed: int 
     """Feeds from ``data`` that fit the inputs of ``model``, checked as they are read.
 
     Args:
-        data: an `.npz`, a folder of them, an iterable of feeds or a callable that returns one. None makes
-            ``samples`` synthetic feeds from ``seed``.
+        data: an `.npz`, a folder of them, a mapping of all samples, a datasets.Dataset, an iterable of batches, or
+            a callable that returns one. A batch maps names to arrays or tensors, or is a tuple in the order of the
+            inputs, or is the only input. An iterable is read once and kept; a callable is called for each pass.
+            None makes ``samples`` synthetic feeds from ``seed``.
         model: its graph inputs say which names, types and dimensions are right.
 
     Raises:
@@ -46,14 +63,22 @@ def batches(data: Data | None, model: ir.Model, *, samples: int = 16, seed: int 
         return Batches(tuple(_synthetic(model, samples, seed)), f"synthetic (seed {seed})")
     if isinstance(data, str | os.PathLike):
         path = Path(data)
-        return Batches(lambda: _checked(_from_path(path, model), model, str(path)), str(path))
+        return Batches(lambda: _checked(_from_path(path, model), model, str(path)), path.name or str(path))
+    if isinstance(data, Table):
+        return Batches(lambda: _checked(_from_table(data, model), model, DATA), "dataset")
+    if isinstance(data, Mapping):
+        columns = named(data, model)
+        return Batches(lambda: _checked(_samples(columns, model, DATA), model, DATA), "mapping")
     if callable(data):
-        return Batches(lambda: _checked(data(), model, "calibration data"), "callable")
-    if isinstance(data, Mapping) or not isinstance(data, Iterable):
-        raise DataError(
-            f"calibration data must be a path, an iterable of feeds or a callable, not {type(data).__name__}"
-        )
-    return Batches(tuple(_checked(data, model, "calibration data")), "iterable")
+        return Batches(lambda: _checked(feeds(data(), model), model, DATA), "callable")
+    if isinstance(data, Iterable):
+        return Batches(tuple(_checked(feeds(data, model), model, DATA)), "iterable")
+    raise DataError(f"{DATA} must be a path, a mapping, an iterable of batches or a callable, not {kind(data)}")
+
+
+def _from_table(table: Table, model: ir.Model) -> Iterator[Feed]:
+    """One row at a time, since rows may differ in length, or as many as the model's fixed batch dimension asks for."""
+    return feeds(table.iter(batch_size=_fixed_batch(model), drop_last_batch=True), model)
 
 
 def _from_path(path: Path, model: ir.Model) -> Iterator[Feed]:
@@ -64,7 +89,7 @@ def _from_path(path: Path, model: ir.Model) -> Iterator[Feed]:
         for file in files:
             yield _read(file)
     elif path.is_file():
-        yield from _samples(_read(path), model, path)
+        yield from _samples(_read(path), model, str(path))
     else:
         raise DataError(f"{path}: no such file or folder")
 
@@ -77,19 +102,19 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
         raise DataError(f"{path}: not an .npz of plain arrays") from error
 
 
-def _samples(arrays: Feed, model: ir.Model, path: Path) -> Iterator[Feed]:
+def _samples(arrays: Feed, model: ir.Model, origin: str) -> Iterator[Feed]:
     """One feed a sample, or of as many samples as the model's fixed batch dimension asks for.
 
     Samples that do not fill a last batch are left out; the report counts those that were used.
     """
     lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
     if not lengths or min(lengths.values()) == 0:
-        raise DataError(f"{path}: holds no samples")
+        raise DataError(f"{origin}: holds no samples")
     if len(set(lengths.values())) > 1:
-        raise DataError(f"{path}: inputs have different numbers of samples ({lengths})")
+        raise DataError(f"{origin}: inputs have different numbers of samples ({lengths})")
     total, step = min(lengths.values()), _fixed_batch(model)
     if total < step:
-        raise DataError(f"{path}: holds {total} samples, but the model takes {step} at a time")
+        raise DataError(f"{origin}: holds {total} samples, but the model takes {step} at a time")
     for start in range(0, total - step + 1, step):
         yield {name: array[start : start + step] for name, array in arrays.items()}
 
@@ -102,8 +127,6 @@ def _fixed_batch(model: ir.Model) -> int:
 def _checked(feeds: Iterable[Feed], model: ir.Model, origin: str) -> Iterator[Feed]:
     count = 0
     for feed in feeds:
-        if not isinstance(feed, Mapping):
-            raise DataError(f"{origin}: a feed must map input names to arrays, not be a {type(feed).__name__}")
         yield _fitted(feed, model, origin)
         count += 1
     if count == 0:
@@ -119,7 +142,7 @@ def _fitted(feed: Feed, model: ir.Model, origin: str) -> Feed:
             + (f"; missing {missing}" if missing else "")
             + (f"; unknown {unknown}" if unknown else "")
         )
-    return {name: _fit(np.asarray(feed[name]), value, origin) for name, value in inputs.items()}
+    return {name: _fit(feed[name], value, origin) for name, value in inputs.items()}
 
 
 def _fit(array: NDArray[np.generic], value: ir.Value, origin: str) -> NDArray[np.generic]:

@@ -1,7 +1,7 @@
-"""Lower the plan for an engine: DequantizeLinear(QuantizeLinear(x)) where the engine has an integer kernel.
+"""Lower the plan for an engine, where it has an integer kernel.
 
-    cpu        uint8 codes with zero point 128: x / s + 128 is the same real grid as int8 with zero point 0
-    tensorrt   int8 codes with zero point 0, float bias, nothing on the output of a linear layer
+    cpu        products of uint8 codes with zero point 128: x / s + 128 is the same real grid as int8 with zero point 0
+    tensorrt   Q/DQ: int8 codes with zero point 0, float bias, nothing on the output of a linear layer
 
 `requant.passes.lowering` has a file for each spelling, `requant.runtime.targets` what each engine takes.
 """
@@ -14,14 +14,15 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from ..ir.linear import Linear, find_linears
+from ..ir.linear import Linear, as_linear, find_linears
 from ..ir.rewrite.edit import add_to_bias
 from ..runtime.formats import Format
 from ..runtime.targets import Target, target
 from .choose_layers import KEPT
-from .lowering.bias import write_bias
-from .lowering.data import dequantized_data
-from .lowering.dynamic import multiply_codes, quantized_at_run_time
+from .lowering.data import data_codes, dequantized_data
+from .lowering.dynamic import quantized_at_run_time
+from .lowering.product import multiply_codes
+from .lowering.residual import spell_residuals
 from .lowering.weight import dequantized_weight, suited, weight_codes
 from .plan_quantizers import DYNAMIC
 from .quantizer import quantizer
@@ -61,6 +62,8 @@ class InsertQDQ(ir.passes.InPlacePass):
             if record.quantized:
                 _lower(linear, engine, coded, self.zero_points)
         model.meta[LAYERS] = tuple(record for _, record in layers)
+        if engine.codes:
+            spell_residuals(model.graph)
         RemoveUnusedNodesPass()(model)  # the float weights, which nobody reads any more
         return ir.passes.PassResult(model, any(record.quantized for _, record in layers))
 
@@ -90,18 +93,25 @@ def _lower(linear: Linear, engine: Target, coded: _Coded, zero_points: bool) -> 
     assert weight is not None
     if isinstance(correction, np.ndarray):
         add_to_bias(linear, correction)
-    if DYNAMIC in linear.node.meta:
-        data = _once(coded, linear.data, lambda: quantized_at_run_time(graph, linear.data))
+        linear = as_linear(linear.node) or linear  # a bias may be new
+    planned = quantizer(linear.data)
+    if engine.codes and (planned is not None or DYNAMIC in linear.node.meta):
+        data = _once(coded, linear.data, lambda: _data_codes(graph, linear, engine, zero_points))
         codes = _once(coded, linear.weight, lambda: weight_codes(graph, linear, suited(linear, weight, engine)))
         multiply_codes(graph, linear, data, codes)
         return
     dequantized = _once(coded, linear.weight, lambda: dequantized_weight(graph, linear, suited(linear, weight, engine)))
-    if (planned := quantizer(linear.data)) is not None:
+    if planned is not None:
         data = _once(coded, linear.data, lambda: dequantized_data(graph, linear.data, planned, engine, zero_points))
         linear.node.replace_input_with(0, data[0])
-        if engine.bias == "fused" and linear.bias is not None:
-            write_bias(graph, linear, data[1], dequantized[1])
     linear.node.replace_input_with(1, dequantized[0])
+
+
+def _data_codes(graph: ir.Graph, linear: Linear, engine: Target, zero_points: bool) -> tuple[ir.Value, ...]:
+    planned = quantizer(linear.data)
+    if planned is None or DYNAMIC in linear.node.meta:
+        return quantized_at_run_time(graph, linear.data)
+    return data_codes(graph, linear.data, planned, engine, zero_points)
 
 
 def _once(coded: _Coded, value: ir.Value, code: Callable[[], tuple[ir.Value, ...]]) -> tuple[ir.Value, ...]:

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from ..calib.collect import META, statistics
 from ..calib.statistics import ChannelStatistics
+from ..ir.linear import find_linears
 from ..ir.rewrite.basis import Basis
 from ..ir.rewrite.rebase import rebase
 from ..ir.sites.find import Refused, Site, find_sites
@@ -44,8 +45,9 @@ class SiteRewrite(ir.passes.InPlacePass):
         yield from (site for site in find_sites(model) if site.kind in NORMS)
 
     def requires(self, model: ir.Model) -> None:
-        """Raise PreconditionError unless some value was calibrated."""
-        if not any(statistics(value) for node in model.graph for value in node.outputs):
+        """Raise PreconditionError when the model was not calibrated."""
+        linears = list(find_linears(model.graph))
+        if linears and not any(statistics(linear.data) for linear in linears):
             raise ir.passes.PreconditionError("no statistics: run requant.calib.collect(model, feeds) first")
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:

@@ -4,7 +4,7 @@ import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import onnx_ir as ir
 
@@ -32,8 +32,8 @@ class Target:
         ops: the linear ops that have an integer kernel when their inputs are quantized and their output is not.
         reasons: of other ops, why they stay in float.
         fewest_channels: the smallest K and N that pay.
-        bias: "float", or "fused" where a float bias after the product would keep the kernel from being chosen (see
-            `requant.passes.insert_qdq`).
+        codes: whether products are written between codes and not behind DequantizeLinear (see
+            `requant.passes.lowering.product`).
         weight_bits: width of int8 weights; 7 where the kernel would saturate.
         zero_points: whether data may have any zero point.
         highest_opset, highest_ir: the newest it reads.
@@ -46,7 +46,7 @@ class Target:
     dynamic: bool = False
     reasons: Mapping[str, str] = field(default_factory=dict)
     fewest_channels: int = 16
-    bias: Literal["float", "fused"] = "float"
+    codes: bool = False
     weight_bits: int = 8
     zero_points: bool = False
     highest_opset: int = 26
@@ -66,10 +66,6 @@ class Target:
             yield self.reasons.get(op_type, f"{self.name} has no integer {op_type}")
         if thin < self.fewest_channels and not (op_type == "Conv" and thin % 8 == 0):
             yield f"{linear.inputs} to {linear.outputs} channels are too few for an integer kernel to pay"
-        if chosen.dynamic and _gemm_factors(linear.node) != (1.0, 1.0):
-            yield "a product whose data are quantized at run time takes no alpha or beta"
-        if chosen.static and self.bias == "fused":
-            yield from self._fused_bias(linear)
 
     def lacks(self, chosen: Format) -> str:
         """What kernel it has not got for ``chosen``, whatever the layer, or nothing."""
@@ -81,13 +77,6 @@ class Target:
         if chosen.activations in self.activations:
             return ""
         return self.reasons.get("static", f"{self.name} has no product of {chosen.activations.name.lower()} codes")
-
-    def _fused_bias(self, linear: Linear) -> Iterator[str]:
-        op_type = linear.node.op_type
-        if op_type == "Gemm" and linear.bias and _gemm_factors(linear.node) != (1.0, 1.0):
-            yield f"{self.name}'s integer Gemm takes no alpha or beta beside a bias"
-        if op_type == "MatMul" and _joins_residual(linear):
-            yield f"{self.name} makes a float Gemm of it and the Add of its two axes"
 
 
 _INT8, _FP8, _INT4, _UINT4 = (
@@ -104,7 +93,7 @@ _CPU = Target(
     weight_only=frozenset({_INT8, _INT4, _UINT4}),
     dynamic=True,
     reasons={"Conv": "ONNX Runtime's integer Conv needs a quantized output, which would cost accuracy"},
-    bias="fused",
+    codes=True,
     zero_points=True,
 )
 _TENSORRT = Target(
@@ -165,14 +154,3 @@ def processor(machine: str = "", flags: str | None = None) -> str:
         listing = Path("/proc/cpuinfo")
         flags = listing.read_text() if listing.exists() else "vnni"
     return "cpu" if "vnni" in flags or "amx_int8" in flags else "cpu-avx2"
-
-
-def _gemm_factors(node: ir.Node) -> tuple[float, float]:
-    return node.attributes.get_float("alpha", 1.0), node.attributes.get_float("beta", 1.0)
-
-
-def _joins_residual(linear: Linear) -> bool:
-    """Whether a product of two axes goes straight into an Add that is no constant bias."""
-    product = linear.node.outputs[0]
-    readers = {use.node.op_type for use in product.uses()}
-    return linear.bias is None and "Add" in readers and (product.shape is None or len(product.shape) < 3)

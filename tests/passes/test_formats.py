@@ -101,7 +101,7 @@ def test_each_format_computes_what_the_float_model_does_up_to_its_rounding(kind:
     assert TOLERANCE[kind] / 50 < found < TOLERANCE[kind]
 
 
-@pytest.mark.parametrize("name", ["matmul", "static", "bare", "gemm"])
+@pytest.mark.parametrize("name", ["matmul", "static", "bare", "gemm", "scaled"])
 def test_dynamic_products_are_one_kernel_with_their_bias(name: str, tmp_path: Path) -> None:
     model = lowered(planned(name, INT8_DYNAMIC, calibrated=False), "cpu")
     assert fused(model, tmp_path) == {"DynamicQuantizeMatMul": 1}
@@ -160,7 +160,6 @@ REFUSALS = {
     ("bare", UINT4, "tensorrt"): "tensorrt has no product of float data by uint4 weights",
     ("conv", INT8_WEIGHT, "tensorrt"): "tensorrt has no Conv of float data by a quantized weight",
     ("conv", INT4, "cpu"): "the weight of a Conv has no blocks of rows",
-    ("scaled", INT8_DYNAMIC, "cpu"): "a product whose data are quantized at run time takes no alpha or beta",
 }
 
 

@@ -1,4 +1,4 @@
-"""Data whose scale is known: DequantizeLinear(QuantizeLinear(x)), in the engine's spelling.
+"""Data whose scale is known, in the engine's spelling: DequantizeLinear(QuantizeLinear(x)), or the codes alone.
 
 x / s + 128 in uint8 is the same real grid as x / s in int8
 """
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ...ir.constants import constant
 from ...runtime.targets import Target
 from ..quantizer import Quantizer
-from .describe import describe
+from .describe import describe, insert_behind
 
 
 def dequantized_data(
@@ -18,23 +18,42 @@ def dequantized_data(
 ) -> tuple[ir.Value, ...]:
     """``value`` through a Q/DQ pair; ``free_zero`` lets one-sided data have a finer grid with a zero point of its own.
 
-    Returns what the readers are to read, and the scale.
+    Returns what the readers are to read.
     """
+    quantizing, (codes, scale, zero_point) = _quantized(graph, value, planned, engine, free_zero)
+    node = ir.node("DequantizeLinear", [codes, scale, zero_point], name=f"{value.name}.dequantize")
+    insert_behind(graph, value, [*quantizing, node])
+    return (describe(node.outputs[0], f"{value.name}.dequantized", value.shape, value.dtype),)
+
+
+def data_codes(
+    graph: ir.Graph, value: ir.Value, planned: Quantizer, engine: Target, free_zero: bool
+) -> tuple[ir.Value, ...]:
+    """The codes of ``value``, their scale and their zero point.
+
+    The scale is the real value of code 1, from a node: ONNX Runtime would fold a constant one into that of the weight,
+    and then not know the product for what it is.
+    """
+    quantizing, (codes, scale, zero_point) = _quantized(graph, value, planned, engine, free_zero)
+    one = constant(graph, np.array(1, np.int8), f"{value.name}.one")
+    node = ir.node("DequantizeLinear", [one, scale], name=f"{value.name}.step")
+    insert_behind(graph, value, [*quantizing, node])
+    return codes, describe(node.outputs[0], f"{value.name}.step.out", ir.Shape(()), ir.DataType.FLOAT), zero_point
+
+
+def _quantized(
+    graph: ir.Graph, value: ir.Value, planned: Quantizer, engine: Target, free_zero: bool
+) -> tuple[list[ir.Node], tuple[ir.Value, ir.Value, ir.Value]]:
+    """The nodes that quantize ``value``; and its codes, their scale and their zero point."""
     name, grid = value.name, _grid(planned, engine, free_zero)
-    scale = constant(graph, grid[0], f"{name}.scale")
-    zero_point = constant(graph, grid[1], f"{name}.zero_point")
+    scale, zero_point = (
+        constant(graph, part, f"{name}.{what}") for part, what in zip(grid, ("scale", "zero_point"), strict=True)
+    )
     limited = _limited(graph, value, planned)
-    codes = ir.node("QuantizeLinear", [limited, scale, zero_point], name=f"{name}.quantize")
-    result = ir.node("DequantizeLinear", [codes.outputs[0], scale, zero_point], name=f"{name}.dequantize")
-    describe(codes.outputs[0], f"{name}.codes", value.shape, zero_point.dtype)
-    describe(result.outputs[0], f"{name}.dequantized", value.shape, value.dtype)
-    producer, clip = value.producer(), limited.producer()
-    steps = [codes, result] if limited is value or clip is None else [clip, codes, result]
-    if producer is not None:
-        graph.insert_after(producer, steps)
-    else:
-        graph.insert_before(graph[0], steps)
-    return result.outputs[0], scale
+    quantize = ir.node("QuantizeLinear", [limited, scale, zero_point], name=f"{name}.quantize")
+    codes = describe(quantize.outputs[0], f"{name}.codes", value.shape, zero_point.dtype)
+    clip = limited.producer() if limited is not value else None
+    return [quantize] if clip is None else [clip, quantize], (codes, scale, zero_point)
 
 
 def _grid(planned: Quantizer, engine: Target, free_zero: bool) -> tuple[NDArray[np.float32], NDArray[np.generic]]:

@@ -30,7 +30,7 @@ def weight_codes(graph: ir.Graph, linear: Linear, planned: Quantizer) -> tuple[i
 
 
 def dequantized_weight(graph: ir.Graph, linear: Linear, planned: Quantizer) -> tuple[ir.Value, ...]:
-    """The weight behind a DequantizeLinear, for the layers to read, and its scale."""
+    """The weight behind a DequantizeLinear, for the layers to read."""
     value, name = linear.weight, linear.weight.name
     zero = np.zeros(planned.scale.shape, np.float32) if planned.zero_point is None else planned.zero_point
     codes = _codes(graph, linear, planned, np.asarray, linear.shape)
@@ -41,7 +41,7 @@ def dequantized_weight(graph: ir.Graph, linear: Linear, planned: Quantizer) -> t
     attributes = {"axis": planned.axis, "block_size": planned.block} if planned.block else {"axis": planned.axis}
     node = ir.node("DequantizeLinear", [codes, scale, zero_point], attributes, name=f"{name}.dequantize")
     graph.insert_before(linear.node, node)
-    return describe(node.outputs[0], f"{name}.dequantized", value.shape, value.dtype), scale
+    return (describe(node.outputs[0], f"{name}.dequantized", value.shape, value.dtype),)
 
 
 def _codes(

@@ -54,9 +54,11 @@ def between_codes(node: ir.Node, view: View) -> bool:
 
 
 def _constants(view: View) -> Iterator[tuple[Step, list[Reader]]]:
-    """Every DQ of a constant, with those who compute with it but do not multiply by it."""
+    """Every DQ of a constant of more than one number, with those who compute with it but do not multiply by it."""
     for step in view.steps.values():
-        if step.fixed and not step.quantizes and (uses := list(_uses(step.node.outputs[0], view))):
+        codes = step.node.inputs[0]
+        single = codes is not None and codes.const_value is not None and codes.const_value.size == 1
+        if step.fixed and not step.quantizes and not single and (uses := list(_uses(step.node.outputs[0], view))):
             yield step, uses
 
 

@@ -1,0 +1,75 @@
+"""A product of codes, for ONNX Runtime's CPU:
+
+    Y = (q - z) Q · (s · s_w) + b
+
+in ops of the ONNX standard. ONNX Runtime makes one kernel of them, the bias included, whatever the shapes are. Behind
+DequantizeLinear the bias would be a node of its own, or a float Gemm.
+"""
+
+import numpy as np
+import onnx_ir as ir
+
+from ...ir.constants import array, constant
+from ...ir.linear import Linear
+from .describe import describe
+
+
+def multiply_codes(graph: ir.Graph, linear: Linear, data: tuple[ir.Value, ...], weight: tuple[ir.Value, ...]) -> None:
+    """Replace the product of ``linear`` by one of codes.
+
+    ``data`` are the codes of its input, their scale, which must be computed by a node, and their zero point;
+    ``weight`` the codes [K, N] and their scale [N].
+    """
+    (values, data_scale, zero_point), (codes, weight_scale) = data, weight
+    product, name = linear.node.outputs[0], linear.name
+    shape, dtype = product.shape, product.dtype
+    bias = _bias(graph, linear)
+    sums = _computed("MatMulInteger", [values, codes, zero_point], f"{name}.multiply", shape, ir.DataType.INT32)
+    numbers = _computed("Cast", [sums], f"{name}.cast", shape, dtype, to=int(ir.DataType.FLOAT))
+    factors = [data_scale, _scaled(graph, weight_scale, linear.factor)]
+    scale = _computed("Mul", factors, f"{name}.scale", weight_scale.shape, dtype)
+    results = [_computed("Mul", [numbers, scale], f"{name}.dequantize", shape, dtype)]
+    if linear.node.op_type == "Gemm" and bias is not None:
+        results.append(_computed("Add", [results[0], bias], f"{name}.bias", shape, dtype))
+    nodes = [value.producer() for value in (sums, numbers, scale, *results)]
+    result = results[-1]
+    graph.insert_before(linear.node, [node for node in nodes if node is not None])
+    ir.convenience.replace_all_uses_with(product, result, replace_graph_outputs=True)
+    result.name, product.name = product.name, None
+    graph.remove(linear.node, safe=True)
+
+
+def _bias(graph: ir.Graph, linear: Linear) -> ir.Value | None:
+    """The bias, as the second operand of its Add: ONNX Runtime looks for it there."""
+    if linear.bias is None:
+        return None
+    node, position = linear.bias
+    bias = node.inputs[position]
+    assert bias is not None
+    if node is linear.node:
+        return _scaled(graph, bias, linear.bias_factor)
+    if position == 0:
+        node.replace_input_with(0, node.inputs[1])
+        node.replace_input_with(1, bias)
+    return bias
+
+
+def _scaled(graph: ir.Graph, value: ir.Value, factor: float) -> ir.Value:
+    """The constant ``value`` times a Gemm's alpha or beta."""
+    if factor == 1.0:
+        return value
+    data = array(value)
+    assert data is not None
+    return constant(graph, data.astype(np.float32) * np.float32(factor), f"{value.name}.scaled")
+
+
+def _computed(
+    op_type: str,
+    inputs: list[ir.Value],
+    name: str,
+    shape: ir.Shape | None,
+    dtype: ir.DataType | None,
+    **attributes: int,
+) -> ir.Value:
+    node = ir.node(op_type, inputs, attributes, name=name)
+    return describe(node.outputs[0], f"{name}.out", shape, dtype)
