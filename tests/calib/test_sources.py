@@ -1,5 +1,7 @@
 """What users have becomes feeds that fit the model, or one line that says why not."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +59,11 @@ def test_float64_is_taken_as_float32_and_other_kinds_are_not() -> None:
 
 BAD = {
     "missing": ({"x": arrays()["x"]}, r"missing \['n'\]"),
-    "unknown": ({**arrays(), "z": arrays()["n"]}, r"unknown \['z'\]"),
+    "renamed": ({"z": arrays()["x"], "n": arrays()["n"]}, r"missing \['x'\]; unknown \['z'\]"),
+    "ragged": ({**arrays(), "x": [[1.0], [1.0, 2.0]]}, "'x' is a list that is no array"),
+    "object": ({**arrays(), "x": object()}, "'x' is object, the model takes float32"),
+    "half of a tuple": ((arrays()["x"],), r"missing \['n'\]"),
+    "text": ("hello", r"missing \['n'\]"),
     "rank": ({**arrays(), "x": np.zeros((3, 4, 1), np.float32)}, "has 3 dimensions, the model takes 2"),
     "dimension": ({**arrays(), "x": np.zeros((3, 5), np.float32)}, "has 5 along axis 1, the model takes 4"),
     "nan": ({**arrays(), "x": np.full((3, 4), np.nan, np.float32)}, "'x' holds NaN"),
@@ -67,8 +73,101 @@ BAD = {
 
 @pytest.mark.parametrize(("feed", "message"), BAD.values(), ids=BAD.keys())
 def test_what_does_not_fit_is_named(feed: dict[str, np.ndarray], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        list(batches([feed], MODEL))
+    for data in ([feed], lambda: [feed]):
+        with pytest.raises(DataError, match=message):
+            list(batches(data, MODEL))
+
+
+class Tensor:
+    """Like a torch tensor on a GPU: it must be asked twice before it becomes an array."""
+
+    def __init__(self, data: np.ndarray) -> None:
+        self.data = data
+
+    def detach(self) -> "Tensor":
+        return self
+
+    def numpy(self, *, force: bool = False) -> np.ndarray:
+        if not force:
+            raise TypeError("can't convert cuda tensor to numpy")
+        return self.data
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+        return self.numpy()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Like a datasets.Dataset in Python's format: lists, one column more than the model has inputs, no batches kept."""
+
+    rows: int
+
+    def iter(self, batch_size: int, drop_last_batch: bool = False) -> Iterator[dict[str, object]]:
+        columns = arrays(self.rows)
+        for start in range(0, self.rows, batch_size):
+            batch = {name: array[start : start + batch_size].tolist() for name, array in columns.items()}
+            if len(batch["n"]) == batch_size or not drop_last_batch:
+                yield batch | {"text": ["label"] * batch_size}
+
+
+BATCHES = {
+    "feeds with labels": [{**arrays(2), "labels": np.zeros(2)}, {**arrays(1), "labels": np.zeros(1)}],
+    "tuples in the order of the inputs": [(arrays(2)["x"], arrays(2)["n"]), (arrays(1)["x"], arrays(1)["n"])],
+    "lists with labels": [[*arrays(2).values(), np.zeros(2)], [*arrays(1).values(), "label"]],
+    "tensors": [{name: Tensor(array) for name, array in arrays(count).items()} for count in (2, 1)],
+    "tuples of lists of tensors": [([Tensor(row) for row in arrays(k)["x"]], Tensor(arrays(k)["n"])) for k in (2, 1)],
+    "lists": [{name: array.tolist() for name, array in arrays(count).items()} for count in (2, 1)],
+}
+
+
+@pytest.mark.parametrize("data", BATCHES.values(), ids=BATCHES.keys())
+def test_what_loaders_yield_becomes_feeds(data: Sequence[object]) -> None:
+    feeds = list(batches(iter(data), MODEL))
+    assert [feed.keys() for feed in feeds] == [{"x", "n"}] * 2
+    for feed, count in zip(feeds, (2, 1), strict=True):
+        for name, wanted in arrays(count).items():
+            np.testing.assert_array_equal(feed[name], wanted)
+            assert feed[name].dtype == wanted.dtype
+
+
+def test_a_batch_that_is_no_tuple_is_the_only_input() -> None:
+    one = ir.from_onnx_text(
+        '<ir_version: 8, opset_import: ["": 17]> g (float[batch, 4] x) => (float[batch, 4] y) { y = Identity(x) }'
+    )
+    array = arrays(2)["x"]
+    for sample in (array, Tensor(array), (array,), [Tensor(array), Tensor(np.zeros(2))], {"x": array, "y": 3}):
+        [feed] = batches([sample], one)
+        assert feed.keys() == {"x"}
+        np.testing.assert_array_equal(feed["x"], array)
+
+
+def test_columns_in_memory_are_read_sample_by_sample() -> None:
+    source = batches(arrays(3) | {"labels": np.zeros(5)}, MODEL)
+    assert [feed["x"].shape for feed in source] == [(1, 4)] * 3 == [feed["x"].shape for feed in source]
+    with pytest.raises(DataError, match=r"missing \['n', 'x'\]; unknown \['train'\]"):
+        list(batches({"train": arrays(3)["x"]}, MODEL))
+
+
+def test_a_table_is_read_as_often_as_asked_in_batches_that_the_model_takes() -> None:
+    source = batches(Table(3), MODEL)
+    assert [feed["x"].shape for feed in source] == [(1, 4)] * 3 == [feed["x"].shape for feed in source]
+    assert not isinstance(source.feeds, tuple)
+    pairs = ir.from_onnx_text(
+        '<ir_version: 8, opset_import: ["": 17]> g (float[2, 4] x) => (float[2, 4] y) { y = Identity(x) }'
+    )
+    assert [feed["x"].shape for feed in batches(Table(5), pairs)] == [(2, 4)] * 2
+    with pytest.raises(DataError, match="holds no samples"):
+        list(batches(Table(1), pairs))
+
+
+def test_an_array_in_a_file_that_is_no_input_is_an_error(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x=arrays()["x"], n=arrays()["n"], labels=np.zeros(3))
+    with pytest.raises(DataError, match=r"unknown \['labels'\]"):
+        list(batches(tmp_path / "data.npz", MODEL))
+
+
+def test_the_origin_of_a_file_is_its_name_wherever_it_lies(tmp_path: Path) -> None:
+    assert batches(tmp_path / "data.npz", MODEL).origin == "data.npz"
 
 
 def test_files_that_are_no_data_are_refused(tmp_path: Path) -> None:
@@ -99,3 +198,5 @@ def test_no_feeds_at_all_are_refused() -> None:
         batches([], MODEL)
     with pytest.raises(DataError, match="not int"):
         batches(3, MODEL)  # type: ignore[arg-type]  # what a user may pass
+    with pytest.raises(DataError, match="must return an iterable of batches, not int"):
+        list(batches(lambda: 3, MODEL))  # type: ignore[arg-type]  # the same
