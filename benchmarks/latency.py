@@ -1,15 +1,17 @@
-"""What int8 is worth in time on the CPU: python -m benchmarks.latency
+"""What int8 is worth in time on the CPU: python -m benchmarks.latency [part of a case's name] ...
 
-Batch 1, two threads, default ONNX Runtime sessions that take turns in one process; the speedup is the median over turns
-of float time over int8 time. A second table has the share of each kind of node in the time of the int8 model, from ONNX
-Runtime's profiler: what is left to gain.
+Two threads, default sessions of ONNX Runtime that take turns in one process, or OpenVINO's own runtime; the speedup is
+the median over turns of float time over int8 time. SQNR is that of the model as it was timed, against the float one. A
+second table has the share of each kind of node in the time of the int8 model, from ONNX Runtime's profiler: what is
+left to gain.
 """
 
 import json
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
@@ -17,36 +19,66 @@ import onnxruntime as ort
 from rich.console import Console
 
 import requant
-from models import documents, minilm, synthetic, vit
+from models import documents, minilm, orientation, synthetic, vit
 from models.subject import Feed
 from requant.ir.load import Source, load
 from requant.ir.save import to_bytes
+from requant.runtime.compare import distance
+from requant.runtime.session import runner
 from requant.tables import table
 
 RUNS, THREADS, TOKENS, TOP = 30, 2, 128, 6
 
 
-def main() -> None:
-    """Print both tables."""
+@dataclass(frozen=True)
+class Case:
+    """A model with data for calibration, of which the first feed is timed, and the engine that it is timed on."""
+
+    build: Callable[[], tuple[Source, list[Feed]]]
+    target: str = "cpu"
+    runs: int = RUNS
+
+
+def main(wanted: Sequence[str]) -> None:
+    """Print both tables, of the cases whose names hold one of ``wanted``, or of all."""
     times, shares = [], []
     for name, case in CASES.items():
+        if wanted and not any(part in name for part in wanted):
+            continue
         print(f"{name}: quantizing", file=sys.stderr, flush=True)
-        source, feeds = case()
-        int8 = requant.optimize(source, feeds, target="cpu").model
+        source, feeds = case.build()
+        result = requant.optimize(source, feeds, target=case.target)
         print(f"{name}: timing", file=sys.stderr, flush=True)
-        models: dict[str, Source] = {"float": source, "int8": int8}
-        before, after = requant.benchmark(models, feeds[:1], runs=RUNS, threads=THREADS)
-        times.append((name, f"{before.median:.1f}", f"{after.median:.1f}", f"{after.speedup:.2f}×"))
-        spent = profiled(int8, feeds[0])
-        shares += [(name if i == 0 else "", op, f"{share:.1%}") for i, (op, share) in enumerate(spent)]
-    console = Console(width=120)
-    console.print(table("Batch 1, two threads", ("model", "float ms", "int8 ms", "speedup"), times))
+        models: dict[str, Source] = {"float": source, "int8": result.model}
+        before, after = requant.benchmark(models, feeds[:1], case.target, runs=case.runs, threads=THREADS)
+        row = f"{before.median:.1f}", f"{after.median:.1f}", f"{after.speedup:.2f}×"
+        coded = sum(layer.quantized for layer in result.report.layers)
+        times.append(
+            (name, *row, _sqnr(source, result.model, feeds[0], case), f"{coded} / {len(result.report.layers)}")
+        )
+        print(*times[-1], file=sys.stderr, flush=True)
+        if case.target == "cpu":
+            spent = profiled(result.model, feeds[0])
+            shares += [(name if i == 0 else "", op, f"{share:.1%}") for i, (op, share) in enumerate(spent)]
+    console, columns = Console(width=120), ("model", "float ms", "int8 ms", "speedup", "SQNR dB", "int8 layers")
+    console.print(table("Two threads", columns, times))
     console.print(table("Where the int8 model spends its time", ("model", "op", "share"), shares))
+
+
+def _sqnr(source: Source, int8: ir.Model, feed: Feed, case: Case) -> str:
+    """Of the first output, both models run as they are timed."""
+    wanted, found = (runner(load(model), target=case.target, optimized=True)(feed)[0] for model in (source, int8))
+    return f"{distance(wanted, found).sqnr:.1f}"
 
 
 def vit_s() -> tuple[Source, list[Feed]]:
     """ViT-S of a real saliency network, with photographs."""
     return vit.VIT_S.model(), vit.VIT_S.calibration()[:8]
+
+
+def page_orientation() -> tuple[Source, list[Feed]]:
+    """A PP-LCNet, with rendered pages."""
+    return orientation.ORIENTATION.model(), orientation.ORIENTATION.calibration()[:8]
 
 
 def vit_b16(batch: int | None) -> tuple[Source, list[Feed]]:
@@ -62,11 +94,14 @@ def minilm_l6() -> tuple[Source, list[Feed]]:
     return minilm.build(), [{name: ids[:, :TOKENS] for name, ids in feed.items()} for feed in feeds]
 
 
-CASES: dict[str, Callable[[], tuple[Source, list[Feed]]]] = {
-    "ViT-S": vit_s,
-    "ViT-B/16 encoder, batch fixed": lambda: vit_b16(1),
-    "ViT-B/16 encoder, batch dynamic": lambda: vit_b16(None),
-    f"MiniLM-L6, {TOKENS} tokens": minilm_l6,
+CASES: dict[str, Case] = {
+    "ViT-S": Case(vit_s),
+    "ViT-B/16 encoder, batch 1": Case(lambda: vit_b16(1)),
+    "ViT-B/16 encoder, batch 8": Case(lambda: vit_b16(8), runs=10),
+    "ViT-B/16 encoder, any batch, fed 1": Case(lambda: vit_b16(None)),
+    f"MiniLM-L6, {TOKENS} tokens": Case(minilm_l6),
+    "page orientation, a PP-LCNet": Case(page_orientation),
+    "ViT-B/16 encoder, batch 1, OpenVINO": Case(lambda: vit_b16(1), "openvino"),
 }
 
 
@@ -89,4 +124,4 @@ def profiled(model: ir.Model, feed: Feed) -> list[tuple[str, float]]:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
