@@ -1,4 +1,4 @@
-"""What each number format loses and takes: python -m benchmarks.formats [vit-s] [minilm] [llama]
+"""What each number format loses and takes: python -m benchmarks.formats [subject] ...
 
 SQNR as in `benchmarks.accuracy`, of the artifact run as written. Formats for TensorRT: int8 and e4m3, and the recipe
 that chooses between them. Weights alone: int4 in blocks, with and without AWQ's scales and compensated rounding; their
@@ -21,6 +21,9 @@ from requant.runtime.session import runner
 from .ablation import Calibrated
 from .accuracy import SUBJECTS, Bench, Row, outputs, show
 
+EIGHT, ALONE = ("vit-s", "minilm", "llama"), ("minilm", "llama")
+"""The subjects of each table."""
+
 BLOCKS = 32, 64, 128
 OPSET = 21
 EIGHT_BITS = "int8-plain", "int8", "fp8", "mixed8"
@@ -38,12 +41,12 @@ class Variant:
 def main(names: list[str]) -> None:
     """Print the tables of the subjects in ``names``, or of all."""
     eight, small = list[Row](), list[Row]()
-    for name in names or ("vit-s", "minilm", "llama"):
+    for name in names or SUBJECTS:
         subject = SUBJECTS[name]
         bench = Bench(name, subject, outputs(subject, runner(load(subject.model()))))
         calibrated = Calibrated(subject, OPSET)
-        eight += [_row(bench, calibrated, variant) for variant in eight_bits()]
-        small += [_row(bench, calibrated, variant) for variant in weights_alone()]
+        eight += [_row(bench, calibrated, variant) for variant in eight_bits() if name in EIGHT]
+        small += [_row(bench, calibrated, variant) for variant in weights_alone() if name in ALONE]
     columns = ("subject", "recipe", "SQNR dB", "score", "nodes added", "layers by format", "bytes of weights")
     show("8 bits, TensorRT", columns, eight)
     show("Weights alone, ONNX Runtime's CPU", columns, small)
