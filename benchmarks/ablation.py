@@ -4,17 +4,15 @@ Every row is the TensorRT artifact, run as written; search, plan and lowering ar
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import onnx_ir as ir
 
 from models.subject import Subject
 from requant.calib import batches, collect
 from requant.ir import canonicalize, load
-from requant.ir.rewrite.basis import Basis
 from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers, RebaseSites, RoundWeights, SplitChannels
 from requant.passes.cheapest import CANDIDATES
-from requant.passes.observation import Observation
 from requant.passes.records import site_records
 from requant.passes.solvers import (
     AwqSearch,
@@ -26,6 +24,7 @@ from requant.passes.solvers import (
     Shift,
     SmoothQuant,
     Solver,
+    Unshifted,
 )
 from requant.recipe import RECIPES, Recipe
 from requant.runtime.formats import Format
@@ -44,16 +43,6 @@ ALONE: dict[str, Solver] = {
     "shift to the centre": Shift(),
 }
 """Solvers, each taken at every site instead of the search."""
-
-
-@dataclass(frozen=True)
-class Unshifted:
-    """A solver that is not allowed to shift."""
-
-    solver: Solver
-
-    def __call__(self, observation: Observation) -> Basis:
-        return self.solver(replace(observation, shiftable=False))
 
 
 def recipes() -> Iterator[tuple[str, Recipe]]:

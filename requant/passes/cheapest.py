@@ -4,13 +4,16 @@
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
+
+import numpy as np
 
 from ..ir.rewrite.basis import Basis
 from ..runtime.formats import Format
 from .loss import loss
 from .observation import Observation
-from .solvers import Keep, Roomy, Shift, SmoothQuant, Solver, Staggered
+from .solvers import Keep, Roomy, Shift, SmoothQuant, Solver, Staggered, Unshifted
 
 CANDIDATES: tuple[Solver, ...] = (Keep(), Shift(), SmoothQuant(0.7, shift=True), SmoothQuant(0.8, shift=True))
 """What the default recipe tries at each site.
@@ -24,8 +27,10 @@ ROOM, EXPLICIT_ROOM = 0.1, 0.5
 What element-wise functions like GELU write is silent most of the time, so calibration says least about it.
 """
 
-NODE_PRICE = 0.3
-"""Share of its loss that a candidate is charged for each node that it adds at inference."""
+NODE_PRICE, SHIFT_PRICE = 0.3, 1.0
+"""Share of its loss that a candidate is charged for each node that it adds at inference; and for each that a shift adds
+where the scale is free: there a graph without any node is within reach, so that a node has to save half of the loss.
+"""
 
 
 class Choice(NamedTuple):
@@ -46,7 +51,7 @@ def cheapest(
     """The candidate of least loss times ``price``.
 
     Candidates that scale leave ``room`` in silent channels, where data are coded. Where channels have copies, each is
-    also tried with its copies staggered.
+    also tried with its copies staggered; where the scale is free but the shift is not, without the shift.
     """
     roomy = any(chosen.activations is not None for chosen in formats)
     tried: list[Solver] = [s if isinstance(s, Keep | Shift) or not roomy else Roomy(s, room) for s in candidates]
@@ -57,4 +62,10 @@ def cheapest(
         basis = solver(observation)
         return Choice(solver, basis, loss(observation, basis, formats) * price(basis))
 
-    return min((priced(solver) for solver in tried), key=lambda choice: choice.price)
+    choices = [priced(solver) for solver in tried]
+    choices += [priced(Unshifted(choice.solver)) for choice in choices if _shift_alone_costs(choice.basis, price)]
+    return min(choices, key=lambda choice: choice.price)
+
+
+def _shift_alone_costs(basis: Basis, price: Callable[[Basis], float]) -> bool:
+    return price(basis) > 1 == price(replace(basis, shift=np.zeros_like(basis.shift)))

@@ -5,8 +5,9 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx_ir as ir
 
 from ..ir.rewrite.basis import Basis
@@ -14,7 +15,7 @@ from ..ir.rewrite.cost import added_nodes
 from ..ir.sites.explicit import find_explicit
 from ..ir.sites.find import Refused, Site, find_sites
 from ..runtime.formats import INT8, Format
-from .cheapest import CANDIDATES, EXPLICIT_ROOM, NODE_PRICE, ROOM, cheapest
+from .cheapest import CANDIDATES, EXPLICIT_ROOM, NODE_PRICE, ROOM, SHIFT_PRICE, cheapest
 from .observation import Observation
 from .site_rewrite import SiteRewrite
 from .solvers import Solver
@@ -57,6 +58,8 @@ class RebaseSites(SiteRewrite):
 
         def price(basis: Basis) -> float:
             nodes = added_nodes(site, basis)
-            return math.inf if self.free and nodes else 1 + NODE_PRICE * nodes
+            scale_is_free = not added_nodes(site, replace(basis, shift=np.zeros_like(basis.shift)))
+            charge = SHIFT_PRICE if scale_is_free else NODE_PRICE
+            return math.inf if self.free and nodes else 1 + charge * nodes
 
         return price

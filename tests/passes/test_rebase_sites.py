@@ -164,3 +164,39 @@ def test_a_linear_that_cannot_absorb_gets_the_value_back_with_its_statistics() -
     RebaseSites((SmoothQuant(0.8, shift=True),))(model)
     assert verify(before, model, feeds, done="it") < 1e-4
     assert all(statistics(value) for value in watched(model))
+
+
+def shifted_rms(offset: float) -> ir.Model:
+    """RMSNorm and a product without bias; half of the 64 channels lie ``offset`` off the middle, three are large."""
+    header = '<ir_version: 11, opset_import: ["": 23]> g (float[128, 64] x) => (float[128, 48] y)'
+    body = "<float[64] g, float[64, 48] w> { n = RMSNormalization<axis = -1>(x, g) y = MatMul(n, w) }"
+    model, rng = ir.from_onnx_text(header + body), np.random.default_rng(0)
+    weights = {"g": np.where(np.arange(64) < 3, 30.0, 1.0), "w": rng.normal(size=(64, 48))}
+    values = {value.name: value for node in model.graph for value in node.inputs if value is not None}
+    for name, data in weights.items():
+        values[name].const_value = ir.tensor(data.astype(np.float32), name=name)
+        model.graph.register_initializer(values[name])
+    canonicalize(model)
+    collect(model, [{"x": (rng.normal(size=(128, 64)) + offset * (np.arange(64) % 2)).astype(np.float32)}])
+    return model
+
+
+@pytest.mark.parametrize(("offset", "nodes"), [(0.0, 0), (100.0, 2)])
+def test_where_the_scale_is_free_a_shift_must_save_much(offset: float, nodes: int) -> None:
+    model = shifted_rms(offset)
+    RebaseSites()(model)
+    (record,) = (record for record in site_records(model) if record.kind == "RMSNorm")
+    assert not record.reason
+    assert ("Unshifted" in record.solver) == (nodes == 0)
+    assert record.added_nodes == nodes
+
+
+@pytest.mark.parametrize("builder", synthetic.BUILDERS)
+def test_sites_of_pre_norm_transformers_add_no_nodes(builder: str) -> None:
+    model = calibrated(builder)
+    RebaseSites()(model)
+    free = ("LayerNorm", "RMSNorm", "Attention", "Gated")
+    added = {record.kind: record.added_nodes for record in site_records(model) if record.kind in free}
+    assert added
+    if builder != "post_norm":
+        assert not any(added.values())

@@ -15,6 +15,7 @@ from .shift import Keep, ScalarShift, Shift
 from .smoothquant import SmoothQuant
 from .solver import Solver
 from .staggered import Staggered
+from .unshifted import Unshifted
 
 __all__ = [
     "LLM_FP4",
@@ -35,4 +36,5 @@ __all__ = [
     "SmoothQuant",
     "Solver",
     "Staggered",
+    "Unshifted",
 ]
