@@ -27,6 +27,8 @@ from requant.runtime.compare import distance
 from requant.runtime.session import runner
 from requant.tables import table
 
+from .accuracy import share
+
 RUNS, THREADS, TOKENS, TOP = 30, 2, 128, 6
 
 
@@ -52,14 +54,11 @@ def main(wanted: Sequence[str]) -> None:
         models: dict[str, Source] = {"float": source, "int8": result.model}
         before, after = requant.benchmark(models, feeds[:1], case.target, runs=case.runs, threads=THREADS)
         row = f"{before.median:.1f}", f"{after.median:.1f}", f"{after.speedup:.2f}×"
-        coded = sum(layer.quantized for layer in result.report.layers)
-        times.append(
-            (name, *row, _sqnr(source, result.model, feeds[0], case), f"{coded} / {len(result.report.layers)}")
-        )
+        times.append((name, *row, _sqnr(source, result.model, feeds[0], case), share(result.report.layers)))
         print(*times[-1], file=sys.stderr, flush=True)
         if case.target == "cpu":
             spent = profiled(result.model, feeds[0])
-            shares += [(name if i == 0 else "", op, f"{share:.1%}") for i, (op, share) in enumerate(spent)]
+            shares += [(name if i == 0 else "", op, f"{part:.1%}") for i, (op, part) in enumerate(spent)]
     console, columns = Console(width=120), ("model", "float ms", "int8 ms", "speedup", "SQNR dB", "int8 layers")
     console.print(table("Two threads", columns, times))
     console.print(table("Where the int8 model spends its time", ("model", "op", "share"), shares))

@@ -74,8 +74,8 @@ def optimize(
         keep: names or glob patterns of nodes to leave in float.
         output: where to write the model, if anywhere; written whole or not at all.
         precision: "float32", "float16" or "bfloat16": what is computed in where there are no codes.
-        zero_points: let one-sided data have a finer grid, where the engine takes any zero point; the artifacts of two
-            engines then no longer agree to the bit.
+        zero_points: let one-sided data have a finer grid, where the engine takes any zero point; two engines'
+            artifacts then no longer have the same codes.
         progress: told each stage and its steps.
 
     Raises:

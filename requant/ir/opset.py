@@ -2,12 +2,8 @@
 
 import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
-from onnxscript.version_converter import ConvertVersionPass
 
-from ..errors import SourceError
-from .canonical.foreign import hidden
-from .canonical.form import lowest_ir_version
-from .canonical.quiet import quiet
+from .canonical.convert_opset import convert_opset, lowest_ir_version
 from .canonical.shapes import InferShapes
 
 
@@ -19,15 +15,10 @@ def raise_opset(model: ir.Model, version: int) -> bool:
     Raises:
         SourceError: the opset cannot be converted.
     """
-    opset = model.graph.opset_imports.get("", 1)
-    if opset >= version:
-        return False
     nodes = {node.name: node.meta for node in model.graph}
     values = {name: value.meta for name, value in ir.convenience.create_value_mapping(model.graph).items()}
-    with quiet("onnxscript.version_converter"), hidden(model):
-        ConvertVersionPass(target_version=version, fallback=True)(model)
-    if model.graph.opset_imports.get("") != version:
-        raise SourceError(f"the model's opset {opset} cannot be converted to {version}")
+    if not convert_opset(model, version):
+        return False
     for node in model.graph:
         node.meta.update(nodes.get(node.name, {}))
     for name, value in ir.convenience.create_value_mapping(model.graph).items():

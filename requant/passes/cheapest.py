@@ -1,13 +1,11 @@
 """The search at one place: the solver whose basis loses least, counting what its nodes cost.
 
-(d, t) = argmin over the candidates of  L(d, t) · (1 + 0.3 n)        n nodes added at inference
+(d, t) = argmin over the candidates of  L(d, t) · p(d, t)        p = 1 + 0.3 n for n nodes added at inference,
+                                                                 1 + n where d alone would add none
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
-
-import numpy as np
 
 from ..ir.rewrite.basis import Basis
 from ..runtime.formats import Format
@@ -68,4 +66,4 @@ def cheapest(
 
 
 def _shift_alone_costs(basis: Basis, price: Callable[[Basis], float]) -> bool:
-    return price(basis) > 1 == price(replace(basis, shift=np.zeros_like(basis.shift)))
+    return price(basis) > 1 == price(basis.unshifted)

@@ -42,7 +42,7 @@ class InsertQDQ(ir.passes.InPlacePass):
     Attributes:
         target: the engine, a key of `requant.runtime.TARGETS`.
         zero_points: let one-sided data have a zero point of their own, and so a finer grid, where the engine takes any.
-            The artifacts of two engines then no longer agree to the bit.
+            Two engines' artifacts then no longer have the same codes.
     """
 
     target: str = "tensorrt"

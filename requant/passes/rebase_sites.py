@@ -1,13 +1,12 @@
 """Re-base every site by the solver whose readers' quantized outputs are closest to the float ones.
 
-(d, t) = argmin over the candidates of  L(d, t) · (1 + 0.3 n)        n nodes added at inference
+(d, t) = argmin over the candidates of  L(d, t) · p(d, t)        p: what the nodes that it adds cost, as a factor
 """
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
 from ..ir.rewrite.basis import Basis
@@ -58,7 +57,7 @@ class RebaseSites(SiteRewrite):
 
         def price(basis: Basis) -> float:
             nodes = added_nodes(site, basis)
-            scale_is_free = not added_nodes(site, replace(basis, shift=np.zeros_like(basis.shift)))
+            scale_is_free = not added_nodes(site, basis.unshifted)
             charge = SHIFT_PRICE if scale_is_free else NODE_PRICE
             return math.inf if self.free and nodes else 1 + charge * nodes
 

@@ -30,7 +30,7 @@ class Target:
         weight_only: types of weights that it multiplies float data by.
         dynamic: whether it has products whose data are quantized at run time.
         ops: the linear ops that have an integer kernel when their inputs are quantized and their output is not.
-        reasons: of other ops, why they stay in float.
+        reasons: why something stays in float: other ops, by type; under "static", data whose scale is calibrated.
         fewest_channels: the smallest K and N that pay.
         codes: whether products are written between codes and not behind DequantizeLinear (see
             `requant.passes.lowering.product`).

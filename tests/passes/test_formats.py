@@ -27,6 +27,7 @@ GRAPHS = {
     "{ m = MatMul(x, w) y = Add(m, b) }",
     "bare": "(float[16, 64] x) => (float[16, 48] y) <float[64, 48] w> { y = MatMul(x, w) }",
     "gemm": "(float[16, 64] x) => (float[16, 48] y) <float[48, 64] w, float[48] b> { y = Gemm<transB = 1>(x, w, b) }",
+    "product": "(float[16, 64] x) => (float[16, 48] y) <float[64, 48] w> { y = Gemm(x, w) }",
     "many": "(float[512, 64] x) => (float[512, 48] y) <float[64, 48] w> { y = MatMul(x, w) }",
     "shared": "(float[512, 64] x, float[512, 64] z) => (float[512, 48] y) <float[64, 48] w> "
     "{ m = MatMul(x, w) n = MatMul(z, w) y = Sub(m, n) }",
@@ -151,6 +152,29 @@ def test_compensated_rounding_knows_every_format(kind: str, name: str) -> None:
     assert found.codes is not None
     assert found.codes.dtype == FORMATS[kind].weights.numpy()
     assert error(lowered(model, TARGETS.get(kind, "cpu")), name) < nearest
+
+
+def test_a_bias_that_rounding_brings_reaches_the_integer_kernel(tmp_path: Path) -> None:
+    """A Gemm without bias gets one that makes up for the rounding of its weights."""
+    model = planned("product", INT8)
+    assert RoundWeights()(model).modified
+    artifact = lowered(model, "cpu")
+    assert fused(artifact, tmp_path) == {"QuantizeLinear": 1, "DequantizeLinear": 1, "MatMulIntegerToFloat": 1}
+    wanted, found = (runner(each)(feed(model))[0].astype(np.float64) for each in (lowered(model, "tensorrt"), artifact))
+    assert np.abs(np.subtract(found, wanted)).max() < 1e-5 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("reach", [1.5, 3.0])
+def test_float_codes_leave_room_for_other_data_as_integer_ones_do_not(reach: float) -> None:
+    """Data twice as far as those of calibration still have codes of their own in e4m3."""
+    clipped = {}
+    for chosen in (INT8, FP8):
+        model = planned("bare", chosen)
+        data = quantizer(next(find_linears(model.graph)).data)
+        assert data is not None
+        x = np.float32(reach * np.abs(feed(model)["x"]).max())
+        clipped[chosen] = abs(float(data.encode(np.array([x]))[0] * data.scale) - x) > 0.1 * x
+    assert clipped == {INT8: True, FP8: reach > 2}
 
 
 REFUSALS = {

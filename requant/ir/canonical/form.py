@@ -7,19 +7,16 @@ BatchNorms are folded into the layers beside them, and shapes are known.
 
 from itertools import chain
 
-import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript.optimizer import fold_constants
-from onnxscript.version_converter import ConvertVersionPass
 
 from ...errors import SourceError
 from ..load import reason
 from .batch_norm import FoldBatchNorm
 from .contrib import Unfuse
-from .foreign import hidden
+from .convert_opset import convert_opset, lowest_ir_version
 from .fuse_norms import FuseNorms
-from .quiet import quiet
 from .shapes import InferShapes
 from .weight_layout import DropLeadingAxes, FoldWeightLayout
 
@@ -68,7 +65,7 @@ def canonicalize(model: ir.Model, opset: int = LOWEST_OPSET) -> None:
 
 def _rewrite(model: ir.Model, opset: int) -> None:
     _clean(model)
-    _raise_opset(model, opset)
+    convert_opset(model, opset)
     _settle(model)
     _clean(model)
     DropLeadingAxes()(model)
@@ -115,19 +112,3 @@ def refuse_quantized(model: ir.Model) -> None:
     for node in chain(model.graph.all_nodes(), *(function.all_nodes() for function in model.functions.values())):
         if node.op_type in _QUANTIZED:
             raise SourceError(f"the model is quantized already (node {node.name!r} is a {node.op_type})")
-
-
-def lowest_ir_version(opset: int) -> int:
-    """The IR version of the first ONNX release that had ``opset``."""
-    versions = {row[2]: row[1] for row in reversed(onnx.helper.VERSION_TABLE)}
-    return versions.get(opset, max(versions.values()))
-
-
-def _raise_opset(model: ir.Model, wanted: int) -> None:
-    opset = model.graph.opset_imports.get("", 1)
-    if opset >= wanted:
-        return
-    with quiet("onnxscript.version_converter"), hidden(model):
-        ConvertVersionPass(target_version=wanted, fallback=True)(model)
-    if model.graph.opset_imports.get("") != wanted:
-        raise SourceError(f"the model's opset {opset} cannot be converted to {wanted}")

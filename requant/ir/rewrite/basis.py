@@ -21,6 +21,11 @@ class Basis:
         return cls(np.ones(channels), np.zeros(channels))
 
     @property
+    def unshifted(self) -> "Basis":
+        """The scale alone."""
+        return Basis(self.scale, np.zeros_like(self.shift))
+
+    @property
     def is_identity(self) -> bool:
         """Whether it changes nothing."""
         return not self.shifts and not self.scales

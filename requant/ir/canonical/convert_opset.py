@@ -1,0 +1,33 @@
+"""The opset of a model, and the IR version that goes with it."""
+
+import onnx
+import onnx_ir as ir
+from onnxscript.version_converter import ConvertVersionPass
+
+from ...errors import SourceError
+from .foreign import hidden
+from .quiet import quiet
+
+
+def convert_opset(model: ir.Model, version: int) -> bool:
+    """Convert ``model`` in place to opset ``version`` if it is below; says whether it was.
+
+    The nodes and values may be other objects afterwards.
+
+    Raises:
+        SourceError: the opset cannot be converted.
+    """
+    opset = model.graph.opset_imports.get("", 1)
+    if opset >= version:
+        return False
+    with quiet("onnxscript.version_converter"), hidden(model):
+        ConvertVersionPass(target_version=version, fallback=True)(model)
+    if model.graph.opset_imports.get("") != version:
+        raise SourceError(f"the model's opset {opset} cannot be converted to {version}")
+    return True
+
+
+def lowest_ir_version(opset: int) -> int:
+    """The IR version of the first ONNX release that had ``opset``."""
+    versions = {row[2]: row[1] for row in reversed(onnx.helper.VERSION_TABLE)}
+    return versions.get(opset, max(versions.values()))
