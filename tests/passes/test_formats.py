@@ -17,6 +17,7 @@ from requant.ir.save import to_bytes
 from requant.passes import InsertQDQ, PlanQuantizers, RoundWeights
 from requant.passes.quantizer import quantizer
 from requant.passes.records import layer_records
+from requant.passes.scales import block_scales
 from requant.runtime.formats import FP8, INT8, INT8_DYNAMIC, INT8_WEIGHT, Format, int4_weight
 from requant.runtime.session import runner
 
@@ -249,3 +250,22 @@ def test_engines_that_saturate_get_weights_of_7_bits() -> None:
     codes = {target: lowered(model, target).graph.initializers["w.codes"].const_value for target in ("cpu", "cpu-avx2")}
     assert [np.abs(found.numpy()).max() for found in codes.values() if found] == [127, 63]
     assert error(lowered(model, "cpu-avx2"), "bare") < 0.02
+
+
+def test_weights_that_will_have_7_bits_are_rounded_as_such() -> None:
+    """Cut to 7 bits afterwards, weights would be rounded to nearest and make up for nothing."""
+    found = []
+    for bits in (7, 8):
+        model = planned("many", INT8)
+        PlanQuantizers(weight_bits=bits)(model)
+        RoundWeights()(model)
+        found.append(error(lowered(model, "cpu-avx2"), "many"))
+    assert found[0] < found[1]
+
+
+def test_a_block_of_zeros_has_a_scale_that_half_precision_holds() -> None:
+    rows = np.ones((64, 3), np.float32)
+    rows[:32, 1] = 0
+    for chosen in (INT4, UINT4):
+        scale, _ = block_scales(rows, np.ones(64, np.float32), chosen)
+        assert (scale.astype(np.float16) > 0).all()

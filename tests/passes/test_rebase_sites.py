@@ -82,6 +82,11 @@ def test_a_model_without_statistics_is_refused() -> None:
         RebaseSites()(model)
 
 
+def test_a_model_without_linear_layers_needs_no_statistics() -> None:
+    model = ir.from_onnx_text('<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) { y = Relu(x) }')
+    assert not RebaseSites()(model).modified
+
+
 def test_keeping_the_basis_changes_nothing_and_says_so() -> None:
     model = calibrated("pre_norm")
     assert not RebaseSites((Keep(),))(model).modified
