@@ -7,7 +7,7 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -19,6 +19,7 @@ from ..ir.rewrite.edit import add_to_bias
 from ..runtime.formats import Format
 from ..runtime.targets import Target, target
 from .choose_layers import KEPT
+from .lowering.conv_sum import add_codes
 from .lowering.data import data_codes, dequantized_data
 from .lowering.dynamic import quantized_at_run_time
 from .lowering.product import multiply_codes
@@ -61,6 +62,8 @@ class InsertQDQ(ir.passes.InPlacePass):
         for linear, record in layers:
             if record.quantized:
                 _lower(linear, engine, coded, self.zero_points)
+        if engine.sums:
+            layers = [(linear, _with_sum(linear, record, coded)) for linear, record in layers]
         model.meta[LAYERS] = tuple(record for _, record in layers)
         if engine.codes:
             spell_residuals(model.graph)
@@ -112,6 +115,13 @@ def _data_codes(graph: ir.Graph, linear: Linear, engine: Target, zero_points: bo
     if planned is None or DYNAMIC in linear.node.meta:
         return quantized_at_run_time(graph, linear.data)
     return data_codes(graph, linear.data, planned, engine, zero_points)
+
+
+def _with_sum(linear: Linear, record: LayerRecord, coded: _Coded) -> LayerRecord:
+    """What to record of a layer once the sum behind it reads the codes of its residual, if it is to."""
+    dequantized = {value: found[0] for value, found in coded.items()}
+    summed = record.quantized and linear.node.op_type == "Conv" and add_codes(linear, dequantized)
+    return replace(record, coded=f"{record.coded}, and its residual") if summed else record
 
 
 def _once(coded: _Coded, value: ir.Value, code: Callable[[], tuple[ir.Value, ...]]) -> tuple[ir.Value, ...]:

@@ -41,10 +41,12 @@ def runner(
         SourceError: OpenVINO does not load the model; the function raises it when the model does not run.
     """
     compiled = compile_model(model, threads=threads)
+    read = {name for port in compiled.inputs for name in port.get_names()}
+    unread = {value.name for value in model.graph.inputs} - read  # which it has no place for
 
     def run(feed: Mapping[str, NDArray[np.generic]]) -> list[NDArray[np.generic]]:
         try:
-            found = compiled(dict(feed))
+            found = compiled({name: data for name, data in feed.items() if name not in unread})
         except RuntimeError as error:
             raise SourceError(f"OpenVINO cannot run the model: {_reason(error)}") from error
         return [np.array(found[name]) for name in names]  # its own buffers are written again by the next run

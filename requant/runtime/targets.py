@@ -34,6 +34,7 @@ class Target:
         fewest_channels: the smallest K and N that pay.
         codes: whether products are written between codes and not behind DequantizeLinear (see
             `requant.passes.lowering.product`).
+        sums: whether the kernel of a Conv adds int8 codes to what it computes.
         weight_bits: width of int8 weights; 7 where the kernel would saturate.
         zero_points: whether data may have any zero point.
         highest_opset, highest_ir: the newest it reads.
@@ -47,6 +48,7 @@ class Target:
     reasons: Mapping[str, str] = field(default_factory=dict)
     fewest_channels: int = 16
     codes: bool = False
+    sums: bool = False
     weight_bits: int = 8
     zero_points: bool = False
     highest_opset: int = 26
@@ -101,6 +103,7 @@ _TENSORRT = Target(
     activations={_INT8: Spelling(_INT8), _FP8: Spelling(_FP8)},
     ops=frozenset({"MatMul", "Gemm", "Conv"}),
     weight_only=frozenset({_INT8, _INT4}),
+    sums=True,
     highest_opset=24,
     highest_ir=12,
 )

@@ -98,6 +98,16 @@ def test_float_stays_float32() -> None:
 
 
 @needs_openvino
+def test_an_input_that_nothing_reads_may_be_fed() -> None:
+    text = '<ir_version: 8, opset_import: ["": 17]> g (float[2] x, float[2] z) => (float[2] y) { y = Relu(x) }'
+    model = ir.from_proto(onnx.parser.parse_model(text))
+    x = np.array([-1, 2], np.float32)
+    np.testing.assert_array_equal(outputs(model, [{"x": x, "z": x}], "openvino"), [[0, 2]])
+    with pytest.raises(requant.SourceError, match="stranger"):
+        outputs(model, [{"x": x, "stranger": x}], "openvino")
+
+
+@needs_openvino
 def test_taps_come_after_the_outputs_and_stay_what_they_were() -> None:
     text = '<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) { m = Neg(x) y = Relu(m) }'
     run = runner(ir.from_proto(onnx.parser.parse_model(text)), ["m"], target="openvino")
