@@ -64,6 +64,7 @@ def optimize_command(
     zero_points: Annotated[
         bool, typer.Option("--zero-points", help="Finer grids for one-sided data, where the engine takes zero points.")
     ] = False,
+    half_io: Annotated[bool, typer.Option("--half-io", help="Inputs and outputs in half precision as well.")] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to write it.  [default: MODEL.TARGET.onnx]")
     ] = None,
@@ -77,7 +78,7 @@ def optimize_command(
     with _progress() as progress:
         result = optimize(
             model, calibration, recipe, target, tuple(keep or ()), destination,
-            precision=precision, zero_points=zero_points, progress=progress,
+            precision=precision, zero_points=zero_points, keep_io=not half_io, progress=progress,
         )  # fmt: skip
     if report is not None:
         result.report.save(report)

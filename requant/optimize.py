@@ -60,6 +60,7 @@ def optimize(
     *,
     precision: Precision = "float32",
     zero_points: bool = False,
+    keep_io: bool = True,
     progress: Progress = lambda stage, count: None,
 ) -> Result:
     """Quantize a float model for an engine, as close to the float model as its 8-bit kernels allow.
@@ -76,12 +77,16 @@ def optimize(
         precision: "float32", "float16" or "bfloat16": what is computed in where there are no codes.
         zero_points: let one-sided data have a finer grid, where the engine takes any zero point; two engines'
             artifacts then no longer have the same codes.
+        keep_io: leave the model's inputs and outputs in float32 in half precision too.
         progress: told each stage and its steps.
 
     Raises:
         RequantError: one line that says what is wrong with the model, the data or the target.
     """
-    chosen, times, lowering = find_recipe(recipe), _Stopwatch(progress), Lowering(target, precision, zero_points)
+    chosen, times = find_recipe(recipe), _Stopwatch(progress)
+    lowering = Lowering(target, precision, zero_points, keep_io)
+    if precision == "float32" and not keep_io:
+        raise RequantError("inputs and outputs in half precision need a half to be in: precision float16 or bfloat16")
     missing = [find_target(target).lacks(each) for each in chosen.formats]
     if all(missing):
         warnings.warn(f"{chosen.name} leaves every layer in float: {missing[0]}", TargetWarning, stacklevel=2)
@@ -93,7 +98,7 @@ def optimize(
         if output is not None:
             refuse_overwrite(inputs, output)
         refuse_nan(original, describe(source))
-    report = Report(describe(source), chosen.name, target)
+    report = Report(describe(source), chosen.name, target, precision)
     report.bytes_before = report.bytes_after = _size(original)
     with times("analyse"):
         model = original.clone()
@@ -140,7 +145,10 @@ def _quantized(task: _Task, calibration: Data | None, report: Report, times: "_S
         report.message = f"nothing to quantize: every linear layer stays in float on {target} ({'; '.join(reasons)})"
         return task.original, model
     with times("measure"):
-        measured = compare(reference, lowered, islice(data, MEASURED_SAMPLES))
+        lowering = task.lowering.measurable
+        twin = lowered if lowering == task.lowering else lowering.apply(model, report)
+        measured = compare(reference, twin, islice(data, MEASURED_SAMPLES))
+    report.measured_in = lowering.precision
     report.bytes_after, report.outputs, report.layer_distances = _size(lowered), measured.outputs, measured.layers
     return lowered, model
 

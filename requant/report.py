@@ -26,12 +26,15 @@ _PACKAGES = ("requant", "onnx", "onnx-ir", "onnxscript", "numpy", "onnxruntime",
 class Report:
     """What `requant.optimize` did, and what it measured.
 
-    Distances compare the float model with the lowered one, both run as written, on calibration samples.
+    Distances compare the float model with the lowered one, both run as written, on calibration samples. A model in
+    bfloat16, for which ONNX Runtime's CPU has no kernels, is measured in float32: see ``measured_in``.
     """
 
     model: str
     recipe: str
     target: str
+    precision: str = "float32"
+    measured_in: str = "float32"
     message: str = ""
     calibration: dict[str, str | int] = field(default_factory=dict)
     sites: list[SiteRecord] = field(default_factory=list)
@@ -97,7 +100,8 @@ class Report:
         return console.export_html(inline_styles=True)
 
     def _parts(self) -> Iterator[RenderableType]:
-        yield Text(f"{self.model} → {self.target} ({self.recipe})", style="bold")
+        half = "" if self.precision == "float32" else f", {self.precision}"
+        yield Text(f"{self.model} → {self.target} ({self.recipe}{half})", style="bold")
         if self.message:
             yield Text(self.message, style="yellow")
         yield Text(
@@ -112,7 +116,8 @@ class Report:
         kept = [(record.name, record.op_type, record.reason) for record in self.wide]
         yield table("Left in float32", ("node", "op", "reason"), kept)
         columns = ("output", "SQNR", "cosine", "largest error")
-        yield table("Against the float model", columns, distances(self.outputs))
+        note = "" if self.measured_in == self.precision else f", computed in {self.measured_in}"
+        yield table(f"Against the float model{note}", columns, distances(self.outputs))
 
 
 def _site_row(site: SiteRecord) -> tuple[str, ...]:

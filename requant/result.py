@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -29,18 +29,25 @@ class Lowering:
 
     Attributes:
         target: the engine, a key of `requant.runtime.TARGETS`.
-        precision: what is computed in where there are no codes; the graph's inputs and outputs stay as they are.
+        precision: what is computed in where there are no codes.
         zero_points: let one-sided data have a finer grid, with a zero point of its own, where the engine takes any.
+        keep_io: leave the graph's inputs and outputs as they are in half precision too.
     """
 
     target: str
     precision: Precision = "float32"
     zero_points: bool = False
+    keep_io: bool = True
 
     @property
     def opset(self) -> int:
         """The lowest ONNX opset that can carry it: scales wider than the data beside them came with 23."""
         return 17 if self.precision == "float32" else 23
+
+    @property
+    def measurable(self) -> "Lowering":
+        """The closest to it that ONNX Runtime's CPU runs on data as they come: there is no bfloat16."""
+        return replace(self, precision="float32" if self.precision == "bfloat16" else self.precision, keep_io=True)
 
     def apply(self, planned: ir.Model, report: Report) -> ir.Model:
         """A copy of ``planned``, spelled for the engine, that says where it comes from."""
@@ -62,7 +69,8 @@ class Lowering:
 
     def _steps(self) -> tuple[Callable[[ir.Model], object], ...]:
         insert = InsertQDQ(self.target, self.zero_points)
-        return (insert, HalvePrecision(_HALVES[self.precision])) if self.precision in _HALVES else (insert,)
+        half = _HALVES.get(self.precision)
+        return (insert,) if half is None else (insert, HalvePrecision(half, self.keep_io))
 
 
 @dataclass
@@ -84,16 +92,28 @@ class Result:
         refuse_overwrite(self._inputs, path)
         save(self.model, path)
 
-    def lower(self, target: str, *, precision: Precision | None = None, zero_points: bool | None = None) -> ir.Model:
+    def lower(
+        self,
+        target: str,
+        *,
+        precision: Precision | None = None,
+        zero_points: bool | None = None,
+        keep_io: bool | None = None,
+    ) -> ir.Model:
         """The same plan for another engine, without a second calibration.
 
-        ``precision`` and ``zero_points`` are as in `requant.optimize`; None is what it was called with.
+        ``precision``, ``zero_points`` and ``keep_io`` are as in `requant.optimize`; None is what it was called with.
 
         Raises:
             TargetError: the engine is unknown.
         """
         own = self._lowering
-        chosen = Lowering(target, precision or own.precision, own.zero_points if zero_points is None else zero_points)
+        chosen = Lowering(
+            target,
+            precision or own.precision,
+            own.zero_points if zero_points is None else zero_points,
+            own.keep_io if keep_io is None else keep_io,
+        )
         return chosen.apply(self._planned, self.report)
 
 

@@ -2,19 +2,24 @@
 
 import json
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
 from onnx_ir.testing import assert_onnx_proto_equal
+from rich.console import Console
 
 import requant
 from models import synthetic
 from requant.ir.load import load
 from requant.ir.save import to_bytes
 from requant.recipe import Recipe
+from requant.report import Report
+from requant.result import Precision
 
 SPEC = synthetic.Transformer(layers=1)
 FEEDS = synthetic.feeds(SPEC, 8)
@@ -212,6 +217,53 @@ def test_half_precision_computes_in_halves_and_keeps_inputs_and_outputs(target: 
     assert not half.report.wide
     assert abs(half.report.outputs["y"].sqnr - wide.report.outputs["y"].sqnr) < 1
     assert half.model.metadata_props["requant.precision"] == "float16"
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_inputs_and_outputs_are_halves_where_asked(precision: Precision) -> None:
+    result = requant.optimize(synthetic.pre_norm(SPEC), FEEDS, target="tensorrt", precision=precision, keep_io=False)
+    half = {ir.DataType[precision.upper()]}
+    assert {value.dtype for value in (*result.model.graph.inputs, *result.model.graph.outputs)} == half
+    assert "Cast" not in {node.op_type for node in result.model.graph}
+    onnx.checker.check_model(ir.to_proto(result.model), full_check=True)
+    assert requant.check(result.model, "tensorrt") == []
+    kept = result.lower("tensorrt", keep_io=True)
+    assert {value.dtype for value in (*kept.graph.inputs, *kept.graph.outputs)} == {ir.DataType.FLOAT}
+    assert result.report.outputs["y"].sqnr > 20, "measured with float32 data"
+
+
+def test_bfloat16_is_measured_in_float32_and_the_report_says_so() -> None:
+    """ONNX Runtime's CPU has no kernels for it."""
+    reports = {
+        precision: requant.optimize(synthetic.pre_norm(SPEC), FEEDS, target="tensorrt", precision=precision).report
+        for precision in get_args(Precision)
+    }
+    assert {name: (report.precision, report.measured_in) for name, report in reports.items()} == {
+        "float32": ("float32", "float32"), "float16": ("float16", "float16"), "bfloat16": ("bfloat16", "float32"),
+    }  # fmt: skip
+    assert reports["bfloat16"].outputs == reports["float32"].outputs != reports["float16"].outputs
+    assert ", bfloat16)" in (text := printed(reports["bfloat16"]))
+    assert "Against the float model, computed in float32" in text
+    assert "computed in" not in printed(reports["float16"])
+
+
+def printed(report: Report) -> str:
+    console = Console(width=200, file=StringIO(), record=True)
+    console.print(report.render())
+    return console.export_text()
+
+
+def test_half_inputs_without_a_half_are_refused() -> None:
+    with pytest.raises(requant.RequantError, match="precision float16 or bfloat16"):
+        requant.optimize(synthetic.pre_norm(SPEC), FEEDS, keep_io=False)
+
+
+def test_float32_data_serve_a_model_of_float16_inputs() -> None:
+    source = synthetic.pre_norm(SPEC)
+    half = requant.optimize(source, FEEDS, target="tensorrt", precision="float16", keep_io=False)
+    assert requant.compare(source, half.model, FEEDS).outputs["y"].sqnr > 20
+    times = requant.benchmark({"float": source, "half": half.model}, FEEDS, runs=1)
+    assert [latency.name for latency in times] == ["float", "half"]
 
 
 def test_a_plan_in_float32_is_lowered_in_halves_too() -> None:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..ir.linear import find_linears
-from ..runtime.session import Feed, runner
+from ..runtime.feeds import Feed
+from ..runtime.session import runner
 from .statistics import ChannelStatistics, measure
 
 META = "requant.statistics"

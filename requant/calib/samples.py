@@ -12,7 +12,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..runtime.session import Feed
+from ..runtime.feeds import Feed
 
 DATA = "calibration data"
 """What messages call data that has no path."""

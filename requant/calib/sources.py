@@ -20,7 +20,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..runtime.session import Feed
+from ..runtime.feeds import Feed
 from .samples import DATA, feeds, kind, named
 
 

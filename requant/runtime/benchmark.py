@@ -9,7 +9,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from .session import Feed, runner
+from .feeds import Feed, fitted
+from .session import runner
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ def benchmark(
     live = {name: runner(model, target=target, optimized=True, threads=threads) for name, model in models.items()}
     times: dict[str, list[float]] = {name: [] for name in models}
     for turn in range(warmup + runs):
-        feed = dict(feeds[turn % len(feeds)])
         for name, each in live.items():
+            feed = fitted(feeds[turn % len(feeds)], models[name])
             time.sleep(pause)
             start = time.perf_counter()
             each(feed)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..ir.linear import as_linear
-from .session import Feed, runner
+from .feeds import Feed, fitted
+from .session import runner
 
 CEILING = 200.0
 """SQNR in dB that stands for "equal": float64 has no more to say."""
@@ -57,7 +58,7 @@ def compare(
     Args:
         reference: usually the float model.
         candidate: usually the quantized one.
-        feeds: the data.
+        feeds: the data, of the reference's types.
         layers: also measure layers, by the names of their output values.
         optimized: let ONNX Runtime optimize both graphs; off, they run as they are written.
 
@@ -74,7 +75,7 @@ def compare(
     measured: dict[str, list[Distance]] = {name: [] for name in [*names, *columns]}
     for feed in feeds:
         wanted = dict(zip([*names, *columns], expected(feed), strict=True))
-        for name, value in zip([*order, *columns], actual(feed), strict=True):
+        for name, value in zip([*order, *columns], actual(fitted(feed, candidate)), strict=True):
             measured[name].append(distance(wanted[name], value, name))
     if not measured or not next(iter(measured.values())):
         raise DataError("evaluation data: holds no samples")

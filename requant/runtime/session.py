@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..errors import SourceError, TargetError
 from ..ir.load import load
 from . import openvino
+from .feeds import Feed
 from .loading import load_provider
 from .model_file import fingerprint, readable
 from .placement import RECORD, require_placement
@@ -21,9 +22,6 @@ from .providers import CPU, Options, Provider, provider
 
 if TYPE_CHECKING:
     import onnxruntime
-
-Feed = Mapping[str, NDArray[np.generic]]
-"""One batch: an array for each input of the model, with the samples along the first dimension."""
 
 Run = Callable[[Feed], list[NDArray[np.generic]]]
 """Runs a model on one feed and returns its outputs."""

@@ -7,7 +7,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ..errors import VerificationError
-from .session import Feed, runner
+from .feeds import Feed
+from .session import runner
 
 TOLERANCE = 1e-3
 """Largest allowed ‖y - y'‖ / ‖y‖ of any compared value. float32 rounding leaves 1e-6 a layer; a wrong rewrite, 1e-1."""

@@ -12,7 +12,8 @@ from requant import DataError
 from requant.calib.collect import collect, statistics, watched
 from requant.ir.canonical.form import canonicalize
 from requant.ir.load import load
-from requant.runtime.session import Feed, runner
+from requant.runtime.feeds import Feed
+from requant.runtime.session import runner
 
 SPEC = synthetic.Transformer(layers=1)
 

@@ -23,8 +23,9 @@ from requant.ir.save import to_bytes
 from requant.passes import InsertQDQ, PlanQuantizers
 from requant.passes.halve_precision import HalvePrecision, precision_records
 from requant.runtime.check import check
+from requant.runtime.feeds import Feed
 from requant.runtime.formats import FP8, INT8, INT8_WEIGHT, Format
-from requant.runtime.session import Feed, runner
+from requant.runtime.session import runner
 
 Build: TypeAlias = Callable[[str], onnx.ModelProto]
 Numbers: TypeAlias = list[NDArray[np.float64]]

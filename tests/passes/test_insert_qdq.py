@@ -18,7 +18,8 @@ from requant.ir.save import to_bytes
 from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers
 from requant.passes.records import LayerRecord, layer_records
 from requant.runtime.check import check
-from requant.runtime.session import Feed, runner
+from requant.runtime.feeds import Feed
+from requant.runtime.session import runner
 
 HEADER = '<ir_version: 8, opset_import: ["": 17]>'
 GRAPHS = {

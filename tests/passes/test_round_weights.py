@@ -13,8 +13,9 @@ from requant.ir.load import load
 from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers, RoundWeights
 from requant.passes.quantizer import Quantizer, quantizer
 from requant.passes.round_weights import BIAS, compensated
+from requant.runtime.feeds import Feed
 from requant.runtime.formats import Format
-from requant.runtime.session import Feed, runner
+from requant.runtime.session import runner
 
 HEADER = '<ir_version: 8, opset_import: ["": 17]> g '
 GRAPHS = {

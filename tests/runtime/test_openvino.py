@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 import requant
 from models import synthetic
 from requant.ir.load import load
+from requant.runtime.feeds import Feed
 from requant.runtime.openvino import compile_model, kernels
-from requant.runtime.session import Feed, Run, runner
+from requant.runtime.session import Run, runner
 
 needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="needs openvino")
 
