@@ -4,10 +4,19 @@
 first so that the plainest quantizer loses almost nothing. `inspect`, `check`, `compare` and `benchmark` look at it.
 """
 
-from .errors import DataError, OutputError, RequantError, SourceError, TargetError, VerificationError
+from .errors import (
+    DataError,
+    OutputError,
+    RequantError,
+    SourceError,
+    SyntheticCalibrationWarning,
+    TargetError,
+    TargetWarning,
+    VerificationError,
+)
 from .inspection import Inspection, benchmark, check, compare, inspect
 from .mending import fix
-from .optimize import SyntheticCalibrationWarning, TargetWarning, optimize
+from .optimize import optimize
 from .recipe import Recipe
 from .report import Report
 from .result import Result

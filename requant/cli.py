@@ -19,13 +19,14 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from typer.exceptions import TyperException
 
 from . import inspection, mending, tables, verdict
-from .errors import OutputError, RequantError, VerificationError
+from .errors import OutputError, RequantError, SyntheticCalibrationWarning, TargetWarning, VerificationError
 from .ir.save import require_writable
-from .optimize import STAGES, SyntheticCalibrationWarning, TargetWarning, optimize
+from .optimize import optimize
 from .recipe import RECIPES
 from .result import Precision
 from .runtime.placement import FallbackWarning
 from .runtime.targets import TARGETS
+from .stages import STAGES
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 out = Console(soft_wrap=True)

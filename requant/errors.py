@@ -1,4 +1,4 @@
-"""What can go wrong, as a tree.
+"""What can go wrong, as a tree, and what users are warned of.
 
 RequantError
 ├── SourceError         a model that cannot be read, or that nobody should trust
@@ -31,3 +31,11 @@ class OutputError(RequantError):
 
 class VerificationError(RequantError):
     """An exact rewrite changed what the model computes."""
+
+
+class SyntheticCalibrationWarning(UserWarning):
+    """No calibration data was given, so ranges come from random inputs: the model's accuracy is not to be trusted."""
+
+
+class TargetWarning(UserWarning):
+    """The engine has no kernels for what the recipe asks for, so that every layer stays in float."""

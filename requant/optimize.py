@@ -1,11 +1,9 @@
 """The verb: load, canonicalize, calibrate, rewrite, verify, plan, lower, measure."""
 
 import os
-import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import onnx_ir as ir
 
 from .calib.collect import collect
 from .calib.sources import Batches, Data, batches
-from .errors import RequantError
+from .errors import RequantError, SyntheticCalibrationWarning, TargetWarning
 from .ir.canonical.form import canonicalize
 from .ir.linear import find_linears
 from .ir.load import Source, describe, load
@@ -31,23 +29,10 @@ from .result import Lowering, Precision, Result, files, refuse_overwrite
 from .runtime.compare import common_layers, compare
 from .runtime.targets import target as find_target
 from .runtime.verify import verify
-
-STAGES = ("load", "analyse", "calibrate", "verify", "rewrite", "plan", "lower", "measure", "save")
-"""What `optimize` goes through, in order."""
+from .stages import Progress, Stopwatch
 
 VERIFIED_SAMPLES = 2
 MEASURED_SAMPLES = 4
-
-Progress = Callable[[str, int], None]
-"""Told the stage and how many steps of it are done."""
-
-
-class SyntheticCalibrationWarning(UserWarning):
-    """No calibration data was given, so ranges come from random inputs: the model's accuracy is not to be trusted."""
-
-
-class TargetWarning(UserWarning):
-    """The engine has no kernels for what the recipe asks for, so that every layer stays in float."""
 
 
 def optimize(
@@ -83,7 +68,7 @@ def optimize(
     Raises:
         RequantError: one line that says what is wrong with the model, the data or the target.
     """
-    chosen, times = find_recipe(recipe), _Stopwatch(progress)
+    chosen, times = find_recipe(recipe), Stopwatch(progress)
     lowering = Lowering(target, precision, zero_points, keep_io)
     if precision == "float32" and not keep_io:
         raise RequantError("inputs and outputs in half precision need a half to be in: precision float16 or bfloat16")
@@ -129,7 +114,7 @@ class _Task:
     keep: tuple[str, ...]
 
 
-def _quantized(task: _Task, calibration: Data | None, report: Report, times: "_Stopwatch") -> tuple[ir.Model, ir.Model]:
+def _quantized(task: _Task, calibration: Data | None, report: Report, times: Stopwatch) -> tuple[ir.Model, ir.Model]:
     """The model for the engine, and the plan that it comes from; the former is the original if nothing is coded."""
     model, target = task.model, task.lowering.target
     data, blind = _data(calibration, model, task.recipe), calibration is None and not task.recipe.calibrated
@@ -164,7 +149,7 @@ def _data(calibration: Data | None, model: ir.Model, recipe: Recipe) -> Batches:
     return batches(calibration, model)
 
 
-def _calibrate(task: _Task, data: Batches, report: Report, times: "_Stopwatch", *, collecting: bool) -> None:
+def _calibrate(task: _Task, data: Batches, report: Report, times: Stopwatch, *, collecting: bool) -> None:
     """Collect statistics on the model, and make sure that it is still what the original was."""
     if collecting:
         with times("calibrate"):
@@ -174,7 +159,7 @@ def _calibrate(task: _Task, data: Batches, report: Report, times: "_Stopwatch", 
         verify(task.original, task.model, islice(data, 1), done="the canonical form")
 
 
-def _plan(task: _Task, data: Batches, report: Report, times: "_Stopwatch", *, knowing: bool) -> None:
+def _plan(task: _Task, data: Batches, report: Report, times: Stopwatch, *, knowing: bool) -> None:
     """Rewrite the model and give it the quantizers that every engine's artifact comes from.
 
     Without ``knowing`` any data there is nothing that a rewrite or a rounding could be judged by.
@@ -211,16 +196,3 @@ def _rewrite(model: ir.Model, chosen: Recipe, data: Batches) -> float:
 def _size(model: ir.Model) -> int:
     """Bytes of weights."""
     return sum(tensor.nbytes for tensor in stored_tensors(model))
-
-
-@dataclass
-class _Stopwatch:
-    progress: Progress
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        self.progress(stage, 0)
-        start = time.perf_counter()
-        yield
-        self.seconds[stage] = time.perf_counter() - start

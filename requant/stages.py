@@ -1,0 +1,28 @@
+"""The stages of `requant.optimize`: who is told of them, and how long they take."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+STAGES = ("load", "analyse", "calibrate", "verify", "rewrite", "plan", "lower", "measure", "save")
+"""What `optimize` goes through, in order."""
+
+Progress = Callable[[str, int], None]
+"""Told the stage and how many steps of it are done."""
+
+
+@dataclass
+class Stopwatch:
+    """Tells ``progress`` of each stage, and keeps its ``seconds``."""
+
+    progress: Progress
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """A context that lasts as long as ``stage`` does."""
+        self.progress(stage, 0)
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = time.perf_counter() - start
