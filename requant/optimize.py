@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from .calib.collect import collect
 from .calib.sources import Batches, Data, batches
-from .errors import RequantError, SyntheticCalibrationWarning, TargetWarning
+from .errors import DataError, RequantError, SyntheticCalibrationWarning, TargetWarning
 from .ir.canonical.form import canonicalize
 from .ir.linear import find_linears
 from .ir.load import Source, describe, load
@@ -129,12 +129,11 @@ def _quantized(task: _Task, calibration: Data | None, report: Report, times: Sto
         reasons = dict.fromkeys(layer.reason for layer in report.layers)
         report.message = f"nothing to quantize: every linear layer stays in float on {target} ({'; '.join(reasons)})"
         return task.original, model
+    report.bytes_after = _size(lowered)
     with times("measure"):
         lowering = task.lowering.measurable
-        twin = lowered if lowering == task.lowering else lowering.apply(model, report)
-        measured = compare(reference, twin, islice(data, MEASURED_SAMPLES))
-    report.measured_in = lowering.precision
-    report.bytes_after, report.outputs, report.layer_distances = _size(lowered), measured.outputs, measured.layers
+        report.measured_in = lowering.precision
+        _measure(reference, lowered if lowering == task.lowering else lowering.apply(model, report), data, report)
     return lowered, model
 
 
@@ -191,6 +190,15 @@ def _rewrite(model: ir.Model, chosen: Recipe, data: Batches) -> float:
             feeds = islice(data, VERIFIED_SAMPLES)
             worst = max(worst, verify(before, model, feeds, done=type(rewrite).__name__, watched=watched))
     return worst
+
+
+def _measure(reference: ir.Model, lowered: ir.Model, data: Batches, report: Report) -> None:
+    try:
+        found = compare(reference, lowered, islice(data, MEASURED_SAMPLES))
+    except DataError as error:  # the size of what the model computes depends on what it computes
+        report.message = f"not measured: {error}"
+    else:
+        report.outputs, report.layer_distances = found.outputs, found.layers
 
 
 def _size(model: ir.Model) -> int:

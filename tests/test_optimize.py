@@ -253,6 +253,32 @@ def printed(report: Report) -> str:
     return console.export_text()
 
 
+def test_a_model_whose_output_has_any_size_is_quantized_but_not_measured() -> None:
+    """A value that rounding moves across the threshold makes one element more or less."""
+    rng = np.random.default_rng(0)
+    proto = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 17]> g (float[64, 32] x) => (int64[2, n] y)
+        <float zero = {0.0}> { m = MatMul(x, w) c = Greater(m, zero) y = NonZero(c) }"""
+    )
+    weight = rng.normal(size=(32, 32)).astype(np.float32)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
+    data = [{"x": rng.normal(size=(64, 32)).astype(np.float32)}]
+    report = requant.optimize(proto, data, target="tensorrt").report
+    assert [layer.quantized for layer in report.layers] == [True]
+    assert "not measured: 'y' has shape (2, " in report.message
+    assert not report.outputs
+
+
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+def test_sizes_below_0_are_any_size(target: str) -> None:
+    """Some exporters write -1 where the batch goes."""
+    proto = synthetic.pre_norm(SPEC)
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1
+    result = requant.optimize(proto, FEEDS, target=target)
+    assert result.report.outputs["y"].sqnr > 20
+    assert not any(isinstance(size, int) and size < 0 for size in result.model.graph.inputs[0].shape or ())
+
+
 def test_half_inputs_without_a_half_are_refused() -> None:
     with pytest.raises(requant.RequantError, match="precision float16 or bfloat16"):
         requant.optimize(synthetic.pre_norm(SPEC), FEEDS, keep_io=False)

@@ -39,6 +39,7 @@ def load(source: Source) -> ir.Model:
     if len(model.graph) == 0 and not model.graph.outputs:
         raise SourceError(f"{describe(source)}: not an ONNX model (it has no graph)")
     validate(model, describe(source))
+    _forget_negative_sizes(model)
     if not isinstance(source, str | os.PathLike | bytes | onnx.ModelProto):
         _own_tensors(model)
     return model
@@ -95,6 +96,14 @@ def _from_proto(proto: onnx.ModelProto, name: str) -> ir.Model:
         return ir.from_proto(proto)
     except Exception as error:  # a stranger's bytes raise whatever they like
         raise SourceError(f"{name}: damaged ONNX model ({reason(error)})") from error
+
+
+def _forget_negative_sizes(model: ir.Model) -> None:
+    """Let sizes below 0, by which some exporters mean any size, be unknown."""
+    for graph in model.graphs():
+        for value in (*graph.inputs, *(output for node in graph for output in node.outputs)):
+            if value.shape is not None and any(isinstance(size, int) and size < 0 for size in value.shape):
+                value.shape = ir.Shape([None if isinstance(size, int) and size < 0 else size for size in value.shape])
 
 
 def _own_tensors(model: ir.Model) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ..ir.rewrite.basis import Basis
 from ..runtime.formats import Format
+from .level import level
 from .loss import loss
 from .observation import Observation
 from .solvers import Keep, Roomy, Shift, SmoothQuant, Solver, Staggered, Unshifted
@@ -48,16 +49,17 @@ def cheapest(
 ) -> Choice:
     """The candidate of least loss times ``price``.
 
-    Candidates that scale leave ``room`` in silent channels, where data are coded. Where channels have copies, each is
-    also tried with its copies staggered; where the scale is free but the shift is not, without the shift.
+    Where data are coded, candidates that scale leave ``room`` in silent channels, and let values reach as far as they
+    did. Where channels have copies, each is also tried with its copies staggered; where the scale is free but the shift
+    is not, without the shift.
     """
-    roomy = any(chosen.activations is not None for chosen in formats)
-    tried: list[Solver] = [s if isinstance(s, Keep | Shift) or not roomy else Roomy(s, room) for s in candidates]
+    coded = any(chosen.activations is not None for chosen in formats)
+    tried: list[Solver] = [s if isinstance(s, Keep | Shift) or not coded else Roomy(s, room) for s in candidates]
     if observation.order is not None:
         tried += [Staggered(solver) for solver in tried]
 
     def priced(solver: Solver) -> Choice:
-        basis = solver(observation)
+        basis = level(solver(observation), observation) if coded else solver(observation)
         return Choice(solver, basis, loss(observation, basis, formats) * price(basis))
 
     choices = [priced(solver) for solver in tried]

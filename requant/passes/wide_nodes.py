@@ -86,7 +86,7 @@ def _scales(graph: ir.Graph, opset: int, dtype: ir.DataType) -> Iterator[Found]:
             continue
         exact = scale.astype(np.float64)
         rounded = np.clip(exact, None, float(dtype.max)).astype(dtype.numpy()).astype(np.float64)
-        off = np.abs(rounded - exact) / exact
+        off = np.where(rounded < float(dtype.tiny), np.inf, np.abs(rounded - exact) / exact)
         codes = node.outputs[0] if node.op_type == "QuantizeLinear" else node.inputs[0]
         if (
             codes is not None

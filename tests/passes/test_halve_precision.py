@@ -369,7 +369,9 @@ def test_weights_alone_have_scales_of_the_type_and_no_opset_of_their_own(build: 
     assert precision_records(model) == ()
 
 
-@pytest.mark.parametrize(("magnitude", "small"), [(1e-2, False), (127 * 33.5 * 2.0**-24, True), (1e-5, True)])
+@pytest.mark.parametrize(
+    ("magnitude", "small"), [(1e-2, False), (127 * 1000 * 2.0**-24, True), (127 * 33.5 * 2.0**-24, True), (1e-5, True)]
+)
 def test_a_layer_whose_data_have_too_small_a_scale_is_float32_as_a_whole(
     magnitude: float, small: bool, build: Build
 ) -> None:
