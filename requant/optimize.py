@@ -20,6 +20,7 @@ from .ir.sites.find import Site, find_sites
 from .ir.validate import refuse_nan, stored_tensors
 from .passes.choose_layers import ChooseLayers, unmatched
 from .passes.halve_precision import precision_records
+from .passes.insert_qdq import enclosed_layers
 from .passes.plan_quantizers import PlanQuantizers
 from .passes.records import layer_records, site_records
 from .passes.round_weights import RoundWeights
@@ -93,7 +94,9 @@ def optimize(
             raise RequantError(f"{describe(source)}: no linear layer is called {strangers[0]!r}, which keep asks for")
         result = _quantized(_Task(original, model, chosen, lowering, tuple(keep)), calibration, report, times)
     else:
-        report.message = "nothing to quantize: the graph has no MatMul, Gemm or Conv with a constant weight"
+        report.layers = list(enclosed_layers(model))
+        where = " outside of the bodies of If and Loop" if report.layers else ""
+        report.message = f"nothing to quantize: the graph has no MatMul, Gemm or Conv with a constant weight{where}"
         result = original, original
     finished = Result(result[0], report, result[1], lowering, inputs)
     if output is not None:

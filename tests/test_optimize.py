@@ -269,6 +269,24 @@ def test_a_model_whose_output_has_any_size_is_quantized_but_not_measured() -> No
     assert not report.outputs
 
 
+BRANCHES = """m = MatMul(x, w) y = If (c) <then_branch = a () => (float[8, 32] p) { n = MatMul(m, w) p = Relu(n) },
+    else_branch = b () => (float[8, 32] q) { q = Identity(m) }>"""
+
+
+@pytest.mark.parametrize(("outside", "quantized"), [("m = MatMul(x, w)", [True, False]), ("m = Relu(x)", [False])])
+def test_layers_in_bodies_stay_in_float_and_are_named(outside: str, quantized: list[bool]) -> None:
+    proto = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 17]> g (float[8, 32] x, bool c) => (float[8, 32] y) '
+        f"{{ {BRANCHES.replace('m = MatMul(x, w)', outside)} }}"
+    )
+    weight = np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
+    report = requant.optimize(proto, [{"x": weight[:8], "c": np.array(True)}]).report
+    assert [layer.quantized for layer in report.layers] == quantized
+    assert report.layers[-1].reason == "it is in the body of an If or a Loop"
+    assert ("outside of the bodies of If and Loop" in report.message) == (not any(quantized))
+
+
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
 def test_sizes_below_0_are_any_size(target: str) -> None:
     """Some exporters write -1 where the batch goes."""

@@ -96,6 +96,13 @@ def find_linears(graph: ir.Graph) -> Iterator[Linear]:
             yield linear
 
 
+def enclosed_linears(graph: ir.Graph) -> Iterator[Linear]:
+    """Every linear node in the bodies of the control flow of ``graph``, which no pass looks into."""
+    for node in graph.all_nodes():
+        if node.graph is not graph and (linear := as_linear(node)):
+            yield linear
+
+
 def as_linear(node: ir.Node) -> Linear | None:
     """``node`` as a linear map of its first input, or None when it is none or its weight is not constant."""
     view = _VIEWS.get(node.op_type) if node.domain == "" else None

@@ -6,7 +6,7 @@
 `requant.passes.lowering` has a file for each spelling, `requant.runtime.targets` what each engine takes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from ..ir.linear import Linear, as_linear, find_linears
+from ..ir.linear import Linear, as_linear, enclosed_linears, find_linears
 from ..ir.rewrite.edit import add_to_bias
 from ..runtime.formats import Format
 from ..runtime.targets import Target, target
@@ -64,11 +64,20 @@ class InsertQDQ(ir.passes.InPlacePass):
                 _lower(linear, engine, coded, self.zero_points)
         if engine.sums:
             layers = [(linear, _with_sum(linear, record, coded)) for linear, record in layers]
-        model.meta[LAYERS] = tuple(record for _, record in layers)
+        model.meta[LAYERS] = (*(record for _, record in layers), *enclosed_layers(model))
         if engine.codes:
             spell_residuals(model.graph)
         RemoveUnusedNodesPass()(model)  # the float weights, which nobody reads any more
         return ir.passes.PassResult(model, any(record.quantized for _, record in layers))
+
+
+def enclosed_layers(model: ir.Model) -> Iterator[LayerRecord]:
+    """The layers that stay in float because no pass looks at where they are."""
+    for linear in enclosed_linears(model.graph):
+        name, output = linear.name, linear.output.name or ""
+        yield LayerRecord(
+            name, linear.node.op_type, linear.shape, output, False, "it is in the body of an If or a Loop"
+        )
 
 
 def planned_format(linear: Linear) -> Format | None:

@@ -5,7 +5,7 @@ import onnx_ir as ir
 from onnxscript.version_converter import ConvertVersionPass
 
 from ...errors import SourceError
-from .foreign import hidden
+from .foreign import ahead_of_its_opset, hidden
 from .quiet import quiet
 
 
@@ -20,7 +20,7 @@ def convert_opset(model: ir.Model, version: int) -> bool:
     opset = model.graph.opset_imports.get("", 1)
     if opset >= version:
         return False
-    with quiet("onnxscript.version_converter"), hidden(model):
+    with quiet("onnxscript.version_converter"), hidden(model, ahead_of_its_opset):
         ConvertVersionPass(target_version=version, fallback=True)(model)
     if model.graph.opset_imports.get("") != version:
         raise SourceError(f"the model's opset {opset} cannot be converted to {version}")

@@ -16,6 +16,7 @@ from ..load import reason
 from .batch_norm import FoldBatchNorm
 from .contrib import Unfuse
 from .convert_opset import convert_opset, lowest_ir_version
+from .foreign import hands_out, hidden
 from .fuse_norms import FuseNorms
 from .shapes import InferShapes
 from .weight_layout import DropLeadingAxes, FoldWeightLayout
@@ -104,7 +105,8 @@ def _settle(model: ir.Model) -> None:
 def _clean(model: ir.Model) -> None:
     for node in model.graph.all_nodes():
         node.name = node.name or node.outputs[0].name  # NameFixPass would call it "node_17"
-    _CLEAN(model)
+    with hidden(model, hands_out):
+        _CLEAN(model)
 
 
 def refuse_quantized(model: ir.Model) -> None:

@@ -129,6 +129,20 @@ KEPT = {
                             k = MatMul(x, m)  q = BatchNormalization(k, w, w, w, o) }> }""",
         "Add LayerNormalization Mul ReduceMean Add Sqrt Div MatMul MatMul BatchNormalization If",
     ),
+    "a branch that hands on a value from around it": (
+        """(float[B,4] x, bool c) => (float[B,4] y) { a = Abs(x)
+            y = If (c) <then_branch = a () => (float[B,4] p) { p = Neg(a) },
+                        else_branch = b () => (float[B,4] q) { q = Identity(a) }> }""",
+        "Abs Neg Identity If",
+    ),
+    "and one that hands on an output of the body around it": (
+        """(float[B,4] x, bool c, bool d) => (float[B,4] y, float[B,4] z) {
+            y, z = If (c) <then_branch = a () => (float[B,4] p, float[B,4] r) { r = Abs(x)
+                    p = If (d) <then_branch = e () => (float[B,4] s) { s = Identity(r) },
+                                else_branch = f () => (float[B,4] t) { t = Neg(r) }> },
+                        else_branch = b () => (float[B,4] q, float[B,4] u) { q = Neg(x)  u = Exp(q) }> }""",
+        "Abs Identity Neg If Neg Exp If",
+    ),
     "loop": (
         """(float[4] x) => (float[4] y) <int64 n = {3}, bool go = {1}> {
             y = Loop (n, go, x) <body = b (int64 i, bool c, float[4] s) => (bool d, float[4] t) {
