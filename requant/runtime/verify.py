@@ -8,10 +8,16 @@ from numpy.typing import NDArray
 
 from ..errors import VerificationError
 from .feeds import Feed
+from .rules.walk import MOVERS, PAIR, maker
 from .session import runner
 
 TOLERANCE = 1e-3
 """Largest allowed ‖y - y'‖ / ‖y‖ of any compared value. float32 rounding leaves 1e-6 a layer; a wrong rewrite, 1e-1."""
+
+LEAST = 1e-3
+"""What the elements of a probability are taken to be at least: its kernel rounds to 1e-7, whatever is left of it."""
+
+_PROBABILITIES = ("Sigmoid", "HardSigmoid", "Softmax")
 
 
 def verify(
@@ -41,12 +47,14 @@ def verify(
     names = [*watched, *(value.name or "" for value in before.graph.outputs)]
     outputs = len(before.graph.outputs)
     expected, actual = runner(before, list(watched)), runner(after, list(watched))
+    values = ir.convenience.create_value_mapping(before.graph)
+    least = {name: LEAST * _is_probability(values.get(name)) for name in names}
     worst = 0.0
     for feed in feeds:
         left, right = expected(feed), actual(feed)
         pairs = zip([*left[outputs:], *left[:outputs]], [*right[outputs:], *right[:outputs]], strict=True)
         for name, (old, new) in zip(names, pairs, strict=True):
-            difference = _relative(old.astype(np.float64), new.astype(np.float64))
+            difference = _relative(old.astype(np.float64), new.astype(np.float64), least[name])
             if not difference <= tolerance:
                 place = f" at site {watched[name]!r}" if watched.get(name) else ""
                 raise VerificationError(
@@ -57,7 +65,15 @@ def verify(
     return worst
 
 
-def _relative(old: NDArray[np.float64], new: NDArray[np.float64]) -> float:
-    size = float(np.linalg.norm(old))
+def _is_probability(value: ir.Value | None) -> bool:
+    node = maker(value, PAIR | MOVERS)
+    return node is not None and node.op_type in _PROBABILITIES
+
+
+def _relative(old: NDArray[np.float64], new: NDArray[np.float64], least: float) -> float:
+    """‖old - new‖ / ‖old‖, where the elements of old count as ``least`` on average, or more."""
+    if old.shape != new.shape:
+        return float("inf")
+    size = max(float(np.linalg.norm(old)), least * old.size**0.5)
     error = float(np.linalg.norm(old - new))
     return error / size if size else error
