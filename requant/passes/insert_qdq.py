@@ -6,7 +6,7 @@
 `requant.passes.lowering` has a file for each spelling, `requant.runtime.targets` what each engine takes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -63,7 +63,8 @@ class InsertQDQ(ir.passes.InPlacePass):
             if record.quantized:
                 _lower(linear, engine, coded, self.zero_points)
         if engine.sums:
-            layers = [(linear, _with_sum(linear, record, coded)) for linear, record in layers]
+            dequantized = {value: found[0] for value, found in coded.items()}
+            layers = [(linear, _with_sum(linear, record, dequantized)) for linear, record in layers]
         model.meta[LAYERS] = (*(record for _, record in layers), *enclosed_layers(model))
         if engine.codes:
             spell_residuals(model.graph)
@@ -126,9 +127,8 @@ def _data_codes(graph: ir.Graph, linear: Linear, engine: Target, zero_points: bo
     return data_codes(graph, linear.data, planned, engine, zero_points)
 
 
-def _with_sum(linear: Linear, record: LayerRecord, coded: _Coded) -> LayerRecord:
+def _with_sum(linear: Linear, record: LayerRecord, dequantized: Mapping[ir.Value, ir.Value]) -> LayerRecord:
     """What to record of a layer once the sum behind it reads the codes of its residual, if it is to."""
-    dequantized = {value: found[0] for value, found in coded.items()}
     summed = record.quantized and linear.node.op_type == "Conv" and add_codes(linear, dequantized)
     return replace(record, coded=f"{record.coded}, and its residual") if summed else record
 
