@@ -61,6 +61,6 @@ def made(source: onnx.ModelProto, feeds: list[Feed], variant: Variant, target: s
     lowering, model = Lowering(target, variant.precision), load(source)
     if variant.precision == "float32":
         return model
-    canonicalize(model, lowering.opset)
+    canonicalize(model)
     ChooseLayers(keep=("*",))(model)
     return lowering.apply(model, Report(variant.name, variant.name, target))

@@ -40,11 +40,6 @@ class Lowering:
     keep_io: bool = True
 
     @property
-    def opset(self) -> int:
-        """The lowest ONNX opset that can carry it: scales wider than the data beside them came with 23."""
-        return 17 if self.precision == "float32" else 23
-
-    @property
     def measurable(self) -> "Lowering":
         """The closest to it that ONNX Runtime's CPU runs on data as they come: there is no bfloat16."""
         return replace(self, precision="float32" if self.precision == "bfloat16" else self.precision, keep_io=True)

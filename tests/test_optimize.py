@@ -269,6 +269,24 @@ def test_a_model_whose_output_has_any_size_is_quantized_but_not_measured() -> No
     assert not report.outputs
 
 
+def test_half_precision_of_ops_without_a_kernel_is_not_measured() -> None:
+    """ONNX Runtime has some pools up to opset 21, and codes beside halves need 23."""
+    proto = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 17]> g (float[1, 2, 8, 32] x) => (float[1, 2, 8, 32] y)
+        { m = MatMul(x, w) p = GlobalLpPool(m) y = Mul(m, p) }"""
+    )
+    weight = np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
+    data = [{"x": weight[:16].reshape(1, 2, 8, 32)}]
+    reports = [
+        requant.optimize(proto, data, target="tensorrt", precision=precision).report
+        for precision in get_args(Precision)
+    ]
+    assert ["not measured" in report.message for report in reports] == [False, True, False]
+    assert "GlobalLpPool(22)" in reports[1].message
+    assert [report.layers[0].quantized for report in reports] == [True] * 3
+
+
 BRANCHES = """m = MatMul(x, w) y = If (c) <then_branch = a () => (float[8, 32] p) { n = MatMul(m, w) p = Relu(n) },
     else_branch = b () => (float[8, 32] q) { q = Identity(m) }>"""
 
