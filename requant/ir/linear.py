@@ -109,9 +109,17 @@ def as_linear(node: ir.Node) -> Linear | None:
     if view is None or len(node.inputs) < 2:
         return None
     data, weight = node.inputs[0], node.inputs[1]
-    if data is None or weight is None or is_constant(data) or not is_constant(weight):
+    if data is None or weight is None or _is_repeated(data) or not is_constant(weight):
         return None
     return view(node, data, weight)
+
+
+def _is_repeated(data: ir.Value) -> bool:
+    """Whether ``data`` is a constant, or one that is repeated as often as there are samples."""
+    node = data.producer()
+    if node is None:
+        return is_constant(data)
+    return node.op_type == "ConstantOfShape" or (node.op_type == "Expand" and is_constant(node.inputs[0]))
 
 
 def _matmul(node: ir.Node, data: ir.Value, weight: ir.Value) -> Linear | None:

@@ -52,6 +52,9 @@ REFUSED = {
     "weight on the left": "(float[6,3] x) => (float[4,3] y) <float[4,6] w> { y = MatMul(w, x) }",
     "two activations": "(float[4,6] x, float[6,4] z) => (float[4,4] y) { y = MatMul(x, z) }",
     "two constants": "(float[4,4] x) => (float[4,4] y) <float[4,4] w> { z = MatMul(w, w)  y = Add(x, z) }",
+    "a repeated constant": "(int64[2] n) => (float[A,B] y) <float[6] z, float[6,3] w> "
+    "{ e = Expand(z, n)  y = MatMul(e, w) }",
+    "zeros": "(int64[2] n) => (float[A,B] y) <float[6,3] w> { e = ConstantOfShape(n)  y = MatMul(e, w) }",
     "runtime weight": "(float[B,6] x, float[6,3] w) => (float[B,3] y) { y = MatMul(x, w) }",
     "gemm transA": "(float[6,4] x) => (float[4,3] y) <float[6,3] w> { y = Gemm<transA = 1>(x, w) }",
     "gemm without its bias": f"{ROWS} {{ y = Gemm<beta = 0.0>(x, w, b) }}",
