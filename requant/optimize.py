@@ -69,13 +69,9 @@ def optimize(
     Raises:
         RequantError: one line that says what is wrong with the model, the data or the target.
     """
-    chosen, times = find_recipe(recipe), Stopwatch(progress)
-    lowering = Lowering(target, precision, zero_points, keep_io)
-    if precision == "float32" and not keep_io:
-        raise RequantError("inputs and outputs in half precision need a half to be in: precision float16 or bfloat16")
-    missing = [find_target(target).lacks(each) for each in chosen.formats]
-    if all(missing):
-        warnings.warn(f"{chosen.name} leaves every layer in float: {missing[0]}", TargetWarning, stacklevel=2)
+    chosen, lowering = find_recipe(recipe), Lowering(target, precision, zero_points, keep_io)
+    _foresee(chosen, lowering)
+    times = Stopwatch(progress)
     if output is not None:
         require_writable(Path(output))
     with times("load"):
@@ -104,6 +100,15 @@ def optimize(
             finished.save(output)
     report.times = times.seconds
     return finished
+
+
+def _foresee(recipe: Recipe, lowering: Lowering) -> None:
+    """Raise, or warn, where what is asked for cannot be had of any model."""
+    if lowering.precision == "float32" and not lowering.keep_io:
+        raise RequantError("inputs and outputs in half precision need a half to be in: precision float16 or bfloat16")
+    missing = [find_target(lowering.target).lacks(chosen) for chosen in recipe.formats]
+    if all(missing):
+        warnings.warn(f"{recipe.name} leaves every layer in float: {missing[0]}", TargetWarning, stacklevel=3)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,14 @@ def test_optimize_writes_a_model_and_a_report(folder: Path, capsys: pytest.Captu
     assert "dB" in capsys.readouterr().out
 
 
+def test_half_io_makes_inputs_and_outputs_halves(folder: Path) -> None:
+    for flags, dtype in ((), onnx.TensorProto.FLOAT), (("--half-io",), onnx.TensorProto.FLOAT16):
+        assert optimize(folder, "-t", "tensorrt", "--precision", "float16", *flags) == 0
+        graph = onnx.load(folder / "out.onnx").graph
+        assert {value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)} == {dtype}
+    assert optimize(folder, "--half-io") == 2, "float32 is no half"
+
+
 def test_check_exits_with_1_when_it_finds_something(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert optimize(folder) == 0
     capsys.readouterr()

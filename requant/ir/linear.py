@@ -117,7 +117,7 @@ def as_linear(node: ir.Node) -> Linear | None:
 def _is_repeated(data: ir.Value) -> bool:
     """Whether ``data`` is a constant, or one that is repeated as often as there are samples."""
     node = data.producer()
-    if node is None:
+    if is_constant(data) or node is None:
         return is_constant(data)
     return node.op_type == "ConstantOfShape" or (node.op_type == "Expand" and is_constant(node.inputs[0]))
 

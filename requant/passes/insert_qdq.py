@@ -75,10 +75,7 @@ class InsertQDQ(ir.passes.InPlacePass):
 def enclosed_layers(model: ir.Model) -> Iterator[LayerRecord]:
     """The layers that stay in float because no pass looks at where they are."""
     for linear in enclosed_linears(model.graph):
-        name, output = linear.name, linear.output.name or ""
-        yield LayerRecord(
-            name, linear.node.op_type, linear.shape, output, False, "it is in the body of an If or a Loop"
-        )
+        yield _record(linear, "it is in the body of an If or a Loop")
 
 
 def planned_format(linear: Linear) -> Format | None:
@@ -94,9 +91,13 @@ def planned_format(linear: Linear) -> Format | None:
 def _judge(linear: Linear, engine: Target) -> tuple[Linear, LayerRecord]:
     planned, kept = planned_format(linear), linear.node.meta.get(KEPT)
     reason = kept or ("it has no planned quantizer" if planned is None else engine.excludes(linear, planned))
-    name, output = linear.name, linear.output.name or ""
-    coded = str(planned) if planned is not None and not reason else ""
-    return linear, LayerRecord(name, linear.node.op_type, linear.shape, output, not reason, str(reason), coded)
+    return linear, _record(linear, str(reason), str(planned))
+
+
+def _record(linear: Linear, reason: str, coded: str = "") -> LayerRecord:
+    """The layer in codes as ``coded`` says, or in float for a ``reason``."""
+    name, op_type, output = linear.name, linear.node.op_type, linear.output.name or ""
+    return LayerRecord(name, op_type, linear.shape, output, not reason, reason, "" if reason else coded)
 
 
 def _lower(linear: Linear, engine: Target, coded: _Coded, zero_points: bool) -> None:

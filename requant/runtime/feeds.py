@@ -11,9 +11,12 @@ Feed = Mapping[str, NDArray[np.generic]]
 
 
 def fitted(feed: Feed, model: ir.Model) -> Feed:
-    """``feed`` with its floats as wide as the inputs of ``model`` are, so that float32 data serve a float16 model."""
-    wanted = {value.name: value.dtype.numpy() for value in model.graph.inputs if value.dtype is not None}
+    """``feed`` with its floats as wide as those that ``model`` takes, so that float32 data serve a float16 model."""
+    taken = ((value.name, value.dtype) for value in model.graph.inputs)
+    floats = {name: dtype.numpy() for name, dtype in taken if dtype is not None and dtype.is_floating_point()}
     return {
-        name: array.astype(wanted[name], copy=False) if name in wanted and array.dtype.kind == "f" else array
+        name: array.astype(floats[name], copy=False)
+        if name in floats and np.issubdtype(array.dtype, np.floating)
+        else array
         for name, array in feed.items()
     }

@@ -48,7 +48,7 @@ def verify(
     outputs = len(before.graph.outputs)
     expected, actual = runner(before, list(watched)), runner(after, list(watched))
     values = ir.convenience.create_value_mapping(before.graph)
-    least = {name: LEAST * _is_probability(values.get(name)) for name in names}
+    least = {name: LEAST if _is_probability(values.get(name)) else 0.0 for name in names}
     worst = 0.0
     for feed in feeds:
         left, right = expected(feed), actual(feed)

@@ -1,6 +1,7 @@
 """A TensorRT that records the calls made to it: version 10, whose flags allow types, and 11, which has none."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -31,83 +32,94 @@ def parser_error(node: int, name: str, operator: str, text: str) -> SimpleNamesp
 def fake_tensorrt(version: str) -> tuple[ModuleType, Calls]:
     """The module, and what it records."""
     module, calls = ModuleType("tensorrt"), Calls()
-
-    class ILogger:
-        ERROR, INTERNAL_ERROR, WARNING = "error", "internal error", "warning"
-
-        def log(self, severity: str, text: str) -> None:
-            raise NotImplementedError
-
-    class Profile:
-        def set_shape(self, name: str, low: object, usual: object, high: object) -> None:
-            calls.shapes.append((name, low, usual, high))
-
-    class Cache:
-        def serialize(self) -> bytes:
-            return b"timings"
-
-    class Config:
-        def set_flag(self, flag: object) -> None:
-            calls.flags.append(flag)
-
-        def add_optimization_profile(self, profile: Profile) -> int:
-            assert isinstance(profile, Profile)
-            return 0
-
-        def create_timing_cache(self, data: bytes) -> Cache:
-            calls.timings.append(data)
-            return Cache()
-
-        def set_timing_cache(self, cache: Cache, ignore_mismatch: bool) -> bool:
-            return not ignore_mismatch
-
-        def get_timing_cache(self) -> Cache:
-            return Cache()
-
-    class Builder:
-        def __init__(self, logger: ILogger) -> None:
-            self.logger = logger
-            if not calls.has_gpu:
-                logger.log(ILogger.ERROR, "CUDA initialization\nfailure 100")
-                raise TypeError("factory function returned nullptr")
-
-        def create_network(self, flags: int) -> str:
-            calls.network_flags.append(flags)
-            return "network"
-
-        def create_builder_config(self) -> Config:
-            return Config()
-
-        def create_optimization_profile(self) -> Profile:
-            return Profile()
-
-        def build_serialized_network(self, network: str, config: Config) -> bytes | None:
-            calls.builds += 1
-            self.logger.log(ILogger.WARNING, "nobody reads this")
-            if calls.refuses:
-                self.logger.log(ILogger.INTERNAL_ERROR, calls.refuses)
-                return None
-            return b"engine"
-
-    class OnnxParser:
-        def __init__(self, network: str, logger: ILogger) -> None:
-            self.num_errors = len(calls.errors)
-
-        def parse(self, model: bytes) -> bool:
-            calls.parsed.append(model)
-            return not calls.errors
-
-        parse_from_file = parse
-
-        def get_error(self, index: int) -> SimpleNamespace:
-            return calls.errors[index]
-
     vars(module).update(
         __version__=version,
         ILogger=ILogger,
-        Builder=Builder,
-        OnnxParser=OnnxParser,
+        Builder=partial(Builder, calls),
+        OnnxParser=partial(OnnxParser, calls),
         BuilderFlag=SimpleNamespace(TF32="TF32", **TYPED[version]),
         NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=1),
     )
     return module, calls
+
+
+class ILogger:
+    ERROR, INTERNAL_ERROR, WARNING = "error", "internal error", "warning"
+
+    def log(self, severity: str, text: str) -> None:
+        raise NotImplementedError
+
+
+@dataclass
+class Profile:
+    calls: Calls
+
+    def set_shape(self, name: str, low: object, usual: object, high: object) -> None:
+        self.calls.shapes.append((name, low, usual, high))
+
+
+class Cache:
+    def serialize(self) -> bytes:
+        return b"timings"
+
+
+@dataclass
+class Config:
+    calls: Calls
+
+    def set_flag(self, flag: object) -> None:
+        self.calls.flags.append(flag)
+
+    def add_optimization_profile(self, profile: Profile) -> int:
+        assert isinstance(profile, Profile)
+        return 0
+
+    def create_timing_cache(self, data: bytes) -> Cache:
+        self.calls.timings.append(data)
+        return Cache()
+
+    def set_timing_cache(self, cache: Cache, ignore_mismatch: bool) -> bool:
+        return not ignore_mismatch
+
+    def get_timing_cache(self) -> Cache:
+        return Cache()
+
+
+class Builder:
+    def __init__(self, calls: Calls, logger: ILogger) -> None:
+        self.calls, self.logger = calls, logger
+        if not calls.has_gpu:
+            logger.log(ILogger.ERROR, "CUDA initialization\nfailure 100")
+            raise TypeError("factory function returned nullptr")
+
+    def create_network(self, flags: int) -> str:
+        self.calls.network_flags.append(flags)
+        return "network"
+
+    def create_builder_config(self) -> Config:
+        return Config(self.calls)
+
+    def create_optimization_profile(self) -> Profile:
+        return Profile(self.calls)
+
+    def build_serialized_network(self, network: str, config: Config) -> bytes | None:
+        self.calls.builds += 1
+        self.logger.log(ILogger.WARNING, "nobody reads this")
+        if self.calls.refuses:
+            self.logger.log(ILogger.INTERNAL_ERROR, self.calls.refuses)
+            return None
+        return b"engine"
+
+
+class OnnxParser:
+    def __init__(self, calls: Calls, network: str, logger: ILogger) -> None:
+        self.calls, self.num_errors = calls, len(calls.errors)
+
+    def parse(self, model: bytes) -> bool:
+        self.calls.parsed.append(model)
+        return not self.calls.errors
+
+    parse_from_file = parse
+
+    def get_error(self, index: int) -> SimpleNamespace:
+        return self.calls.errors[index]

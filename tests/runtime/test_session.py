@@ -37,6 +37,16 @@ def test_a_model_that_the_engine_refuses_is_one_line() -> None:
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_data_that_the_engine_cannot_run_are_one_line_and_nothing_else(capfd: pytest.CaptureFixture[str]) -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]> g (int64[1] i) => (float[1] y) <float[2] t = {1, 2}>
+        { y = Gather(t, i) }"""
+    run = runner(ir.from_proto(onnx.parser.parse_model(text)))
+    with pytest.raises(requant.SourceError, match=r"ONNX Runtime cannot run the model: .*out of data bounds") as caught:
+        run({"i": np.array([7])})
+    assert len(str(caught.value).splitlines()) == 1
+    assert capfd.readouterr() == ("", ""), "the engine's own log is for its developers"
+
+
 def test_taps_come_after_the_outputs() -> None:
     text = '<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) { m = Neg(x) y = Relu(m) }'
     model = ir.from_proto(onnx.parser.parse_model(text))

@@ -5,7 +5,7 @@ import onnx_ir as ir
 from onnxscript.version_converter import ConvertVersionPass
 
 from ...errors import SourceError
-from .foreign import ahead_of_its_opset, hidden
+from .hidden import ahead_of_its_opset, hidden
 from .quiet import quiet
 
 

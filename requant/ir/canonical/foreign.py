@@ -1,16 +1,13 @@
 """Shapes through ops that ONNX does not know: each as a function whose outputs have the same shapes and types."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 
 import onnx
 import onnx_ir as ir
 
 CONTRIB = "com.microsoft"
 """The domain of the ops that ONNX Runtime adds."""
-
-_HIDING_PLACE = "hidden"
 
 _SAME = "(x) => (y) { y = Identity(x) }"
 
@@ -57,41 +54,6 @@ def foreign_functions(model: ir.Model) -> Iterator[None]:
     finally:
         for function in functions:
             del model.functions[function.identifier()]
-
-
-_AHEAD_OF_ITS_OPSET = ("LayerNormalization", "SimplifiedLayerNormalization")
-"""What ONNX Runtime puts into the standard domain at any opset."""
-
-
-def ahead_of_its_opset(node: ir.Node) -> bool:
-    """Whether a converter of opsets would not know the op, though it looks like a standard one."""
-    return node.op_type in _AHEAD_OF_ITS_OPSET
-
-
-def hands_out(node: ir.Node) -> bool:
-    """Whether it makes a value from around a body an output of the body, which has to have outputs of its own."""
-    value = node.inputs[0] if node.op_type == "Identity" and node.inputs else None
-    return value is not None and node.outputs[0].is_graph_output() and value.graph is not node.graph
-
-
-@contextmanager
-def hidden(model: ir.Model, which: Callable[[ir.Node], bool]) -> Iterator[None]:
-    """Keep some standard nodes from those who would not know what to do with them."""
-    for node in _all_nodes(model):
-        if node.domain == "" and which(node):
-            node.domain = _HIDING_PLACE
-            model.graph.opset_imports[_HIDING_PLACE] = 1
-    try:
-        yield
-    finally:
-        for node in _all_nodes(model):
-            if node.domain == _HIDING_PLACE:
-                node.domain = ""
-        model.graph.opset_imports.pop(_HIDING_PLACE, None)
-
-
-def _all_nodes(model: ir.Model) -> Iterator[ir.Node]:
-    return chain(model.graph.all_nodes(), *(function.all_nodes() for function in model.functions.values()))
 
 
 def _function(domain: str, op_type: str) -> ir.Function:

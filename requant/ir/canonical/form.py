@@ -5,8 +5,6 @@ opset is at least 17, what ONNX Runtime fused is spelled out, decomposed LayerNo
 BatchNorms are folded into the layers beside them, and shapes are known.
 """
 
-from itertools import chain
-
 import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript.optimizer import fold_constants
@@ -16,8 +14,8 @@ from ..load import reason
 from .batch_norm import FoldBatchNorm
 from .contrib import Unfuse
 from .convert_opset import convert_opset, lowest_ir_version
-from .foreign import hands_out, hidden
 from .fuse_norms import FuseNorms
+from .hidden import all_nodes, hands_out, hidden
 from .shapes import InferShapes
 from .weight_layout import DropLeadingAxes, FoldWeightLayout
 
@@ -111,6 +109,6 @@ def _clean(model: ir.Model) -> None:
 
 def refuse_quantized(model: ir.Model) -> None:
     """Raise SourceError if ``model`` computes in integers: there is no float function left to keep."""
-    for node in chain(model.graph.all_nodes(), *(function.all_nodes() for function in model.functions.values())):
+    for node in all_nodes(model):
         if node.op_type in _QUANTIZED:
             raise SourceError(f"the model is quantized already (node {node.name!r} is a {node.op_type})")

@@ -17,7 +17,7 @@ from ...ir.linear import Linear
 from ..quantizer import Quantizer, quantizer
 
 LOUDEST = 10.0
-"""How much more noise than the Conv itself a residual may bring: a ResNet's are at 2 to 7."""
+"""How many times the noise of the Conv's own data a residual may bring: those of a real ResNet bring 0.5 to 7."""
 
 
 def add_codes(conv: Linear, dequantized: Mapping[ir.Value, ir.Value]) -> bool:

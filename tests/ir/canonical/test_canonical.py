@@ -177,6 +177,20 @@ def test_a_function_is_inlined(compute: Compute, deviation: Deviation) -> None:
     assert deviation(before, compute(model)) < RELATIVE
 
 
+def test_a_function_with_a_branch_that_hands_on_a_value_is_inlined(compute: Compute, deviation: Deviation) -> None:
+    text = """<ir_version: 8, opset_import: ["": 17, "own": 1]>
+        g (float[B,4] x, bool c) => (float[B,4] y) { y = own.choose(x, c) }
+        <domain: "own", opset_import: ["": 17]> choose (a, c) => (d) { b = Abs(a)
+            d = If (c) <then_branch = t () => (float[B,4] p) { p = Neg(b) },
+                        else_branch = e () => (float[B,4] q) { q = Identity(b) }> }"""
+    model = load(onnx.parser.parse_model(text))
+    before = compute(model)
+    canonicalize(model)
+    assert _ops(model) == Counter(["Abs", "Neg", "Identity", "If"])
+    assert {node.domain for node in model.graph.all_nodes()} == {""}
+    assert deviation(before, compute(model)) < RELATIVE
+
+
 @pytest.mark.parametrize("opset", [14, 17])
 def test_the_other_name_of_the_standard_domain_is_known(opset: int, compute: Compute) -> None:
     proto = BUILDERS["pre_norm"](replace(SPEC, opset=opset))
