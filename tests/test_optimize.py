@@ -1,6 +1,7 @@
 """The verb, end to end on small transformers."""
 
 import json
+import sys
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -285,6 +286,20 @@ def test_half_precision_of_ops_without_a_kernel_is_not_measured() -> None:
     assert ["not measured" in report.message for report in reports] == [False, True, False]
     assert "GlobalLpPool(22)" in reports[1].message
     assert [report.layers[0].quantized for report in reports] == [True] * 3
+
+
+def test_a_float32_model_that_does_not_run_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be ours, not that of a missing kernel, so no model may come of it."""
+
+    def refuse(*models: ir.Model) -> None:
+        raise requant.SourceError("ONNX Runtime does not load the model")
+
+    monkeypatch.setattr(sys.modules["requant.optimize"], "compare", refuse)
+    for precision in ("float32", "bfloat16"):
+        with pytest.raises(requant.SourceError, match="does not load"):
+            requant.optimize(synthetic.pre_norm(SPEC), FEEDS, target="tensorrt", precision=precision)
+    half = requant.optimize(synthetic.pre_norm(SPEC), FEEDS, target="tensorrt", precision="float16")
+    assert half.report.message == "not measured: ONNX Runtime does not load the model"
 
 
 BRANCHES = """m = MatMul(x, w) y = If (c) <then_branch = a () => (float[8, 32] p) { n = MatMul(m, w) p = Relu(n) },
