@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..ir.linear import find_linears
+from ..ir.outlets import Outlet, outlets
 from ..runtime.feeds import Feed
 from ..runtime.session import runner
 from .statistics import ChannelStatistics, measure
@@ -23,8 +24,11 @@ def statistics(value: ir.Value | None) -> ChannelStatistics | None:
 
 
 def watched(model: ir.Model) -> dict[ir.Value, int]:
-    """The values to look at, with their channel axes: what linears read."""
-    return {linear.data: linear.data_axis for linear in find_linears(model.graph)}
+    """The values to look at, with their channel axes: what linears read, and what a Conv may have to round."""
+    linears = list(find_linears(model.graph))
+    found = [outlet for outlet in outlets(linears).values() if isinstance(outlet, Outlet)]
+    rounded = [outlet.value for outlet in found if outlet.grid is outlet.value]
+    return {**dict.fromkeys(rounded, 1), **{linear.data: linear.data_axis for linear in linears}}
 
 
 def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int], None] = lambda count: None) -> int:

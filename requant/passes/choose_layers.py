@@ -13,12 +13,17 @@ import onnx_ir as ir
 from ..ir.linear import Linear, find_linears
 from ..runtime.formats import INT8, Format
 from ..runtime.targets import Target, target
+from .coded_convs import coded_convs
 
 KEPT = "requant.kept"
 """Key in `Node.meta` of the reason why a linear node stays in float on every target."""
 
 SPARED = "requant.spared"
 """Key in `Node.meta` of the reason why no basis is searched for a linear node, though a target may quantize it."""
+
+
+DIRECT = "requant.direct"
+"""Key in `Node.meta` of a linear node that is to read what the layer before it writes as it is."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,20 @@ class ChooseLayers(ir.passes.InPlacePass):
     formats: tuple[Format, ...] = (INT8,)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        for linear in find_linears(model.graph):
+        linears = list(find_linears(model.graph))
+        for linear in linears:
             if any(fnmatchcase(linear.name, pattern) for pattern in self.keep):
                 linear.node.meta[KEPT] = "kept by request"
             elif self.target is not None and (reason := self._excluded(linear, target(self.target))):
                 linear.node.meta[SPARED] = reason
+        if self.target is not None:
+            self._choose_convs(model, [linear for linear in linears if is_quantized(linear)], target(self.target))
         return ir.passes.PassResult(model, modified=False)
+
+    def _choose_convs(self, model: ir.Model, layers: list[Linear], engine: Target) -> None:
+        """Note where the engine has codes go straight from one layer to the next."""
+        for node, outlet in coded_convs(model.graph, layers, engine).items():
+            node.meta.update({SPARED: outlet} if isinstance(outlet, str) else {DIRECT: True})
 
     def _excluded(self, linear: Linear, engine: Target) -> str:
         """Why the engine runs ``linear`` in none of the formats, or nothing."""
@@ -58,3 +71,8 @@ def unmatched(model: ir.Model, keep: Iterable[str]) -> list[str]:
 def is_quantized(linear: Linear) -> bool:
     """Whether the search for bases should care about the layer."""
     return KEPT not in linear.node.meta and SPARED not in linear.node.meta
+
+
+def is_direct(linear: Linear) -> bool:
+    """Whether a node between the layer and the one before it would keep both from being in codes."""
+    return DIRECT in linear.node.meta

@@ -1,37 +1,39 @@
 """Lower the plan for an engine, where it has an integer kernel.
 
-    cpu        products of uint8 codes with zero point 128: x / s + 128 is the same real grid as int8 with zero point 0
+    cpu        products of uint8 codes with zero point 128: x / s + 128 is the same real grid as int8 with zero point 0;
+               Q/DQ around a Conv, behind it too
     tensorrt   Q/DQ: int8 codes with zero point 0, float bias, nothing on the output of a linear layer
 
 `requant.passes.lowering` has a file for each spelling, `requant.runtime.targets` what each engine takes.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from ..ir.linear import Linear, as_linear, enclosed_linears, find_linears
+from ..ir.outlets import Outlet
 from ..ir.rewrite.edit import add_to_bias
 from ..runtime.formats import Format
 from ..runtime.targets import Target, target
 from .choose_layers import KEPT
+from .coded_convs import coded_convs
 from .lowering.conv_sum import add_codes
-from .lowering.data import data_codes, dequantized_data
+from .lowering.data import data_codes, dequantized_data, step
 from .lowering.dynamic import quantized_at_run_time
 from .lowering.product import multiply_codes
 from .lowering.residual import spell_residuals
-from .lowering.weight import dequantized_weight, suited, weight_codes
+from .lowering.weight import countable, dequantized_weight, suited, weight_codes
 from .plan_quantizers import DYNAMIC
-from .quantizer import quantizer
+from .quantizer import Quantizer, quantizer
 from .records import LAYERS, LayerRecord
 from .round_weights import BIAS
 
-_Coded: TypeAlias = dict[ir.Value, tuple[ir.Value, ...]]
-"""Of a value: what its readers are to read, then its parameters."""
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,15 @@ class InsertQDQ(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         engine = target(self.target)
-        layers = [_judge(linear, engine) for linear in find_linears(model.graph)]
-        coded: _Coded = {}
+        layers, rounded = _judged(model.graph, engine)
+        lowering = _Lowering(model.graph, engine, self.zero_points)
         for linear, record in layers:
             if record.quantized:
-                _lower(linear, engine, coded, self.zero_points)
+                _lower(linear, lowering)
         if engine.sums:
-            dequantized = {value: found[0] for value, found in coded.items()}
-            layers = [(linear, _with_sum(linear, record, dequantized)) for linear, record in layers]
+            layers = [(linear, _with_sum(linear, record, lowering.pairs)) for linear, record in layers]
+        for outlet in rounded:
+            _write_codes(outlet, lowering)
         model.meta[LAYERS] = (*(record for _, record in layers), *enclosed_layers(model))
         if engine.codes:
             spell_residuals(model.graph)
@@ -88,10 +91,34 @@ def planned_format(linear: Linear) -> Format | None:
     return Format(coded, weight.dtype, weight.bits, weight.block, dynamic)
 
 
-def _judge(linear: Linear, engine: Target) -> tuple[Linear, LayerRecord]:
-    planned, kept = planned_format(linear), linear.node.meta.get(KEPT)
-    reason = kept or ("it has no planned quantizer" if planned is None else engine.excludes(linear, planned))
-    return linear, _record(linear, str(reason), str(planned))
+@dataclass(frozen=True)
+class _Lowering:
+    """Where and for whom, and the values and weights that are coded so far, each once however many layers read it.
+
+    ``codes`` has the codes of a value and their parameters, ``pairs`` what is behind a Q/DQ pair or a DQ.
+    """
+
+    graph: ir.Graph
+    engine: Target
+    zero_points: bool
+    codes: dict[ir.Value, tuple[ir.Value, ...]] = field(default_factory=dict)
+    pairs: dict[ir.Value, ir.Value] = field(default_factory=dict)
+
+
+def _judged(graph: ir.Graph, engine: Target) -> tuple[list[tuple[Linear, LayerRecord]], list[Outlet]]:
+    """Every linear layer with its record, and where the Convs among those in codes write codes themselves."""
+    layers = [(linear, planned_format(linear)) for linear in find_linears(graph)]
+    reasons = {linear.node: _reason(linear, planned, engine) for linear, planned in layers}
+    found = coded_convs(graph, (linear for linear, _ in layers if not reasons[linear.node]), engine)
+    reasons |= {node: outlet for node, outlet in found.items() if isinstance(outlet, str)}
+    records = [(linear, _record(linear, reasons[linear.node], str(planned))) for linear, planned in layers]
+    return records, [outlet for outlet in found.values() if isinstance(outlet, Outlet)]
+
+
+def _reason(linear: Linear, planned: Format | None, engine: Target) -> str:
+    """Why ``linear`` stays in float as far as it alone is concerned, or nothing."""
+    kept = linear.node.meta.get(KEPT)
+    return str(kept or ("it has no planned quantizer" if planned is None else engine.excludes(linear, planned)))
 
 
 def _record(linear: Linear, reason: str, coded: str = "") -> LayerRecord:
@@ -100,32 +127,55 @@ def _record(linear: Linear, reason: str, coded: str = "") -> LayerRecord:
     return LayerRecord(name, op_type, linear.shape, output, not reason, reason, "" if reason else coded)
 
 
-def _lower(linear: Linear, engine: Target, coded: _Coded, zero_points: bool) -> None:
-    """Spell one layer; values that several layers read are coded once, and kept in ``coded``."""
+def _lower(linear: Linear, lowering: _Lowering) -> None:
+    """Spell one layer."""
     graph, correction, weight = linear.node.graph, linear.node.meta.get(BIAS), quantizer(linear.weight)
     assert isinstance(graph, ir.Graph)
     assert weight is not None
+    engine = lowering.engine
     if isinstance(correction, np.ndarray):
         add_to_bias(linear, correction)
         linear = as_linear(linear.node) or linear  # a bias may be new
-    planned = quantizer(linear.data)
-    if engine.codes and (planned is not None or DYNAMIC in linear.node.meta):
-        data = _once(coded, linear.data, lambda: _data_codes(graph, linear, engine, zero_points))
-        codes = _once(coded, linear.weight, lambda: weight_codes(graph, linear, suited(linear, weight, engine)))
+    planned, fitting = quantizer(linear.data), suited(linear, weight, engine)
+    between_codes = engine.codes and linear.node.op_type not in engine.writes_codes
+    if between_codes and (planned is not None or DYNAMIC in linear.node.meta):
+        data = _once(lowering.codes, linear.data, lambda: _data_codes(graph, linear, lowering))
+        codes = _once(lowering.codes, linear.weight, lambda: weight_codes(graph, linear, fitting))
         multiply_codes(graph, linear, data, codes)
         return
-    dequantized = _once(coded, linear.weight, lambda: dequantized_weight(graph, linear, suited(linear, weight, engine)))
     if planned is not None:
-        data = _once(coded, linear.data, lambda: dequantized_data(graph, linear.data, planned, engine, zero_points))
-        linear.node.replace_input_with(0, data[0])
-    linear.node.replace_input_with(1, dequantized[0])
+        pair = _pair(linear.data, planned, lowering)
+        linear.node.replace_input_with(0, pair)
+        if linear.node.op_type in engine.writes_codes:
+            fitting = countable(linear, fitting, step(pair))
+    dequantized = _once(lowering.pairs, linear.weight, lambda: dequantized_weight(graph, linear, fitting))
+    linear.node.replace_input_with(1, dequantized)
 
 
-def _data_codes(graph: ir.Graph, linear: Linear, engine: Target, zero_points: bool) -> tuple[ir.Value, ...]:
+def _data_codes(graph: ir.Graph, linear: Linear, lowering: _Lowering) -> tuple[ir.Value, ...]:
     planned = quantizer(linear.data)
     if planned is None or DYNAMIC in linear.node.meta:
         return quantized_at_run_time(graph, linear.data)
-    return data_codes(graph, linear.data, planned, engine, zero_points)
+    return data_codes(graph, linear.data, planned, lowering.engine, lowering.zero_points)
+
+
+def _pair(value: ir.Value, planned: Quantizer, lowering: _Lowering) -> ir.Value:
+    """``value`` behind Q/DQ. Where kernels write codes, a Relu is part of them if the lowest code stands for 0."""
+    one_sided = planned.interval is not None and planned.interval[0] >= 0
+    free_zero = lowering.zero_points or (one_sided and bool(lowering.engine.writes_codes))
+    return _once(
+        lowering.pairs, value, lambda: dequantized_data(lowering.graph, value, planned, lowering.engine, free_zero)
+    )
+
+
+def _write_codes(outlet: Outlet, lowering: _Lowering) -> None:
+    """Let everybody read what is left of a Conv's output once it is codes."""
+    planned = quantizer(outlet.grid)
+    assert planned is not None
+    dequantized = _pair(outlet.value, planned, lowering)
+    for use in tuple(outlet.value.uses()):
+        if use.node.op_type != "QuantizeLinear":
+            use.node.replace_input_with(use.idx, dequantized)
 
 
 def _with_sum(linear: Linear, record: LayerRecord, dequantized: Mapping[ir.Value, ir.Value]) -> LayerRecord:
@@ -134,7 +184,7 @@ def _with_sum(linear: Linear, record: LayerRecord, dequantized: Mapping[ir.Value
     return replace(record, coded=f"{record.coded}, and its residual") if summed else record
 
 
-def _once(coded: _Coded, value: ir.Value, code: Callable[[], tuple[ir.Value, ...]]) -> tuple[ir.Value, ...]:
+def _once(coded: dict[ir.Value, _Made], value: ir.Value, code: Callable[[], _Made]) -> _Made:
     if value not in coded:
         coded[value] = code()
     return coded[value]

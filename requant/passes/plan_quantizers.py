@@ -12,6 +12,7 @@ from ..calib.collect import statistics
 from ..calib.ranges import RANGES
 from ..calib.statistics import ChannelStatistics
 from ..ir.linear import Linear, find_linears
+from ..ir.outlets import activated
 from ..runtime.formats import INT8, Format
 from .choose_format import choose_format
 from .choose_layers import KEPT
@@ -55,6 +56,8 @@ class PlanQuantizers(ir.passes.InPlacePass):
             chosen = choose_format(readers, self.formats)
             for linear in readers:
                 planned |= self._plan(linear, chosen)
+        for linear in find_linears(model.graph):
+            self._plan_output(linear)
         return ir.passes.PassResult(model, planned)
 
     def _plan(self, linear: Linear, chosen: Format) -> bool:
@@ -70,6 +73,13 @@ class PlanQuantizers(ir.passes.InPlacePass):
             linear, replace(chosen, bits=min(chosen.bits, self.weight_bits))
         )
         return True
+
+    def _plan_output(self, linear: Linear) -> None:
+        """A quantizer for what a Conv in codes writes, where an engine may have to round that."""
+        value, weight = activated(linear), quantizer(linear.weight)
+        seen = statistics(value)
+        if INT8 in self.formats and weight is not None and seen is not None and quantizer(value) is None:
+            value.meta[QUANTIZER] = activation_quantizer(RANGES[self.ranges](seen), INT8)
 
 
 def _by_data(graph: ir.Graph) -> Iterator[list[Linear]]:

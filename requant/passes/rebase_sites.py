@@ -15,6 +15,7 @@ from ..ir.sites.explicit import find_explicit
 from ..ir.sites.find import Refused, Site, find_sites
 from ..runtime.formats import INT8, Format
 from .cheapest import CANDIDATES, EXPLICIT_ROOM, NODE_PRICE, ROOM, SHIFT_PRICE, cheapest
+from .choose_layers import is_direct
 from .observation import Observation
 from .site_rewrite import SiteRewrite
 from .solvers import Solver
@@ -42,7 +43,7 @@ class RebaseSites(SiteRewrite):
         sites = [site for site in found if isinstance(site, Site)]
         yield from sites
         if self.explicit:
-            yield from find_explicit(model, sites)
+            yield from (_unless_direct(place) for place in find_explicit(model, sites))
         else:
             yield from (site for site in found if isinstance(site, Refused))
 
@@ -54,11 +55,22 @@ class RebaseSites(SiteRewrite):
 
     def _price(self, site: Site) -> Callable[[Basis], float]:
         """What a basis costs for the nodes that it adds, as a factor."""
+        free = self.free or any(is_direct(reader.linear) for reader in site.readers)
 
         def price(basis: Basis) -> float:
             nodes = added_nodes(site, basis)
             scale_is_free = not added_nodes(site, basis.unshifted)
             charge = SHIFT_PRICE if scale_is_free else NODE_PRICE
-            return math.inf if self.free and nodes else 1 + charge * nodes
+            return math.inf if free and nodes else 1 + charge * nodes
 
         return price
+
+
+def _unless_direct(place: Site | Refused) -> Site | Refused:
+    """The explicit site, unless its nodes would come between two layers that hand codes on."""
+    direct = (
+        [reader.linear.name for reader in place.readers if is_direct(reader.linear)] if isinstance(place, Site) else ()
+    )
+    if not direct:
+        return place
+    return Refused(place.kind, place.name, f"{direct[0]!r} is to read the codes that the layer before it writes")

@@ -7,11 +7,14 @@ import logging
 from abc import abstractmethod
 from collections.abc import Iterator
 
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from ..calib.collect import META, statistics
 from ..calib.statistics import ChannelStatistics
-from ..ir.linear import find_linears
+from ..ir.linear import Linear, find_linears
+from ..ir.outlets import activated
 from ..ir.rewrite.basis import Basis
 from ..ir.rewrite.rebase import rebase
 from ..ir.sites.find import Refused, Site, find_sites
@@ -82,13 +85,25 @@ class SiteRewrite(ir.passes.InPlacePass):
 def apply(site: Site, basis: Basis) -> int:
     """Re-base the graph and the statistics on the values that linear layers read; returns the number of nodes added."""
     inputs = {reader.linear.node: statistics(reader.linear.data) for reader in site.readers}
+    written = list(_written(site))
     handed = {edge.slot: statistics(edge.slot[0].inputs[edge.slot[1]]) for edge in site.restored}
     added = rebase(site, basis)
+    for conv, channels, value, known in written:
+        if activated(conv) is value:
+            _carry(value, known, basis.at(channels))
     for (node, position), known in handed.items():
         _carry(node.inputs[position], known, Basis.identity(1))
     for reader in {reader.linear.node.inputs[0]: reader for reader in site.readers}.values():
         _carry(reader.linear.node.inputs[0], inputs[reader.linear.node], basis.at(reader.channels))
     return added
+
+
+def _written(site: Site) -> Iterator[tuple[Linear, NDArray[np.intp], ir.Value, ChannelStatistics | None]]:
+    """The linear layers that write the site, its channels, and what is known of what an engine may have to round."""
+    for writer in site.writers:
+        if isinstance(writer.source, Linear):
+            value = activated(writer.source)
+            yield writer.source, writer.channels, value, statistics(value)
 
 
 def _carry(value: ir.Value | None, known: ChannelStatistics | None, basis: Basis) -> None:

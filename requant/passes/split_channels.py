@@ -20,6 +20,7 @@ from ..ir.sites.find import find_sites
 from ..ir.sites.site import Site
 from ..runtime.formats import INT8, Format
 from .cheapest import CANDIDATES, EXPLICIT_ROOM, NODE_PRICE, cheapest
+from .choose_layers import is_direct
 from .observation import ORDER, Observation, Part, observe
 from .records import SITES, SiteRecord, site_records
 from .solvers import Solver
@@ -58,6 +59,8 @@ class SplitChannels(ir.passes.InPlacePass):
         record, observation = SiteRecord(type(self).__name__, "Split", site.name), observe(site)
         if isinstance(region, str):
             return replace(record, reason=region)
+        if any(is_direct(linear) for linear in region.readers):
+            return replace(record, reason="its readers are to have the codes as the layer before writes them")
         if observation is None or len(observation.parts) != 1:
             return replace(record, reason="nothing that reads it is quantized")
         counts = copies(_difficulty(observation), self._extra(region.channels))

@@ -31,10 +31,12 @@ class Target:
         dynamic: whether it has products whose data are quantized at run time.
         ops: the linear ops that have an integer kernel when their inputs are quantized and their output is not.
         reasons: why something stays in float: other ops, by type; under "static", data whose scale is calibrated.
-        fewest_channels: the smallest K and N that pay.
+        fewest_channels: the smallest K and N that pay, but for ops that write codes: what pays there is not to leave
+            them.
         codes: whether products are written between codes and not behind DequantizeLinear (see
             `requant.passes.lowering.product`).
-        sums: whether the kernel of a Conv adds int8 codes to what it computes.
+        sums: whether what a Conv computes is added to int8 codes in codes.
+        writes_codes: the ops among them whose integer kernel rounds its output to codes.
         weight_bits: width of int8 weights; 7 where the kernel would saturate.
         zero_points: whether data may have any zero point.
         highest_opset, highest_ir: the newest it reads.
@@ -49,6 +51,7 @@ class Target:
     fewest_channels: int = 16
     codes: bool = False
     sums: bool = False
+    writes_codes: frozenset[str] = frozenset()
     weight_bits: int = 8
     zero_points: bool = False
     highest_opset: int = 26
@@ -64,9 +67,12 @@ class Target:
             yield reason
         if chosen.activations is None and op_type == "Conv":
             yield f"{self.name} has no Conv of float data by a quantized weight"
+        elif chosen.dynamic and op_type == "Conv":
+            yield f"{self.name} has no Conv whose data are quantized at run time"
         elif op_type not in self.ops:
             yield self.reasons.get(op_type, f"{self.name} has no integer {op_type}")
-        if thin < self.fewest_channels and not (op_type == "Conv" and thin % 8 == 0):
+        pays = thin >= self.fewest_channels or op_type in self.writes_codes or (op_type == "Conv" and thin % 8 == 0)
+        if not pays:
             yield f"{linear.inputs} to {linear.outputs} channels are too few for an integer kernel to pay"
 
     def lacks(self, chosen: Format) -> str:
@@ -91,11 +97,12 @@ _INT8, _FP8, _INT4, _UINT4 = (
 _CPU = Target(
     name="cpu",
     activations={_INT8: Spelling(ir.DataType.UINT8, 128)},
-    ops=frozenset({"MatMul", "Gemm"}),
+    ops=frozenset({"MatMul", "Gemm", "Conv"}),
     weight_only=frozenset({_INT8, _INT4, _UINT4}),
     dynamic=True,
-    reasons={"Conv": "ONNX Runtime's integer Conv needs a quantized output, which would cost accuracy"},
     codes=True,
+    sums=True,
+    writes_codes=frozenset({"Conv"}),
     zero_points=True,
 )
 _TENSORRT = Target(

@@ -7,15 +7,13 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from ...ir.constants import constant
+from ...ir.constants import array, constant
 from ...runtime.targets import Target
 from ..quantizer import Quantizer
 from .describe import describe, insert_behind
 
 
-def dequantized_data(
-    graph: ir.Graph, value: ir.Value, planned: Quantizer, engine: Target, free_zero: bool
-) -> tuple[ir.Value, ...]:
+def dequantized_data(graph: ir.Graph, value: ir.Value, planned: Quantizer, engine: Target, free_zero: bool) -> ir.Value:
     """``value`` through a Q/DQ pair; ``free_zero`` lets one-sided data have a finer grid with a zero point of its own.
 
     Returns what the readers are to read.
@@ -23,7 +21,15 @@ def dequantized_data(
     quantizing, (codes, scale, zero_point) = _quantized(graph, value, planned, engine, free_zero)
     node = ir.node("DequantizeLinear", [codes, scale, zero_point], name=f"{value.name}.dequantize")
     insert_behind(graph, value, [*quantizing, node])
-    return (describe(node.outputs[0], f"{value.name}.dequantized", value.shape, value.dtype),)
+    return describe(node.outputs[0], f"{value.name}.dequantized", value.shape, value.dtype)
+
+
+def step(dequantized: ir.Value) -> float:
+    """The scale of a Q/DQ pair."""
+    pair = dequantized.producer()
+    scale = array(pair.inputs[1]) if pair is not None else None
+    assert scale is not None
+    return float(scale)
 
 
 def data_codes(
@@ -61,10 +67,10 @@ def _grid(planned: Quantizer, engine: Target, free_zero: bool) -> tuple[NDArray[
     dtype, zero = engine.activations[planned.dtype]
     scale = planned.scale
     if free_zero and engine.zero_points and planned.interval is not None and planned.bits == 8:
-        dtype = ir.DataType.UINT8
+        lowest, highest = float(dtype.min), float(dtype.max)
         low, high = min(planned.interval[0], 0.0), max(planned.interval[1], 0.0)
         scale = np.asarray(max((high - low) / 255, float(np.finfo(np.float32).tiny)), np.float32)
-        zero = int(np.clip(np.round(-low / float(scale)), 0, 255))
+        zero = int(np.clip(np.round(lowest - low / float(scale)), lowest, highest))
     return scale, np.array(zero, dtype.numpy())
 
 

@@ -1,18 +1,22 @@
 """Weights as codes: W ≈ DequantizeLinear(Q, s, z)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from ...ir.constants import constant, lazily
+from ...ir.constants import array, constant, lazily
 from ...ir.linear import Linear
 from ...runtime.formats import Format
 from ...runtime.targets import Target
 from ..quantizer import Quantizer
 from ..scales import weight_quantizer
 from .describe import describe
+
+MOST_COUNTED = 2.0**30
+"""How many steps a bias in int32 may have: half of what fits, since the product is added to it."""
 
 
 def suited(linear: Linear, planned: Quantizer, engine: Target) -> Quantizer:
@@ -22,6 +26,24 @@ def suited(linear: Linear, planned: Quantizer, engine: Target) -> Quantizer:
     return planned
 
 
+def countable(linear: Linear, planned: Quantizer, step: float) -> Quantizer:
+    """The plan of the weight of a kernel that counts the bias in int32: no scale so fine that the bias would overflow.
+
+    ``step`` is the scale of the data. ONNX Runtime codes a float bias by itself, and saturates without a word. Of such
+    a channel next to nothing is left but its bias.
+    """
+    bias = array(linear.bias[0].inputs[linear.bias[1]]) if linear.bias is not None else None
+    floor = np.zeros(1) if bias is None else np.abs(bias.astype(np.float64)).reshape(-1) / (step * MOST_COUNTED)
+    if np.all(planned.scale >= floor):
+        return planned
+    scale = np.maximum(planned.scale, floor).astype(np.float32)
+    codes = planned.codes
+    if codes is not None:
+        ratio = planned.spread(planned.scale / scale, codes.shape)
+        codes = np.round(codes.astype(np.float32) * ratio).astype(codes.dtype)
+    return replace(planned, scale=scale, codes=codes)
+
+
 def weight_codes(graph: ir.Graph, linear: Linear, planned: Quantizer) -> tuple[ir.Value, ...]:
     """The codes as a matrix [K, N] of their own, and the scale [N]."""
     turned = linear.in_axis != 0
@@ -29,7 +51,7 @@ def weight_codes(graph: ir.Graph, linear: Linear, planned: Quantizer) -> tuple[i
     return codes, constant(graph, planned.scale, f"{linear.weight.name}.scale")
 
 
-def dequantized_weight(graph: ir.Graph, linear: Linear, planned: Quantizer) -> tuple[ir.Value, ...]:
+def dequantized_weight(graph: ir.Graph, linear: Linear, planned: Quantizer) -> ir.Value:
     """The weight behind a DequantizeLinear, for the layers to read."""
     value, name = linear.weight, linear.weight.name
     zero = np.zeros(planned.scale.shape, np.float32) if planned.zero_point is None else planned.zero_point
@@ -41,7 +63,7 @@ def dequantized_weight(graph: ir.Graph, linear: Linear, planned: Quantizer) -> t
     attributes = {"axis": planned.axis, "block_size": planned.block} if planned.block else {"axis": planned.axis}
     node = ir.node("DequantizeLinear", [codes, scale, zero_point], attributes, name=f"{name}.dequantize")
     graph.insert_before(linear.node, node)
-    return (describe(node.outputs[0], f"{name}.dequantized", value.shape, value.dtype),)
+    return describe(node.outputs[0], f"{name}.dequantized", value.shape, value.dtype)
 
 
 def _codes(

@@ -8,6 +8,7 @@ import onnx_ir as ir
 from .parts import Layer, Operand, Step
 from .rule import Find, Offence
 from .view import View
+from .walk import PAIR, maker
 
 
 def weight_scale_axis(*op_types: str) -> Find:
@@ -23,9 +24,12 @@ def weight_scale_axis(*op_types: str) -> Find:
 
 
 def float_partner(view: View) -> Iterator[Offence]:
-    """A dequantized activation that is multiplied by a float operand."""
+    """A dequantized activation that is multiplied by a float operand.
+
+    Unless the codes are what the kernel of the layer before writes.
+    """
     for one, other, layer in _lone(view):
-        if not one.fixed:
+        if not one.fixed and not _is_written(one, view):
             yield layer.node, "weight" if other.fixed else "second activation"
 
 
@@ -119,6 +123,11 @@ def _weights(view: View) -> Iterator[tuple[Layer, Step]]:
     for layer in view.products():
         if layer.weight is not None and layer.weight.step is not None:
             yield layer, layer.weight.step
+
+
+def _is_written(operand: Operand, view: View) -> bool:
+    node = maker(operand.step.node.inputs[0], PAIR | {"Relu", "Clip"}) if operand.step else None
+    return node is not None and node in view.layers and node.op_type in view.engine.writes_codes
 
 
 def _lone(view: View) -> Iterator[tuple[Operand, Operand, Layer]]:

@@ -1,0 +1,59 @@
+"""Which Convs an engine runs in integers whose kernel rounds the output to codes, as ONNX Runtime's on the CPU does.
+
+    codes → Conv → codes    where `requant.ir.outlets` finds who takes them
+
+It pays for a network that is codes from end to end, and not for single layers in a float one: between them data are
+quantized and dequantized, and float kernels have a layout of their own.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from ..calib.collect import statistics
+from ..ir.linear import Linear, find_linears
+from ..ir.outlets import Outlet, outlets
+from ..runtime.targets import Target
+from .quantizer import quantizer
+
+LEAST_SHARE = 0.5
+"""Share of the work of a network's Convs that has to be in codes for any of them to be."""
+
+
+def coded_convs(graph: ir.Graph, layers: Iterable[Linear], engine: Target) -> dict[ir.Node, Outlet | str]:
+    """For each Conv among the ``layers`` that are to be in codes: where it writes codes, or why it stays in float."""
+    coded = list(layers)
+    refused: dict[ir.Node, Outlet | str] = {}
+    found: Mapping[ir.Node, Outlet | str] = {}
+    while engine.writes_codes:
+        found = {node: _known(outlet) for node, outlet in outlets(coded).items()}
+        reasons = {node: outlet for node, outlet in found.items() if isinstance(outlet, str)}
+        if not reasons:
+            break
+        refused |= reasons
+        coded = [linear for linear in coded if linear.node not in reasons]
+    if share := _share(graph, found):
+        if share >= LEAST_SHARE:
+            return {**refused, **found}
+        reason = f"only {share:.0%} of the work of all Convs could be in codes, which does not pay"
+        return {**refused, **dict.fromkeys(found, reason)}
+    return refused
+
+
+def _known(outlet: Outlet | str) -> Outlet | str:
+    if isinstance(outlet, Outlet) and quantizer(outlet.grid) is None and statistics(outlet.grid) is None:
+        return f"{outlet.grid.name!r} was not calibrated"
+    return outlet
+
+
+def _share(graph: ir.Graph, found: Mapping[ir.Node, Outlet | str]) -> float:
+    work = {linear.node: _work(linear) for linear in find_linears(graph) if linear.node.op_type == "Conv"}
+    return sum(work[node] for node in found) / max(sum(work.values()), 1)
+
+
+def _work(conv: Linear) -> float:
+    """Multiplications over the calibration data."""
+    seen = statistics(conv.data)
+    rows = seen.count if seen is not None else 1
+    return rows * float(np.prod(conv.shape)) / float(np.prod(conv.node.attributes.get_ints("strides", (1,))))

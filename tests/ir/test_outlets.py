@@ -1,0 +1,79 @@
+"""Where a Conv can write codes, and where it is refused."""
+
+import numpy as np
+import onnx
+import pytest
+
+from requant.ir.linear import find_linears
+from requant.ir.load import load
+from requant.ir.outlets import Outlet, outlets
+
+SMALL = "<float zero = {0.0}, float six = {6.0}, float one = {1.0}>"
+
+
+def found(body: str, *, coded: str = "cdefg") -> dict[str, tuple[str, str] | str]:
+    """By the outputs of Convs that are to be in codes: the value that is rounded and that of its grid, or why not."""
+    header = '<ir_version: 8, opset_import: ["": 17]>'
+    proto = onnx.parser.parse_model(f"{header} g (float[1, 16, 6, 6] x) => (float[n, k, h, w] y) {SMALL} {{ {body} }}")
+    for name, shape in {"w": (16, 16, 1, 1), "v": (16, 32, 1, 1)}.items():
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(shape, np.float32), name))
+    layers = [linear for linear in find_linears(load(proto).graph) if linear.output.name in set(coded)]
+    return {
+        node.outputs[0].name or "": (outlet.value.name or "", outlet.grid.name or "")
+        if isinstance(outlet, Outlet)
+        else outlet
+        for node, outlet in outlets(layers).items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "outlet"),
+    [
+        ("c = Conv(x, w) d = Conv(c, w) y = Relu(d)", ("c", "c")),
+        ("c = Conv(x, w) r = Relu(c) d = Conv(r, w) y = Relu(d)", ("r", "r")),
+        ("c = Conv(x, w) r = Clip(c, zero, six) d = Conv(r, w) y = Relu(d)", ("r", "r")),
+        ("c = Conv(x, w) r = Relu(c) d = Conv(r, w) a = Add(r, d) y = Relu(a)", ("r", "r")),
+        ("c = Conv(x, w) r = Relu(c) p = MaxPool<kernel_shape = [2, 2]>(r) d = Conv(p, w) y = Relu(d)", ("r", "p")),
+        ("c = Conv(x, w) r = Relu(c) t = Concat<axis = 1>(x, r) d = Conv(t, v) y = Relu(d)", ("r", "t")),
+        ("c = Conv(x, w) y = Add(c, x)", ("c", "c")),
+        ("c = Conv(x, w) r = Relu(c) y = GlobalAveragePool(r)", ("r", "r")),
+        ("c = Conv(x, w) r = Relu(c) y = Conv(r, w)", ("r", "r")),
+    ],
+    ids=["Conv", "Relu", "Clip", "shared", "pool", "concat", "sum", "average", "float layer"],
+)
+def test_codes_are_those_that_the_readers_want(body: str, outlet: tuple[str, str]) -> None:
+    assert found(body)["c"] == outlet
+
+
+def test_what_lands_in_two_values_has_a_grid_of_its_own() -> None:
+    body = (
+        "c = Conv(x, w) p = MaxPool<kernel_shape = [2, 2]>(c) q = MaxPool<kernel_shape = [3, 3]>(c) "
+        "d = Conv(p, w) e = Conv(q, w) f = Relu(d) y = Relu(e)"
+    )
+    assert found(body)["c"] == ("c", "c")
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("y = Identity(x) c = Conv(x, w)", None),
+        ("c = Conv(x, w) y = HardSwish(c)", "HardSwish is to read what is not rounded"),
+        ("c = Conv(x, w) r = Relu(c) d = Conv(r, w) s = Sigmoid(r) y = Mul(d, s)", "Sigmoid is to read"),
+        ("c = Conv(x, w) r = Clip(c, one, six) y = Add(r, x)", "Clip is to read what is not rounded"),
+        ("c = Conv(x, w) r = Clip(c, x, six) y = Add(r, x)", "Clip is to read what is not rounded"),
+    ],
+    ids=["nobody", "HardSwish", "gate", "Clip at 1", "Clip at run time"],
+)
+def test_it_is_refused_where_somebody_needs_what_is_not_rounded(body: str, reason: str | None) -> None:
+    outlet = found(body)["c"]
+    assert outlet == ("c", "c") if reason is None else reason in outlet
+
+
+def test_an_output_of_the_model_is_not_rounded() -> None:
+    assert found("r = Relu(x) y = Conv(r, w)", coded="y") == {"y": "its output is an output of the model"}
+    assert found("c = Conv(x, w) y = Relu(c)") == {"c": "its output is an output of the model"}
+
+
+def test_a_layer_in_float_reads_rounded_data_and_gives_no_grid() -> None:
+    body = "c = Conv(x, w) r = Relu(c) p = MaxPool<kernel_shape = [2, 2]>(r) d = Conv(p, w) y = Relu(d)"
+    assert found(body, coded="c") == {"c": ("r", "r")}

@@ -1,0 +1,220 @@
+"""Convs between codes: what ONNX Runtime's CPU makes one kernel of, and what stays in float for it."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+import requant
+from requant.calib.collect import collect, statistics
+from requant.ir.canonical.form import canonicalize
+from requant.ir.load import load
+from requant.ir.save import to_bytes
+from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers, RebaseSites
+from requant.passes.records import layer_records, site_records
+from requant.runtime.check import check
+from requant.runtime.session import runner
+
+Arrays = dict[str, NDArray[np.float32]]
+
+STEM = "c = Conv(x, u, b) r = Relu(c) p = MaxPool<kernel_shape = [2, 2]>(r)"
+BLOCK = (
+    f"{STEM} d = Conv(p, w, b) e = Relu(d) f = Conv<pads = [1, 1, 1, 1]>(e, v) s = Add(f, p) t = Relu(s) "
+    "g = Conv(t, w, b) m = Clip(g, zero, six) k = Conv(m, w) l = Add(t, k) y = GlobalAveragePool(l)"
+)
+WEIGHTS = {"u": (32, 3, 3, 3), "w": (32, 32, 1, 1), "q": (32, 32, 1, 1), "v": (32, 32, 3, 3), "b": (32,)}
+
+
+def random(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return (0.1 * np.random.default_rng(len(shape) + shape[-1]).normal(size=shape)).astype(np.float32)
+
+
+def source(body: str, weights: Arrays | None = None) -> onnx.ModelProto:
+    header = '<ir_version: 8, opset_import: ["": 17]>'
+    arrays = {name: random(shape) for name, shape in WEIGHTS.items()}
+    arrays |= {"zero": np.zeros((), np.float32), "six": np.full((), 6, np.float32), **(weights or {})}
+    proto = onnx.parser.parse_model(f"{header} g (float[1, 3, 14, 14] x) => (float[n, k, h, w] y) {{ {body} }}")
+    read = {name for node in proto.graph.node for name in node.input}
+    proto.graph.initializer.extend(
+        onnx.numpy_helper.from_array(array, name) for name, array in arrays.items() if name in read
+    )
+    return proto
+
+
+def feeds(count: int = 4) -> list[Arrays]:
+    rng = np.random.default_rng(1)
+    return [{"x": rng.normal(size=(1, 3, 14, 14)).astype(np.float32)} for _ in range(count)]
+
+
+def planned(body: str, target: str = "cpu", weights: Arrays | None = None, keep: tuple[str, ...] = ()) -> ir.Model:
+    model = load(source(body, weights))
+    canonicalize(model)
+    collect(model, feeds())
+    ChooseLayers(keep, target)(model)
+    PlanQuantizers()(model)
+    return model
+
+
+def lowered(model: ir.Model, target: str = "cpu") -> ir.Model:
+    copy = model.clone()
+    InsertQDQ(target)(copy)
+    assert check(copy, target) == []
+    return copy
+
+
+def output(model: ir.Model, feed: Arrays, *, optimized: bool = False) -> NDArray[np.float64]:
+    return runner(model, optimized=optimized)(feed)[0].astype(np.float64)
+
+
+def kernels(model: ir.Model, folder: Path) -> Counter[str]:
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(folder / "optimized.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(to_bytes(model), options, providers=["CPUExecutionProvider"])
+    return Counter(node.op_type for node in onnx.load(folder / "optimized.onnx").graph.node)
+
+
+def reasons(model: ir.Model) -> list[str]:
+    return [record.reason for record in layer_records(model) if record.reason]
+
+
+def test_a_network_of_convs_runs_in_codes_from_end_to_end(tmp_path: Path) -> None:
+    artifact = lowered(planned(BLOCK))
+    assert reasons(artifact) == []
+    ops = kernels(artifact, tmp_path)
+    assert ops["QLinearConv"] == 5
+    assert ops["QLinearAdd"] == 1  # the last sum is averaged in float
+    assert not {"Conv", "Relu", "Clip", "MaxPool"} & set(ops)
+
+
+def test_the_engine_computes_what_the_graph_says() -> None:
+    """Its kernels round where the float graph rounds, but for ties that float sums decide differently."""
+    artifact = lowered(planned(BLOCK))
+    for feed in feeds():
+        fused, unfused = (output(artifact, feed, optimized=optimized) for optimized in (True, False))
+        exact = output(load(source(BLOCK)), feed)
+        largest = np.abs(exact).max()
+        assert np.abs(fused - unfused).max() < 0.003 * largest
+        assert 0 < np.abs(unfused - exact).max() < 0.02 * largest
+
+
+def test_relu_and_clip_are_the_lowest_and_the_highest_code() -> None:
+    artifact = lowered(planned(BLOCK))
+    grids = {
+        node.inputs[0].name: tuple(value.const_value.numpy().item() for value in node.inputs[1:])  # type: ignore[union-attr] # both are constants
+        for node in artifact.graph
+        if node.op_type == "QuantizeLinear" and node.inputs[0] is not None
+    }
+    for name in ("r", "e", "m", "t"):
+        assert grids[name][1] == 0, name
+    assert grids["m"][0] * 255 <= 6
+    assert grids["x"][1] == grids["f"][1] == 128
+    assert grids["r"] == grids["p"], "codes of a pool are codes of what it pools"
+
+
+def test_other_engines_do_not_round_the_output() -> None:
+    artifact = lowered(planned(BLOCK, "tensorrt"), "tensorrt")
+    convs = [node for node in artifact.graph if node.op_type == "Conv"]
+    readers = [use.node.op_type for node in convs for use in node.outputs[0].uses()]
+    assert len(convs) == 5
+    assert "QuantizeLinear" not in readers
+
+
+def test_a_network_that_is_mostly_float_stays_float() -> None:
+    body = (
+        "c = Conv(x, u) h = HardSwish(c) d = Conv(h, v) e = HardSwish(d) f = Conv(e, w) r = Relu(f) "
+        "g = Conv(r, w) y = Relu(g)"
+    )
+    model = planned(body)
+    result = lowered(model)
+    assert "QuantizeLinear" not in {node.op_type for node in result.graph}
+    float_readers = "its kernel would round its output, and HardSwish is to read what is not rounded"
+    assert reasons(result)[:2] == [float_readers] * 2
+    assert "of the work of all Convs could be in codes, which does not pay" in reasons(result)[2]
+
+
+def test_what_a_layer_in_float_reads_is_codes_all_the_same(tmp_path: Path) -> None:
+    """A layer kept in float does not pull the one before it into float, and so on to the first."""
+    artifact = lowered(planned(BLOCK, keep=("k",)))
+    assert reasons(artifact) == ["kept by request"]
+    assert kernels(artifact, tmp_path)["QLinearConv"] == 4
+
+
+def test_no_node_comes_between_two_layers_in_codes() -> None:
+    """A basis of its own would be worth its nodes here, on an engine whose kernels write floats."""
+    scale = np.ones((32, 1, 1, 1), np.float32)
+    scale[:4] = 30
+    body = "c = Conv(x, u, b) r = Clip(c, zero, six) d = Conv(r, w) y = GlobalAveragePool(d)"
+    weights = {"u": (scale * random(WEIGHTS["u"]) / 10).astype(np.float32)}
+    models = {}
+    for target in ("tensorrt", "cpu"):
+        model = load(source(body, weights))
+        canonicalize(model)
+        collect(model, feeds())
+        ChooseLayers((), target)(model)
+        RebaseSites()(model)
+        models[target] = model
+    added = {target: sum(record.added_nodes for record in site_records(model)) for target, model in models.items()}
+    assert added["tensorrt"] > 0
+    assert added["cpu"] == 0
+    (reason,) = (record.reason for record in site_records(models["cpu"]) if record.name == "r")
+    assert "is to read the codes that the layer before it writes" in reason
+
+
+def test_what_is_known_of_a_sum_is_carried_through_a_basis() -> None:
+    """Its operands take part in the basis of the sum, which the next layer reads."""
+    body = "c = Conv(x, u, b) r = Relu(c) d = Conv(r, w) s = Add(d, r) t = Relu(s) e = Conv(t, q) y = Relu(e)"
+    scale = np.geomspace(0.01, 1, 32, dtype=np.float32).reshape(-1, 1, 1, 1)
+    weights = {"u": scale * random(WEIGHTS["u"]), "w": scale * random(WEIGHTS["w"])}
+    model = load(source(body, weights))
+    canonicalize(model)
+    collect(model, feeds())
+    ChooseLayers((), "cpu")(model)
+    assert RebaseSites()(model).modified
+    again = model.clone()
+    for value in (value for node in again.graph for value in node.outputs):
+        value.meta.clear()
+    collect(again, feeds())
+    seen = {value.name: statistics(value) for node in again.graph for value in node.outputs}
+    known = {value.name: statistics(value) for node in model.graph for value in node.outputs}
+    compared = [name for name in seen if seen[name] is not None]
+    assert len(compared) == 3  # what two Convs read, and the first operand of the sum
+    for name in compared:
+        fresh, carried = seen[name], known[name]
+        assert fresh is not None
+        assert carried is not None, name
+        np.testing.assert_allclose(carried.minimum, fresh.minimum, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(carried.maximum, fresh.maximum, rtol=1e-4, atol=1e-5)
+
+
+def test_a_bias_that_int32_cannot_count_gets_a_coarser_scale() -> None:
+    """ONNX Runtime codes the bias with the scale of the product and saturates: a channel without weight, for one."""
+    weight = 10 * random(WEIGHTS["w"])
+    weight[3] *= 1e-9
+    bias = np.full(32, 7, np.float32)
+    body = f"{STEM} d = Conv(p, w, b) e = Relu(d) f = Conv(e, q) y = GlobalAveragePool(f)"
+    model = planned(body, weights={"w": weight, "b": bias})
+    artifact = lowered(model)
+    for feed in feeds(2):
+        fused, unfused = (output(artifact, feed, optimized=optimized) for optimized in (True, False))
+        assert np.abs(fused - unfused).max() < 0.003 * np.abs(unfused).max()
+
+
+@pytest.mark.parametrize("target", ["cpu", "cpu-arm", "cpu-avx2"])
+def test_the_types_of_codes_are_those_of_the_engine(target: str) -> None:
+    artifact = lowered(planned(BLOCK, target), target)
+    types = {node.outputs[0].dtype for node in artifact.graph if node.op_type == "QuantizeLinear"}
+    assert types == {ir.DataType.INT8 if target == "cpu-arm" else ir.DataType.UINT8}
+
+
+def test_one_call_quantizes_a_network_of_convs() -> None:
+    result = requant.optimize(source(BLOCK), feeds(8))
+    assert not result.report.message
+    assert all(layer.quantized for layer in result.report.layers)
+    (distance,) = result.report.outputs.values()
+    assert distance.sqnr > 35
