@@ -31,7 +31,7 @@ class _Affine:
 class FoldBatchNorm(ir.passes.InPlacePass):
     """Fold each BatchNormalization of the main graph into the layer before it, or else into the one after it.
 
-    A Mul or an Add of a constant for each channel is folded into the convolution before it.
+    A Mul, Div, Add or Sub of a constant for each channel is folded into the convolution before it.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -56,16 +56,28 @@ def _batch_norm(node: ir.Node) -> _Affine | None:
 
 
 def _channelwise(node: ir.Node) -> _Affine | None:
-    if node.op_type not in ("Mul", "Add") or node.domain != "":
+    if node.domain != "" or node.op_type not in {op_type for op_type, _ in _AFFINE}:
         return None
-    for data, operand in (node.inputs, node.inputs[::-1]):
-        layer = data.producer() if data is not None else None
+    for position, (data, operand) in enumerate((node.inputs, node.inputs[::-1])):
+        layer, affine = data.producer() if data is not None else None, _AFFINE.get((node.op_type, position))
         if data is not None and layer is not None and layer.op_type in ("Conv", "ConvTranspose"):
             vector = _along_channels(operand, data.shape)
-            if vector is not None:
-                one, zero = np.ones_like(vector), np.zeros_like(vector)
-                return _Affine(node, data, *((vector, zero) if node.op_type == "Mul" else (one, vector)))
+            if affine is not None and vector is not None and (node.op_type != "Div" or vector.all()):
+                scale, shift = (np.broadcast_to(part, vector.shape) for part in affine(vector))
+                return _Affine(node, data, scale, shift)
     return None
+
+
+_AFFINE: dict[tuple[str, int], Callable[[Vector], tuple[Vector | float, Vector | float]]] = {
+    ("Mul", 0): lambda vector: (vector, 0.0),
+    ("Mul", 1): lambda vector: (vector, 0.0),
+    ("Div", 0): lambda vector: (1 / vector, 0.0),
+    ("Add", 0): lambda vector: (1.0, vector),
+    ("Add", 1): lambda vector: (1.0, vector),
+    ("Sub", 0): lambda vector: (1.0, -vector),
+    ("Sub", 1): lambda vector: (-1.0, vector),
+}
+"""Scale and shift of an op whose data come at that input and a vector at the other."""
 
 
 def _along_channels(value: ir.Value | None, shape: ir.Shape | None) -> Vector | None:

@@ -2,7 +2,7 @@
 
 Functions are inlined, constants are initializers, identities are gone, the layout of weights is settled, the
 opset is at least 17, what ONNX Runtime fused is spelled out, decomposed LayerNorms are LayerNormalization nodes,
-BatchNorms are folded into the layers beside them, and shapes are known.
+BatchNorms are folded into the layers beside them, behind a Conv they are before a Transpose, and shapes are known.
 """
 
 import onnx_ir as ir
@@ -17,6 +17,7 @@ from .convert_opset import convert_opset, lowest_ir_version
 from .fuse_norms import FuseNorms
 from .hidden import all_nodes, hands_out, hidden
 from .shapes import InferShapes
+from .sink_transposes import SinkTransposes
 from .weight_layout import DropLeadingAxes, FoldWeightLayout
 
 LOWEST_OPSET = 17
@@ -69,6 +70,7 @@ def _rewrite(model: ir.Model, opset: int) -> None:
     _clean(model)
     DropLeadingAxes()(model)
     FuseNorms()(model)
+    SinkTransposes()(model)
     FoldBatchNorm()(model)
     common.RemoveUnusedNodesPass()(model)
     common.RemoveUnusedOpsetsPass()(model)

@@ -43,6 +43,7 @@ FOLDED = {
     "before Gemm transposed": (ROWS, f"{FIRST}  y = Gemm<transB = 1>(a, n)", "Gemm"),
     "between": (IMAGE, f"a = Conv(x, w)  d = {NORM}  y = ConvTranspose(d, s)", "Conv ConvTranspose"),
     "scale and offset": (IMAGE, "a = Conv(x, w)  d = Mul(a, f)  i = Add(o, d)  y = Mul(k, i)", "Conv"),
+    "differences and quotients": (IMAGE, "a = Conv(x, w)  d = Sub(a, o)  i = Div(d, f)  y = Sub(k, i)", "Conv"),
     "one after another": (IMAGE, f"d = Conv(x, w)  a = Mul(f, d)  y = {NORM}", "Conv"),
     "a shared weight": (IMAGE, f"a = Conv(x, w)  d = Conv(x, w)  i = {NORM}  y = Add(d, i)", "Conv Conv Add"),
 }
@@ -54,6 +55,7 @@ KEPT = {
     "two readers": (IMAGE, f"{FIRST}  d = Conv(a, w)  i = Conv(a, w)  y = Add(d, i)"),
     "a transposed layer after it": (IMAGE, f"{FIRST}  y = ConvTranspose(a, t)"),
     "a scale for each column": (IMAGE, "a = Conv(x, w)  y = Mul(a, r)"),
+    "a quotient": (IMAGE, "a = Conv(x, w)  y = Div(f, a)"),
     "a scale before": (IMAGE, "a = Mul(x, f4)  y = Conv(a, w)"),
     "a product of data": (IMAGE, "a = Conv(x, w)  d = Sigmoid(a)  y = Mul(a, d)"),
     "a bias that does not count": (ROWS, f"a = Gemm<beta = 0.0>(x, m, c)  y = {NORM}"),
