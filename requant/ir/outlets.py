@@ -10,6 +10,7 @@ averaged or multiplied in float. Where anything else reads y, it is not done.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
 from .constants import array
@@ -73,13 +74,21 @@ def _landings(value: ir.Value, coded: dict[ir.Value, set[ir.Node]]) -> set[ir.Va
     if value in coded:
         return {value}
     readers = [use.node for use in value.uses()]
-    if not readers or value.is_graph_output() or any(node.op_type not in MOVES for node in readers):
+    if not readers or value.is_graph_output() or not all(map(_moves, readers)):
         return {None}
     return {landing for node in readers for output in node.outputs for landing in _landings(output, coded)}
 
 
+def _moves(node: ir.Node) -> bool:
+    """Whether ``node`` only picks and moves elements. Zeros around them are elements of every grid."""
+    fill = array(node.inputs[2]) if node.op_type == "Pad" and len(node.inputs) > 2 and node.inputs[2] else np.zeros(1)
+    return node.domain == "" and (
+        node.op_type in MOVES or (node.op_type == "Pad" and fill is not None and not fill.any())
+    )
+
+
 def _takes_rounded(node: ir.Node) -> bool:
-    return node.domain == "" and node.op_type in MOVES | SUMS
+    return _moves(node) or (node.domain == "" and node.op_type in SUMS)
 
 
 def _is_rectifier(node: ir.Node) -> bool:

@@ -8,7 +8,7 @@ from requant.ir.linear import find_linears
 from requant.ir.load import load
 from requant.ir.outlets import Outlet, outlets
 
-SMALL = "<float zero = {0.0}, float six = {6.0}, float one = {1.0}>"
+SMALL = "<float zero = {0.0}, float six = {6.0}, float one = {1.0}, int64[8] ends = {0, 0, 1, 1, 0, 0, 1, 1}>"
 
 
 def found(body: str, *, coded: str = "cdefg") -> dict[str, tuple[str, str] | str]:
@@ -35,11 +35,13 @@ def found(body: str, *, coded: str = "cdefg") -> dict[str, tuple[str, str] | str
         ("c = Conv(x, w) r = Relu(c) d = Conv(r, w) a = Add(r, d) y = Relu(a)", ("r", "r")),
         ("c = Conv(x, w) r = Relu(c) p = MaxPool<kernel_shape = [2, 2]>(r) d = Conv(p, w) y = Relu(d)", ("r", "p")),
         ("c = Conv(x, w) r = Relu(c) t = Concat<axis = 1>(x, r) d = Conv(t, v) y = Relu(d)", ("r", "t")),
+        ("c = Conv(x, w) r = Relu(c) p = Pad(r, ends) d = Conv(p, w) y = Relu(d)", ("r", "p")),
+        ("c = Conv(x, w) r = Relu(c) p = Pad(r, ends, zero) d = Conv(p, w) y = Relu(d)", ("r", "p")),
         ("c = Conv(x, w) y = Add(c, x)", ("c", "c")),
         ("c = Conv(x, w) r = Relu(c) y = GlobalAveragePool(r)", ("r", "r")),
         ("c = Conv(x, w) r = Relu(c) y = Conv(r, w)", ("r", "r")),
     ],
-    ids=["Conv", "Relu", "Clip", "shared", "pool", "concat", "sum", "average", "float layer"],
+    ids=["Conv", "Relu", "Clip", "shared", "pool", "concat", "pad", "pad with 0", "sum", "average", "float layer"],
 )
 def test_codes_are_those_that_the_readers_want(body: str, outlet: tuple[str, str]) -> None:
     assert found(body)["c"] == outlet
@@ -57,12 +59,13 @@ def test_what_lands_in_two_values_has_a_grid_of_its_own() -> None:
     ("body", "reason"),
     [
         ("y = Identity(x) c = Conv(x, w)", None),
+        ("c = Conv(x, w) p = Pad(c, ends, one) d = Conv(p, w) y = Relu(d)", "Pad is to read what is not rounded"),
         ("c = Conv(x, w) y = HardSwish(c)", "HardSwish is to read what is not rounded"),
         ("c = Conv(x, w) r = Relu(c) d = Conv(r, w) s = Sigmoid(r) y = Mul(d, s)", "Sigmoid is to read"),
         ("c = Conv(x, w) r = Clip(c, one, six) y = Add(r, x)", "Clip is to read what is not rounded"),
         ("c = Conv(x, w) r = Clip(c, x, six) y = Add(r, x)", "Clip is to read what is not rounded"),
     ],
-    ids=["nobody", "HardSwish", "gate", "Clip at 1", "Clip at run time"],
+    ids=["nobody", "Pad with 1", "HardSwish", "gate", "Clip at 1", "Clip at run time"],
 )
 def test_it_is_refused_where_somebody_needs_what_is_not_rounded(body: str, reason: str | None) -> None:
     outlet = found(body)["c"]
