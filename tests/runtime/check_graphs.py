@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike
 _SQUARE = np.arange(256).reshape(16, 16) % 7
 _CHANNELS = np.linspace(0.01, 0.04, 16)
 
-_SCALES: dict[str, ArrayLike] = {"s": 0.1, "s2": 0.2, "two": 2, "s1": [0.1]}
+_SCALES: dict[str, ArrayLike] = {"s": 0.1, "s2": 0.2, "fine": 1e-12, "two": 2, "s1": [0.1]}
 _SCALES |= {"s0": 0, "snan": np.nan, "tiny": 1e-37, "denormal": 1e-40, "sinf": [1] * 15 + [np.inf]}
 _SCALES |= {"sw": _CHANNELS, "sb": 0.1 * _CHANNELS, "sblock": [_CHANNELS] * 2}
 _WEIGHTS: dict[str, ArrayLike] = {"w": _SQUARE, "thin": _SQUARE[:, :8], "v8": range(1, 17)}
@@ -151,6 +151,11 @@ CPU: dict[str, Case] = {
         UINT8 + W + BIAS("b32", "sb") + "y = Gemm <beta = 0.5> (xd, wd, bd)",
         UINT8 + W + "y = Gemm <alpha = 0.5> (xd, wd)",
         {"x": ROWS},
+    ),
+    "bias-overflow": (
+        UINT8 + "kd = DequantizeLinear (kernel, fine) c = Conv (xd, kd, b) r = Relu (c)" + qdq("u0", "r", "y"),
+        UINT8 + "kd = DequantizeLinear (kernel, s) c = Conv (xd, kd, b) r = Relu (c)" + qdq("u0", "r", "y"),
+        {"x": IMAGE},
     ),
     "conv-output": (UINT8 + CONV + "y = Identity (c)", UINT8 + CONV + qdq("u128", "c", "y"), {"x": IMAGE}),
     "relu-between": (

@@ -101,6 +101,12 @@ RULES = (
         "use the scale of the activation times the scale of the weight",
     ),
     Rule(
+        "bias-overflow",
+        outputs.bias_overflow,
+        "other numbers: the bias is coded in int32 with the scale of the product; it has {what}, and saturates",
+        "give the weight of that channel a coarser scale",
+    ),
+    Rule(
         "zero-point-left-out",
         outputs.absent_zero_point,
         "runs in float: {what} has no zero point, and the integer Gemm wants one",

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
+from ...ir.constants import array
 from .parts import Layer, Step
 from .rule import Find, Offence
 from .view import View
@@ -15,6 +16,8 @@ _CLOSE = 1e-3
 
 _INT8_AFTER_CONV = frozenset({"AveragePool", "GlobalAveragePool", "Resize"})
 """Ops that gain from the quantized output of a Conv."""
+
+_INT32 = 2.0**31
 
 _INVALID_RESHAPE = 21
 """From this opset on, the Reshape that ONNX Runtime puts before a Gemm fails its own type check in int8."""
@@ -32,10 +35,7 @@ def quantized_output(view: View) -> Iterator[Offence]:
 def unquantized_output(view: View) -> Iterator[Offence]:
     """A Conv whose output, or the output of the Relu or Clip after it, is not quantized."""
     for layer in view.products("Conv"):
-        reader = only_reader(layer.node.outputs[0])
-        if reader is not None and reader.op_type in ("Relu", "Clip"):
-            reader = only_reader(reader.outputs[0])
-        if not _is_quantize(reader, view):
+        if not _is_quantize(_next_reader(layer.node.outputs[0]), view):
             yield layer.node, "output"
 
 
@@ -72,6 +72,18 @@ def bias_scale(*op_types: str) -> Find:
     return find
 
 
+def bias_overflow(view: View) -> Iterator[Offence]:
+    """A float bias of a Conv between codes with more steps of the product than int32 has."""
+    for layer in view.products("Conv"):
+        value, output = bias_of(layer)
+        bias, (data, weight) = array(value), (step.scale for step in layer.steps)
+        if bias is None or data is None or weight is None or not _is_quantize(_next_reader(output), view):
+            continue
+        steps = np.abs(bias.astype(np.float64)) / (data.astype(np.float64) * weight.astype(np.float64)).reshape(-1)
+        if (worst := float(steps.max(initial=0))) > _INT32:
+            yield layer.node, f"{worst:.0e} steps"
+
+
 def absent_zero_point(view: View) -> Iterator[Offence]:
     """A Gemm, written or made of MatMul and Add, with an operand whose zero point is left out."""
     for layer in view.products("Gemm", "MatMul"):
@@ -97,6 +109,13 @@ def reshaped_int8(view: View) -> Iterator[Offence]:
         rank = len(layer.node.outputs[0].shape or ())
         if rank > 2 and bias_of(layer)[0] is not None:
             yield layer.node, f"{rank} axes"
+
+
+def _next_reader(output: ir.Value) -> ir.Node | None:
+    """Who alone reads ``output``, or the Relu or Clip that alone reads it."""
+    reader = only_reader(output)
+    between = reader is not None and reader.op_type in ("Relu", "Clip")
+    return only_reader(reader.outputs[0]) if reader is not None and between else reader
 
 
 def _is_quantize(node: ir.Node | None, view: View) -> bool:
