@@ -19,7 +19,8 @@ import onnxruntime as ort
 from rich.console import Console
 
 import requant
-from models import documents, minilm, orientation, synthetic, vit
+from models import documents, minilm, orientation, resnet, synthetic, vit
+from models.strangers import STRANGERS
 from models.subject import Feed
 from requant.ir.load import Source, load
 from requant.ir.save import to_bytes
@@ -86,6 +87,18 @@ def vit_b16(batch: int | None) -> tuple[Source, list[Feed]]:
     return model, [dict(feed) for feed in synthetic.feeds(model, samples=2)]
 
 
+def resnet_50() -> tuple[Source, list[Feed]]:
+    """A ResNet-50 with random weights, on random data."""
+    model = resnet.resnet50(batch=1)
+    return model, [dict(feed) for feed in synthetic.feeds(model, samples=8)]
+
+
+def channels_last() -> tuple[Source, list[Feed]]:
+    """A thin ResNet-50 as a converter from TensorFlow wrote it, on random data."""
+    stranger = STRANGERS["NHWC, BatchNorm spelled out"]
+    return stranger.model(), stranger.feeds(8)
+
+
 def minilm_l6() -> tuple[Source, list[Feed]]:
     """MiniLM-L6 on documents of exactly ``TOKENS`` tokens."""
     text = documents.lee_background()
@@ -99,6 +112,8 @@ CASES: dict[str, Case] = {
     "ViT-B/16 encoder, batch 8": Case(lambda: vit_b16(8), runs=10),
     "ViT-B/16 encoder, any batch, fed 1": Case(lambda: vit_b16(None)),
     f"MiniLM-L6, {TOKENS} tokens": Case(minilm_l6),
+    "ResNet-50, batch 1": Case(resnet_50),
+    "ResNet-50 thin, channels last": Case(channels_last),
     "page orientation, a PP-LCNet": Case(page_orientation),
     "ViT-B/16 encoder, batch 1, OpenVINO": Case(lambda: vit_b16(1), "openvino"),
 }
