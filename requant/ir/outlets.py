@@ -8,24 +8,26 @@ averaged or multiplied in float. Where anything else reads y, it is not done.
 """
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
-from .constants import array
+from .constants import array, is_constant
 from .linear import Linear
 
-MOVES = frozenset(
-    {"Concat", "DepthToSpace", "Flatten", "GlobalMaxPool", "MaxPool", "Reshape", "Slice", "SpaceToDepth", "Split"}
-    | {"Squeeze", "Transpose", "Unsqueeze"}
-)
+SIZES = frozenset({"Shape", "Size"})
+"""Ops that do not look at elements at all."""
+
+_PICKS = frozenset({"Concat", "DepthToSpace", "GlobalMaxPool", "MaxPool"})
+_MOVES = _PICKS | {"Flatten", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Transpose", "Unsqueeze"}
 """Ops whose output has no other elements than the input, so that they may as well be applied to codes."""
 
-SUMS = frozenset(
-    {"Add", "AveragePool", "Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "MatMul", "ReduceMean", "Resize"}
+_SUMS = frozenset(
+    {"Add", "AveragePool", "BatchNormalization", "Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "MatMul"}
+    | {"ReduceMean", "Resize"}
 )
-"""Ops that can do with rounded data, because noise averages out in them."""
+"""Ops that can do with rounded data: noise averages out in them, or is not made louder."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Outlet:
 
 def activated(conv: Linear) -> ir.Value:
     """The output of ``conv``, or that of the Relu or Clip at 0 that alone reads it: rounding to codes can do both."""
-    readers = [use.node for use in conv.output.uses()]
+    readers = [use.node for use in conv.output.uses() if not _is(use.node, SIZES)]
     if len(readers) == 1 and _is_rectifier(readers[0]) and not conv.output.is_graph_output():
         return readers[0].outputs[0]
     return conv.output
@@ -48,51 +50,61 @@ def activated(conv: Linear) -> ir.Value:
 
 def outlets(layers: Iterable[Linear]) -> dict[ir.Node, Outlet | str]:
     """Of each Conv among the ``layers`` that are in codes: where it writes codes, or why it cannot."""
-    coded: dict[ir.Value, set[ir.Node]] = {}
-    convs = []
-    for linear in layers:
-        coded.setdefault(linear.data, set()).add(linear.node)
-        convs += [linear] if linear.node.op_type == "Conv" else []
-    return {conv.node: _outlet(conv, coded) for conv in convs}
+    chosen = list(layers)
+    coded = {linear.data for linear in chosen}
+    return {linear.node: _outlet(linear, coded) for linear in chosen if linear.node.op_type == "Conv"}
 
 
-def _outlet(conv: Linear, coded: dict[ir.Value, set[ir.Node]]) -> Outlet | str:
+def _outlet(conv: Linear, coded: set[ir.Value]) -> Outlet | str:
     value = activated(conv)
     if value.is_graph_output():
         return "its output is an output of the model"
-    readers, inside = [use.node for use in value.uses()], coded.get(value, set())
-    stranger = next((node for node in readers if node not in inside and not _takes_rounded(node)), None)
+    landings = _landings(value, coded)
+    landing = next(iter(landings)) if len(landings) == 1 else None
+    if landing is not None and landing is not value:
+        return Outlet(conv, value, landing)
+    stranger = next((use.node for use in value.uses() if not _takes_rounded(use.node)), None)
     if stranger is not None:
         return f"its kernel would round its output, and {stranger.op_type} is to read what is not rounded"
-    landings = {value} if inside else _landings(value, coded)
-    landing = next(iter(landings)) if len(landings) == 1 else None
-    return Outlet(conv, value, landing or value)
+    return Outlet(conv, value, value)
 
 
-def _landings(value: ir.Value, coded: dict[ir.Value, set[ir.Node]]) -> set[ir.Value | None]:
+def _landings(value: ir.Value, coded: set[ir.Value]) -> set[ir.Value | None]:
     """The values in codes that ``value`` is moved into, and None if it goes anywhere else too."""
     if value in coded:
         return {value}
     readers = [use.node for use in value.uses()]
-    if not readers or value.is_graph_output() or not all(map(_moves, readers)):
+    if not readers or value.is_graph_output() or not all(_is(node, _MOVES) or _pads_zeros(node) for node in readers):
         return {None}
     return {landing for node in readers for output in node.outputs for landing in _landings(output, coded)}
 
 
-def _moves(node: ir.Node) -> bool:
-    """Whether ``node`` only picks and moves elements. Zeros around them are elements of every grid."""
-    fill = array(node.inputs[2]) if node.op_type == "Pad" and len(node.inputs) > 2 and node.inputs[2] else np.zeros(1)
-    return node.domain == "" and (
-        node.op_type in MOVES or (node.op_type == "Pad" and fill is not None and not fill.any())
-    )
-
-
 def _takes_rounded(node: ir.Node) -> bool:
-    return _moves(node) or (node.domain == "" and node.op_type in SUMS)
+    """Whether ``node``, or all that read what it picks, can do with rounded data.
+
+    A position that is added to the embedding of a patch is no residual: what a transformer begins with stays as it is.
+    """
+    if _is(node, _PICKS) or _pads_zeros(node):
+        outputs = [value for value in node.outputs if value.uses() or value.is_graph_output()]
+        return not any(value.is_graph_output() for value in outputs) and all(
+            _takes_rounded(use.node) for value in outputs for use in value.uses()
+        )
+    return _is(node, SIZES | _SUMS) and not (node.op_type == "Add" and any(map(is_constant, node.inputs)))
+
+
+def _pads_zeros(node: ir.Node) -> bool:
+    """Whether it is a Pad with zeros, or with what is there: elements of every grid."""
+    fill = node.inputs[2] if len(node.inputs) > 2 else None
+    known = array(fill)
+    return _is(node, {"Pad"}) and (fill is None or (known is not None and not known.any()))
+
+
+def _is(node: ir.Node, op_types: AbstractSet[str]) -> bool:
+    return node.domain == "" and node.op_type in op_types
 
 
 def _is_rectifier(node: ir.Node) -> bool:
-    if node.domain != "" or node.op_type not in ("Relu", "Clip"):
+    if not _is(node, {"Relu", "Clip"}):
         return False
     low = array(node.inputs[1]) if node.op_type == "Clip" and len(node.inputs) > 1 else None
     return node.op_type == "Relu" or (low is not None and not low.any())

@@ -42,8 +42,15 @@ def coded_convs(graph: ir.Graph, layers: Iterable[Linear], engine: Target) -> di
 
 
 def _known(outlet: Outlet | str) -> Outlet | str:
-    if isinstance(outlet, Outlet) and quantizer(outlet.grid) is None and statistics(outlet.grid) is None:
+    """``outlet``, unless what it would write is not known or not possible."""
+    if isinstance(outlet, str):
+        return outlet
+    planned, seen = quantizer(outlet.grid), statistics(outlet.grid)
+    if planned is None and seen is None:
         return f"{outlet.grid.name!r} was not calibrated"
+    below = planned.interval is not None and planned.interval[0] < 0 if planned else seen and seen.minimum.min() < 0
+    if outlet.value is not outlet.conv.output and below:
+        return f"codes of {outlet.grid.name!r} reach below 0, so that what is between is not part of its kernel"
     return outlet
 
 

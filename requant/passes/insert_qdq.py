@@ -16,7 +16,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from ..ir.linear import Linear, as_linear, enclosed_linears, find_linears
-from ..ir.outlets import Outlet
+from ..ir.outlets import SIZES, Outlet
 from ..ir.rewrite.edit import add_to_bias
 from ..runtime.formats import Format
 from ..runtime.targets import Target, target
@@ -173,9 +173,10 @@ def _write_codes(outlet: Outlet, lowering: _Lowering) -> None:
     planned = quantizer(outlet.grid)
     assert planned is not None
     dequantized = _pair(outlet.value, planned, lowering)
-    for use in tuple(outlet.value.uses()):
-        if use.node.op_type != "QuantizeLinear":
-            use.node.replace_input_with(use.idx, dequantized)
+    others = [use for use in outlet.value.uses() if use.node.op_type != "QuantizeLinear"]
+    sizes = [use for use in outlet.conv.output.uses() if use.node.op_type in SIZES]
+    for use in (*others, *sizes):
+        use.node.replace_input_with(use.idx, dequantized)
 
 
 def _with_sum(linear: Linear, record: LayerRecord, dequantized: Mapping[ir.Value, ir.Value]) -> LayerRecord:

@@ -15,7 +15,7 @@ def found(body: str, *, coded: str = "cdefg") -> dict[str, tuple[str, str] | str
     """By the outputs of Convs that are to be in codes: the value that is rounded and that of its grid, or why not."""
     header = '<ir_version: 8, opset_import: ["": 17]>'
     proto = onnx.parser.parse_model(f"{header} g (float[1, 16, 6, 6] x) => (float[n, k, h, w] y) {SMALL} {{ {body} }}")
-    for name, shape in {"w": (16, 16, 1, 1), "v": (16, 32, 1, 1)}.items():
+    for name, shape in {"w": (16, 16, 1, 1), "v": (16, 32, 1, 1), "z": (576, 8)}.items():
         proto.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(shape, np.float32), name))
     layers = [linear for linear in find_linears(load(proto).graph) if linear.output.name in set(coded)]
     return {
@@ -38,10 +38,28 @@ def found(body: str, *, coded: str = "cdefg") -> dict[str, tuple[str, str] | str
         ("c = Conv(x, w) r = Relu(c) p = Pad(r, ends) d = Conv(p, w) y = Relu(d)", ("r", "p")),
         ("c = Conv(x, w) r = Relu(c) p = Pad(r, ends, zero) d = Conv(p, w) y = Relu(d)", ("r", "p")),
         ("c = Conv(x, w) y = Add(c, x)", ("c", "c")),
+        ("c = Conv(x, w) t = Concat<axis = 1>(c, x) y = AveragePool<kernel_shape = [2, 2]>(t)", ("c", "c")),
+        ("c = Conv(x, w) f = Flatten(c) g = MatMul(f, z) y = Relu(g)", ("c", "f")),
         ("c = Conv(x, w) r = Relu(c) y = GlobalAveragePool(r)", ("r", "r")),
+        ("c = Conv(x, w) s = Shape(c) r = Relu(c) d = Conv(r, w) y = Reshape(d, s)", ("r", "r")),
         ("c = Conv(x, w) r = Relu(c) y = Conv(r, w)", ("r", "r")),
     ],
-    ids=["Conv", "Relu", "Clip", "shared", "pool", "concat", "pad", "pad with 0", "sum", "average", "float layer"],
+    ids=[
+        "Conv",
+        "Relu",
+        "Clip",
+        "shared",
+        "pool",
+        "concat",
+        "pad",
+        "pad with 0",
+        "sum",
+        "average of a concat",
+        "classifier",
+        "average",
+        "size",
+        "float layer",
+    ],
 )
 def test_codes_are_those_that_the_readers_want(body: str, outlet: tuple[str, str]) -> None:
     assert found(body)["c"] == outlet
@@ -59,13 +77,26 @@ def test_what_lands_in_two_values_has_a_grid_of_its_own() -> None:
     ("body", "reason"),
     [
         ("y = Identity(x) c = Conv(x, w)", None),
+        ("c = Conv(x, w) f = Flatten<axis = 2>(c) y = Add(f, f)", "Flatten is to read what is not rounded"),
+        ("c = Conv(x, w) y = Add(c, one)", "Add is to read what is not rounded"),
+        ("c = Conv(x, w) p = Concat<axis = 1>(c, x) y = Sigmoid(p)", "Concat is to read what is not rounded"),
         ("c = Conv(x, w) p = Pad(c, ends, one) d = Conv(p, w) y = Relu(d)", "Pad is to read what is not rounded"),
         ("c = Conv(x, w) y = HardSwish(c)", "HardSwish is to read what is not rounded"),
         ("c = Conv(x, w) r = Relu(c) d = Conv(r, w) s = Sigmoid(r) y = Mul(d, s)", "Sigmoid is to read"),
         ("c = Conv(x, w) r = Clip(c, one, six) y = Add(r, x)", "Clip is to read what is not rounded"),
         ("c = Conv(x, w) r = Clip(c, x, six) y = Add(r, x)", "Clip is to read what is not rounded"),
     ],
-    ids=["nobody", "Pad with 1", "HardSwish", "gate", "Clip at 1", "Clip at run time"],
+    ids=[
+        "nobody",
+        "patches",
+        "patches and positions",
+        "logits",
+        "Pad with 1",
+        "HardSwish",
+        "gate",
+        "Clip at 1",
+        "Clip at run time",
+    ],
 )
 def test_it_is_refused_where_somebody_needs_what_is_not_rounded(body: str, reason: str | None) -> None:
     outlet = found(body)["c"]

@@ -92,6 +92,19 @@ def test_a_network_of_convs_runs_in_codes_from_end_to_end(tmp_path: Path) -> Non
     assert not {"Conv", "Relu", "Clip", "MaxPool"} & set(ops)
 
 
+def test_who_asks_for_a_size_does_not_keep_a_kernel_from_its_relu(tmp_path: Path) -> None:
+    body = f'{STEM} n = Shape(c) o = Shape(r) d = Conv(p, w) e = Resize<mode = "nearest">(d, , , n) f = Conv(e, q) '
+    model = source(body + "g = GlobalAveragePool(f) h = Slice(o, begin, end) y = Expand(g, h)")
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "rows"
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(np.array([k]), n) for k, n in ((0, "begin"), (1, "end"))
+    )
+    artifact = requant.optimize(model, feeds()).model
+    ops = kernels(artifact, tmp_path)
+    assert ops["QLinearConv"] == 3
+    assert not {"Conv", "Relu"} & set(ops)
+
+
 def test_the_engine_computes_what_the_graph_says() -> None:
     """Its kernels round where the float graph rounds, but for ties that float sums decide differently."""
     artifact = lowered(planned(BLOCK))
@@ -136,6 +149,12 @@ def test_a_network_that_is_mostly_float_stays_float() -> None:
     float_readers = "its kernel would round its output, and HardSwish is to read what is not rounded"
     assert reasons(result)[:2] == [float_readers] * 2
     assert "of the work of all Convs could be in codes, which does not pay" in reasons(result)[2]
+
+
+def test_a_relu_is_no_part_of_a_kernel_whose_codes_reach_below_0() -> None:
+    body = f"{STEM} d = Conv(p, w) e = Relu(d) f = Conv(p, q) t = Concat<axis = 1>(e, f) g = Conv(t, k) y = Relu(g)"
+    artifact = lowered(planned(body, weights={"k": random((32, 64, 1, 1))}))
+    assert "codes of 't' reach below 0, so that what is between is not part of its kernel" in reasons(artifact)
 
 
 def test_what_a_layer_in_float_reads_is_codes_all_the_same(tmp_path: Path) -> None:
