@@ -22,6 +22,7 @@ from ..runtime.formats import Format
 from ..runtime.targets import Target, target
 from .choose_layers import KEPT
 from .coded_convs import coded_convs
+from .lowering.bystander import protect
 from .lowering.conv_sum import add_codes
 from .lowering.data import data_codes, dequantized_data, step
 from .lowering.dynamic import quantized_at_run_time
@@ -66,8 +67,7 @@ class InsertQDQ(ir.passes.InPlacePass):
                 _lower(linear, lowering)
         if engine.sums:
             layers = [(linear, _with_sum(linear, record, lowering.pairs)) for linear, record in layers]
-        for outlet in rounded:
-            _write_codes(outlet, lowering)
+        protect(model.graph, [_write_codes(outlet, lowering) for outlet in rounded])
         model.meta[LAYERS] = (*(record for _, record in layers), *enclosed_layers(model))
         if engine.codes:
             spell_residuals(model.graph)
@@ -168,8 +168,8 @@ def _pair(value: ir.Value, planned: Quantizer, lowering: _Lowering) -> ir.Value:
     )
 
 
-def _write_codes(outlet: Outlet, lowering: _Lowering) -> None:
-    """Let everybody read what is left of a Conv's output once it is codes."""
+def _write_codes(outlet: Outlet, lowering: _Lowering) -> ir.Value:
+    """Let everybody read what is left of a Conv's output once it is codes, and return that."""
     planned = quantizer(outlet.grid)
     assert planned is not None
     dequantized = _pair(outlet.value, planned, lowering)
@@ -177,6 +177,7 @@ def _write_codes(outlet: Outlet, lowering: _Lowering) -> None:
     sizes = [use for use in outlet.conv.output.uses() if use.node.op_type in SIZES]
     for use in (*others, *sizes):
         use.node.replace_input_with(use.idx, dequantized)
+    return dequantized
 
 
 def _with_sum(linear: Linear, record: LayerRecord, dequantized: Mapping[ir.Value, ir.Value]) -> LayerRecord:

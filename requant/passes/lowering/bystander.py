@@ -1,0 +1,60 @@
+"""Float layers between codes, for ONNX Runtime's CPU:
+
+    DQ → Clip to what codes reach → Conv → Q        computes what DQ → Conv → Q says
+
+ONNX Runtime would quantize the weight of the latter by itself, to nearest, though somebody wanted the layer in float.
+"""
+
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
+
+import numpy as np
+import onnx_ir as ir
+
+from ...ir.constants import constant
+from ...ir.outlets import MOVES
+from .data import reach
+from .describe import describe
+
+_QUANTIZED_BY_ITSELF = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_PASSED = MOVES | {"Pad", "Resize"}
+"""What ONNX Runtime moves Q and DQ through."""
+
+
+def protect(graph: ir.Graph, dequantized: Iterable[ir.Value]) -> None:
+    """Put a Clip that changes nothing between the ``dequantized`` values and float layers whose output is quantized."""
+    for value in dequantized:
+        for layer, position in tuple(_uses(value, _PASSED)):
+            if position == 0 and layer.op_type in _QUANTIZED_BY_ITSELF and _is_float(layer) and _is_coded(layer):
+                layer.replace_input_with(0, _clipped(graph, layer, reach(value)))
+
+
+def _uses(value: ir.Value, through: AbstractSet[str]) -> Iterator[tuple[ir.Node, int]]:
+    """The nodes that read ``value``, or what others make of it, and at which input."""
+    for use in value.uses():
+        if use.node.op_type not in through:
+            yield use.node, use.idx
+        else:
+            for output in use.node.outputs:
+                yield from _uses(output, through)
+
+
+def _is_float(layer: ir.Node) -> bool:
+    weight = layer.inputs[1].producer() if layer.inputs[1] is not None else None
+    return weight is None or weight.op_type != "DequantizeLinear"
+
+
+def _is_coded(layer: ir.Node) -> bool:
+    behind = _uses(layer.outputs[0], _PASSED | {"Add", "Clip", "Relu"})
+    return any(node.op_type == "QuantizeLinear" for node, _ in behind)
+
+
+def _clipped(graph: ir.Graph, layer: ir.Node, bounds: tuple[float, float]) -> ir.Value:
+    value = layer.inputs[0]
+    assert value is not None
+    name = f"{value.name}.for.{layer.outputs[0].name}"
+    clip = ir.node(
+        "Clip", [value, *(constant(graph, np.asarray(end, np.float32), f"{name}.bound") for end in bounds)], name=name
+    )
+    graph.insert_before(layer, clip)
+    return describe(clip.outputs[0], f"{name}.out", value.shape, value.dtype)
