@@ -26,8 +26,7 @@ def statistics(value: ir.Value | None) -> ChannelStatistics | None:
 def watched(model: ir.Model) -> dict[ir.Value, int]:
     """The values to look at, with their channel axes: what linears read, and what a Conv may have to round."""
     linears = list(find_linears(model.graph))
-    found = [outlet for outlet in outlets(linears).values() if isinstance(outlet, Outlet)]
-    rounded = [outlet.value for outlet in found if outlet.grid is outlet.value]
+    rounded = [outlet.value for outlet in outlets(linears).values() if isinstance(outlet, Outlet)]
     return {**dict.fromkeys(rounded, 1), **{linear.data: linear.data_axis for linear in linears}}
 
 

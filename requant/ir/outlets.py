@@ -1,16 +1,18 @@
 """Where a Conv can write codes: into what its readers make codes of anyway, or into a sum or an average.
 
-    z = Conv(x)        y = z, Relu(z) or Clip(z, 0, …)        codes of y, on the grid of whoever reads them
+    z = Conv(x)        y = z, Relu(z) or Clip(z)        codes of y, on the grid of whoever reads them
 
 Some engines have an integer Conv only if its output is rounded to codes. That costs nothing where y is read by layers
 in codes, or where ops that only pick and move elements lie between. It costs one more rounding where y is summed,
 averaged or multiplied in float. Where anything else reads y, it is not done.
 """
 
+import math
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
 from .constants import array, is_constant
@@ -20,7 +22,7 @@ SIZES = frozenset({"Shape", "Size"})
 """Ops that do not look at elements at all."""
 
 _PICKS = frozenset({"Concat", "DepthToSpace", "GlobalMaxPool", "MaxPool"})
-_MOVES = _PICKS | {"Flatten", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Transpose", "Unsqueeze"}
+MOVES = _PICKS | {"Flatten", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Transpose", "Unsqueeze"}
 """Ops whose output has no other elements than the input, so that they may as well be applied to codes."""
 
 _SUMS = frozenset(
@@ -33,17 +35,25 @@ _SUMS = frozenset(
 @dataclass(frozen=True)
 class Outlet:
     """``value`` is what is rounded: the output of ``conv``, or what a Relu or a Clip makes of it; ``grid`` is the value
-    whose quantizer gives the codes."""
+    whose quantizer gives the codes.
+    """
 
     conv: Linear
     value: ir.Value
     grid: ir.Value
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """What lies between the Conv and ``value`` lets through: codes within need nothing in between."""
+        node = self.value.producer()
+        return _bounds(node) if node is not None and self.value is not self.conv.output else (-math.inf, math.inf)
+
 
 def activated(conv: Linear) -> ir.Value:
-    """The output of ``conv``, or that of the Relu or Clip at 0 that alone reads it: rounding to codes can do both."""
+    """The output of ``conv``, or that of the Relu or Clip that alone reads it: rounding to codes can do both."""
     readers = [use.node for use in conv.output.uses() if not _is(use.node, SIZES)]
-    if len(readers) == 1 and _is_rectifier(readers[0]) and not conv.output.is_graph_output():
+    clips = len(readers) == 1 and _is(readers[0], {"Relu", "Clip"}) and readers[0].inputs[0] is conv.output
+    if clips and all(map(is_constant, filter(None, readers[0].inputs[1:]))) and not conv.output.is_graph_output():
         return readers[0].outputs[0]
     return conv.output
 
@@ -74,17 +84,17 @@ def _landings(value: ir.Value, coded: set[ir.Value]) -> set[ir.Value | None]:
     if value in coded:
         return {value}
     readers = [use.node for use in value.uses()]
-    if not readers or value.is_graph_output() or not all(_is(node, _MOVES) or _pads_zeros(node) for node in readers):
+    if not readers or value.is_graph_output() or not all(_is(node, MOVES) or _pads_zeros(node) for node in readers):
         return {None}
     return {landing for node in readers for output in node.outputs for landing in _landings(output, coded)}
 
 
 def _takes_rounded(node: ir.Node) -> bool:
-    """Whether ``node``, or all that read what it picks, can do with rounded data.
+    """Whether ``node``, or all that read what it picks or clips, can do with rounded data.
 
     A position that is added to the embedding of a patch is no residual: what a transformer begins with stays as it is.
     """
-    if _is(node, _PICKS) or _pads_zeros(node):
+    if _is(node, _PICKS | {"Clip", "Relu"}) or _pads_zeros(node):
         outputs = [value for value in node.outputs if value.uses() or value.is_graph_output()]
         return not any(value.is_graph_output() for value in outputs) and all(
             _takes_rounded(use.node) for value in outputs for use in value.uses()
@@ -103,8 +113,12 @@ def _is(node: ir.Node, op_types: AbstractSet[str]) -> bool:
     return node.domain == "" and node.op_type in op_types
 
 
-def _is_rectifier(node: ir.Node) -> bool:
-    if not _is(node, {"Relu", "Clip"}):
-        return False
-    low = array(node.inputs[1]) if node.op_type == "Clip" and len(node.inputs) > 1 else None
-    return node.op_type == "Relu" or (low is not None and not low.any())
+def _bounds(node: ir.Node) -> tuple[float, float]:
+    """Of a Relu or a Clip."""
+    if node.op_type == "Relu":
+        return 0.0, math.inf
+    low, high = (array(value) for value in (*node.inputs[1:], None, None)[:2])
+    return (
+        -math.inf if low is None else float(low.astype(np.float64)),
+        math.inf if high is None else float(high.astype(np.float64)),
+    )

@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..calib.collect import statistics
+from ..calib.ranges import minmax, symmetric_scale
 from ..ir.linear import Linear, find_linears
 from ..ir.outlets import Outlet, outlets
 from ..runtime.targets import Target
@@ -48,10 +49,18 @@ def _known(outlet: Outlet | str) -> Outlet | str:
     planned, seen = quantizer(outlet.grid), statistics(outlet.grid)
     if planned is None and seen is None:
         return f"{outlet.grid.name!r} was not calibrated"
-    below = planned.interval is not None and planned.interval[0] < 0 if planned else seen and seen.minimum.min() < 0
-    if outlet.value is not outlet.conv.output and below:
-        return f"codes of {outlet.grid.name!r} reach below 0, so that what is between is not part of its kernel"
+    interval = planned.interval if planned is not None else minmax(seen) if seen is not None else None
+    low, high = outlet.bounds
+    reach = _reach(*interval) if interval is not None else (0.0, 0.0)
+    if reach[0] < low or reach[1] > high:
+        return f"codes of {outlet.grid.name!r} reach beyond what the kernel would have to clip"
     return outlet
+
+
+def _reach(low: float, high: float) -> tuple[float, float]:
+    """How far the codes of data reach that are one-sided, or else symmetric."""
+    scale = symmetric_scale(low, high)
+    return (0.0, high) if low >= 0 else (-128 * scale, 127 * scale)
 
 
 def _share(graph: ir.Graph, found: Mapping[ir.Node, Outlet | str]) -> float:

@@ -11,13 +11,16 @@ import pytest
 from numpy.typing import NDArray
 
 import requant
+from models.random_graphs.network import random_network
 from requant.calib.collect import collect, statistics
 from requant.ir.canonical.form import canonicalize
+from requant.ir.linear import find_linears
 from requant.ir.load import load
 from requant.ir.save import to_bytes
 from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers, RebaseSites
 from requant.passes.records import layer_records, site_records
 from requant.runtime.check import check
+from requant.runtime.compare import distance
 from requant.runtime.session import runner
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -151,10 +154,12 @@ def test_a_network_that_is_mostly_float_stays_float() -> None:
     assert "of the work of all Convs could be in codes, which does not pay" in reasons(result)[2]
 
 
-def test_a_relu_is_no_part_of_a_kernel_whose_codes_reach_below_0() -> None:
-    body = f"{STEM} d = Conv(p, w) e = Relu(d) f = Conv(p, q) t = Concat<axis = 1>(e, f) g = Conv(t, k) y = Relu(g)"
-    artifact = lowered(planned(body, weights={"k": random((32, 64, 1, 1))}))
-    assert "codes of 't' reach below 0, so that what is between is not part of its kernel" in reasons(artifact)
+@pytest.mark.parametrize("other", ["e = Relu(d) f = Conv(p, q)", "e = Clip(d, zero, low) h = Conv(p, q) f = Relu(h)"])
+def test_codes_that_reach_beyond_what_is_between_need_it(other: str) -> None:
+    body = f"{STEM} d = Conv(p, w) {other} t = Concat<axis = 1>(e, f) g = Conv(t, k) y = GlobalAveragePool(g)"
+    low = np.array(1e-3, np.float32)
+    artifact = lowered(planned(body, weights={"k": random((32, 64, 1, 1)), "low": low}))
+    assert reasons(artifact) == ["codes of 't' reach beyond what the kernel would have to clip"]
 
 
 def test_what_a_layer_in_float_reads_is_codes_all_the_same(tmp_path: Path) -> None:
@@ -229,6 +234,43 @@ def test_the_types_of_codes_are_those_of_the_engine(target: str) -> None:
     artifact = lowered(planned(BLOCK, target), target)
     types = {node.outputs[0].dtype for node in artifact.graph if node.op_type == "QuantizeLinear"}
     assert types == {ir.DataType.INT8 if target == "cpu-arm" else ir.DataType.UINT8}
+
+
+def test_a_layer_in_float_between_codes_keeps_its_weight(tmp_path: Path) -> None:
+    """ONNX Runtime quantizes it otherwise."""
+    artifact = lowered(planned(BLOCK, keep=("d",)))
+    assert reasons(artifact) == ["kept by request"]
+    ops = kernels(artifact, tmp_path)
+    assert ops["QLinearConv"] == 4
+    assert ops["Conv"] + ops["FusedConv"] == 1
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_networks_run_as_they_are_recorded(seed: int, tmp_path: Path) -> None:
+    _check(seed, tmp_path)
+
+
+@pytest.mark.property
+@pytest.mark.parametrize("start", range(30, 1030, 50))
+def test_many_random_networks_run_as_they_are_recorded(start: int, tmp_path: Path) -> None:
+    for seed in range(start, start + 50):
+        _check(seed, tmp_path)
+
+
+def _check(seed: int, folder: Path) -> None:
+    """As many integer kernels as the report says, and about as close to the float model as the graph run as written."""
+    proto, rng = random_network(seed), np.random.default_rng(seed)
+    data = [{"x": rng.normal(size=(2, 3, 12, 12)).astype(np.float32)} for _ in range(4)]
+    canonicalize(model := load(proto))
+    convs = [linear.name for linear in find_linears(model.graph) if linear.node.op_type == "Conv"]
+    result = requant.optimize(proto, data, keep=[str(rng.choice(convs))] if seed % 3 == 0 else [])
+    coded = sum(layer.quantized and layer.op_type == "Conv" for layer in result.report.layers)
+    assert check(result.model, "cpu") == []
+    assert kernels(result.model, folder)["QLinearConv"] == coded
+    if coded:
+        exact = output(load(proto), data[0])
+        fused, unfused = (output(result.model, data[0], optimized=optimized) for optimized in (True, False))
+        assert distance(exact, fused).sqnr > max(20, distance(exact, unfused).sqnr - 6)
 
 
 def test_one_call_quantizes_a_network_of_convs() -> None:
