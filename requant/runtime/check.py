@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from ..errors import SourceError
-from .rules import cpu, cuda, every, tensorrt
+from .rules import cpu, cuda, every, openvino, tensorrt
 from .rules.rule import Rule
 from .rules.view import View, view
 from .targets import TARGETS
@@ -17,6 +17,7 @@ RULES: dict[str, tuple[Rule, ...]] = dict.fromkeys(TARGETS, every.RULES)
 RULES |= dict.fromkeys(("cpu", "cpu-avx2"), every.RULES + cpu.RULES)
 RULES["cpu-arm"] = every.RULES + tuple(rule for rule in cpu.RULES if rule.name != "int8-activation")
 RULES |= dict.fromkeys(("tensorrt", "tensorrt-rtx"), every.RULES + tensorrt.RULES)
+RULES["openvino"] = every.RULES + openvino.RULES
 RULES["cuda"] = every.RULES + cuda.RULES
 """What is asked of a graph, by target."""
 

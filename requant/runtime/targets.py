@@ -133,7 +133,7 @@ TARGETS = {
         ),
         _TENSORRT,
         replace(_TENSORRT, name="tensorrt-rtx"),
-        replace(_TENSORRT, name="openvino", activations={_INT8: Spelling(_INT8)}, highest_opset=26, highest_ir=13),
+        replace(_TENSORRT, name="openvino", activations=_CPU.activations, highest_opset=26, highest_ir=13),
     )
 }
 """Engines by name. "cpu" is what the machine has: see `target`."""

@@ -16,6 +16,7 @@ _SCALES |= {"s0": 0, "snan": np.nan, "tiny": 1e-37, "denormal": 1e-40, "sinf": [
 _SCALES |= {"sw": _CHANNELS, "sb": 0.1 * _CHANNELS, "sblock": [_CHANNELS] * 2}
 _WEIGHTS: dict[str, ArrayLike] = {"w": _SQUARE, "thin": _SQUARE[:, :8], "v8": range(1, 17)}
 _WEIGHTS |= {"kernel": _SQUARE[..., None, None], "kernel8": _SQUARE[:8, :, None, None]}
+_WEIGHTS |= {"broad": np.concatenate([_SQUARE, _SQUARE.T], axis=1)[..., None, None]}
 _WEIGHTS |= {"kernel9": _SQUARE[:9, :, None, None]}
 _ARRAYS: dict[DTypeLike, dict[str, ArrayLike]] = {
     np.float32: _SCALES | {"b": range(16), "b3": [[range(16)]], "wf": _SQUARE, "kf": _SQUARE[..., None, None]},
@@ -104,6 +105,16 @@ TENSORRT: dict[str, Case] = {
         INT8 + W + M + qdq("i0", "m", "md") + "y = Relu (md)",
         INT8 + W + M + qdq("i0", "m", "md") + "y = MatMul (md, wd)",
         {},
+    ),
+}
+
+SIDES = "r = Tanh (x) e = Concat <axis = 1> (r, x)\n"
+_JOINED = weight("broad", axis=0) + "y = Conv (xd, wd)"
+OPENVINO: dict[str, Case] = {
+    "concatenated-int8": (
+        SIDES + "a = Relu (e)" + qdq("i0", "a") + _JOINED,
+        SIDES + "a = Relu (e)" + qdq("u128", "a") + _JOINED,
+        {"x": IMAGE},
     ),
 }
 

@@ -20,6 +20,7 @@ from tests.runtime.check_graphs import (
     CPU,
     FINE,
     INT8,
+    OPENVINO,
     OTHER_WAYS,
     TENSORRT,
     UINT8,
@@ -31,7 +32,7 @@ from tests.runtime.check_graphs import (
     qdq,
 )
 
-TABLES = {"tensorrt": TENSORRT | TENSORRT_BLOCKS, "cpu": CPU | CPU_BLOCKS, "cuda": CUDA}
+TABLES = {"tensorrt": TENSORRT | TENSORRT_BLOCKS, "cpu": CPU | CPU_BLOCKS, "cuda": CUDA, "openvino": OPENVINO}
 
 CASES = [
     pytest.param(target, rule, *case, id=f"{target}-{rule}")

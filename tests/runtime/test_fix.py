@@ -18,6 +18,7 @@ from tests.runtime.check_graphs import (
     FINE,
     IMAGE,
     INT8,
+    OPENVINO,
     OTHER_WAYS,
     ROWS,
     TENSORRT,
@@ -39,7 +40,7 @@ ROUNDING = 1e-6
 HALF_A_STEP = 0.5 * 0.1 * 0.04
 """Of the product in these graphs: what rounding a bias to int32 codes may change."""
 
-TABLES = {"tensorrt": TENSORRT | TENSORRT_BLOCKS, "cpu": CPU | CPU_BLOCKS, "cuda": CUDA}
+TABLES = {"tensorrt": TENSORRT | TENSORRT_BLOCKS, "cpu": CPU | CPU_BLOCKS, "cuda": CUDA, "openvino": OPENVINO}
 
 UINT8_WEIGHT = "wd = DequantizeLinear <axis = 1> (wu, sw, u128s)\n"
 

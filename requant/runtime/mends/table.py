@@ -32,9 +32,10 @@ _TENSORRT = _EVERY | {
     "partial-attention": (Mend(release.attention, "left both products of the attention in float", exact=False),),
     "thin-layer": (_FLOAT_LAYER,),
 }
+_UNSIGNED = Mend(recode.unsigned, "wrote uint8 codes, 128 above the int8 ones")
 _CPU = _EVERY | {
     "uint8-weight": (_INT8_WEIGHT,),
-    "int8-activation": (Mend(recode.unsigned, "wrote uint8 codes, 128 above the int8 ones"),),
+    "int8-activation": (_UNSIGNED,),
     "float-bias": (Mend(each(biases.as_row), "wrote the bias as [1, …, N]"), _INT32_BIAS),
     "bias-scale": (_INT32_BIAS,),
     "zero-point-left-out": (Mend(each(recode.written_zero_points), "wrote the zero point"),),
@@ -45,5 +46,6 @@ _CPU = _EVERY | {
 MENDS = dict.fromkeys(TARGETS, _EVERY)
 MENDS |= dict.fromkeys(("cpu", "cpu-avx2", "cpu-arm"), _CPU)
 MENDS |= dict.fromkeys(("tensorrt", "tensorrt-rtx"), _TENSORRT)
+MENDS["openvino"] = _EVERY | {"concatenated-int8": (_UNSIGNED,)}
 MENDS["cuda"] = _EVERY | {"integer-product": (_FLOAT_LAYER,)}
 """Tried in this order."""
