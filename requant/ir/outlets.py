@@ -73,7 +73,7 @@ def _outlet(conv: Linear, coded: set[ir.Value]) -> Outlet | str:
     landing = next(iter(landings)) if len(landings) == 1 else None
     if landing is not None and landing is not value:
         return Outlet(conv, value, landing)
-    stranger = next((use.node for use in value.uses() if not _takes_rounded(use.node)), None)
+    stranger = _stranger(value)
     if stranger is not None:
         return f"its kernel would round its output, and {stranger.op_type} is to read what is not rounded"
     return Outlet(conv, value, value)
@@ -81,24 +81,47 @@ def _outlet(conv: Linear, coded: set[ir.Value]) -> Outlet | str:
 
 def _landings(value: ir.Value, coded: set[ir.Value]) -> set[ir.Value | None]:
     """The values in codes that ``value`` is moved into, and None if it goes anywhere else too."""
-    if value in coded:
-        return {value}
-    readers = [use.node for use in value.uses()]
-    if not readers or value.is_graph_output() or not all(_is(node, MOVES) or _pads_zeros(node) for node in readers):
-        return {None}
-    return {landing for node in readers for output in node.outputs for landing in _landings(output, coded)}
+    landings, waiting, met = set[ir.Value | None](), [value], {value}
+    while waiting:
+        moved = waiting.pop()
+        readers = [use.node for use in moved.uses()]
+        if moved in coded:
+            landings.add(moved)
+        elif (
+            not readers or moved.is_graph_output() or not all(_is(node, MOVES) or _pads_zeros(node) for node in readers)
+        ):
+            return {None}
+        else:
+            waiting += _new([output for node in readers for output in node.outputs], met)
+    return landings
+
+
+def _stranger(value: ir.Value) -> ir.Node | None:
+    """A node that cannot do with what is rounded of ``value``, or with what is picked of that or clipped."""
+    waiting, met = [value], {value}
+    while waiting:
+        for node in [use.node for use in waiting.pop().uses()]:
+            if _is(node, _PICKS | {"Clip", "Relu"}) or _pads_zeros(node):
+                if any(output.is_graph_output() for output in node.outputs):
+                    return node
+                waiting += _new(node.outputs, met)
+            elif not _takes_rounded(node):
+                return node
+    return None
+
+
+def _new(values: Iterable[ir.Value], met: set[ir.Value]) -> list[ir.Value]:
+    """Those of ``values`` that were not met yet; they are from now on."""
+    fresh = [value for value in dict.fromkeys(values) if value not in met]
+    met.update(fresh)
+    return fresh
 
 
 def _takes_rounded(node: ir.Node) -> bool:
-    """Whether ``node``, or all that read what it picks or clips, can do with rounded data.
+    """Whether ``node`` can do with rounded data.
 
     A position that is added to the embedding of a patch is no residual: what a transformer begins with stays as it is.
     """
-    if _is(node, _PICKS | {"Clip", "Relu"}) or _pads_zeros(node):
-        outputs = [value for value in node.outputs if value.uses() or value.is_graph_output()]
-        return not any(value.is_graph_output() for value in outputs) and all(
-            _takes_rounded(use.node) for value in outputs for use in value.uses()
-        )
     return _is(node, SIZES | _SUMS) and not (node.op_type == "Add" and any(map(is_constant, node.inputs)))
 
 

@@ -47,8 +47,10 @@ def _known(outlet: Outlet | str) -> Outlet | str:
     if isinstance(outlet, str):
         return outlet
     planned, seen = quantizer(outlet.grid), statistics(outlet.grid)
-    if planned is None and seen is None:
-        return f"{outlet.grid.name!r} was not calibrated"
+    if planned is None and (seen is None or quantizer(outlet.conv.weight) is not None):
+        return f"{outlet.grid.name!r} has no planned quantizer"
+    if planned is not None and planned.bits < 8:
+        return f"its kernel would round its output to 8 bits, not to {planned.bits}"
     interval = planned.interval if planned is not None else minmax(seen) if seen is not None else None
     low, high = outlet.bounds
     reach = _reach(*interval) if interval is not None else (0.0, 0.0)

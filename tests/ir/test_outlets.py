@@ -1,5 +1,7 @@
 """Where a Conv can write codes, and where it is refused."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 import pytest
@@ -11,7 +13,7 @@ from requant.ir.outlets import Outlet, outlets
 SMALL = "<float zero = {0.0}, float six = {6.0}, float one = {1.0}, int64[8] ends = {0, 0, 1, 1, 0, 0, 1, 1}>"
 
 
-def found(body: str, *, coded: str = "cdefg") -> dict[str, tuple[str, str] | str]:
+def found(body: str, *, coded: Sequence[str] = "cdefg") -> dict[str, tuple[str, str] | str]:
     """By the outputs of Convs that are to be in codes: the value that is rounded and that of its grid, or why not."""
     header = '<ir_version: 8, opset_import: ["": 17]>'
     proto = onnx.parser.parse_model(f"{header} g (float[1, 16, 6, 6] x) => (float[n, k, h, w] y) {SMALL} {{ {body} }}")
@@ -85,7 +87,7 @@ def test_what_lands_in_two_values_has_a_grid_of_its_own() -> None:
         ("y = Identity(x) c = Conv(x, w)", None),
         ("c = Conv(x, w) f = Flatten<axis = 2>(c) y = Add(f, f)", "Flatten is to read what is not rounded"),
         ("c = Conv(x, w) y = Add(c, one)", "Add is to read what is not rounded"),
-        ("c = Conv(x, w) p = Concat<axis = 1>(c, x) y = Sigmoid(p)", "Concat is to read what is not rounded"),
+        ("c = Conv(x, w) p = Concat<axis = 1>(c, x) y = Sigmoid(p)", "Sigmoid is to read what is not rounded"),
         ("c = Conv(x, w) p = Pad(c, ends, one) d = Conv(p, w) y = Relu(d)", "Pad is to read what is not rounded"),
         ("c = Conv(x, w) y = HardSwish(c)", "HardSwish is to read what is not rounded"),
         ("c = Conv(x, w) r = Relu(c) d = Conv(r, w) s = Sigmoid(r) y = Mul(d, s)", "Sigmoid is to read"),
@@ -108,6 +110,14 @@ def test_it_is_refused_where_somebody_needs_what_is_not_rounded(body: str, reaso
 def test_an_output_of_the_model_is_not_rounded() -> None:
     assert found("r = Relu(x) y = Conv(r, w)", coded="y") == {"y": "its output is an output of the model"}
     assert found("c = Conv(x, w) y = Relu(c)") == {"c": "its output is an output of the model"}
+
+
+def test_many_paths_are_walked_once() -> None:
+    chain = " ".join(f"m{i} = Relu(t{i}) n{i} = Relu(t{i}) t{i + 1} = Concat<axis = 2>(m{i}, n{i})" for i in range(40))
+    assert found(f"t0 = Conv(x, w) {chain} y = AveragePool<kernel_shape = [1, 1]>(t40)", coded=("t0",))["t0"] == (
+        "t0",
+        "t0",
+    )
 
 
 def test_a_layer_in_float_reads_rounded_data_and_gives_no_grid() -> None:

@@ -21,6 +21,7 @@ from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers, RebaseSites
 from requant.passes.records import layer_records, site_records
 from requant.runtime.check import check
 from requant.runtime.compare import distance
+from requant.runtime.formats import Format
 from requant.runtime.session import runner
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -52,6 +53,11 @@ def source(body: str, weights: Arrays | None = None) -> onnx.ModelProto:
 def feeds(count: int = 4) -> list[Arrays]:
     rng = np.random.default_rng(1)
     return [{"x": rng.normal(size=(1, 3, 14, 14)).astype(np.float32)} for _ in range(count)]
+
+
+def network_feeds(seed: int) -> list[Arrays]:
+    rng = np.random.default_rng(seed)
+    return [{"x": rng.normal(size=(2, 3, 12, 12)).astype(np.float32)} for _ in range(4)]
 
 
 def planned(body: str, target: str = "cpu", weights: Arrays | None = None, keep: tuple[str, ...] = ()) -> ir.Model:
@@ -229,6 +235,26 @@ def test_a_bias_that_int32_cannot_count_gets_a_coarser_scale() -> None:
         assert np.abs(fused - unfused).max() < 0.003 * np.abs(unfused).max()
 
 
+def test_codes_of_fewer_bits_have_no_kernel_that_writes_them() -> None:
+    model = load(source(BLOCK))
+    canonicalize(model)
+    collect(model, feeds())
+    PlanQuantizers((Format(bits=6),))(model)
+    found = set(reasons(lowered(model)))
+    assert "its kernel would round its output to 8 bits, not to 6" in found
+    assert len(reasons(lowered(model))) == 5
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_plan_for_another_engine_serves_as_well(seed: int, tmp_path: Path) -> None:
+    """Where that put nodes between two layers, the layer before them writes codes of its own or stays in float."""
+    result = requant.optimize(random_network(seed), network_feeds(seed), target="tensorrt")
+    artifact = result.lower("cpu")
+    coded = sum(record.quantized and record.op_type == "Conv" for record in layer_records(artifact))
+    assert check(artifact, "cpu") == []
+    assert kernels(artifact, tmp_path)["QLinearConv"] == coded
+
+
 @pytest.mark.parametrize("target", ["cpu", "cpu-arm", "cpu-avx2"])
 def test_the_types_of_codes_are_those_of_the_engine(target: str) -> None:
     artifact = lowered(planned(BLOCK, target), target)
@@ -259,8 +285,7 @@ def test_many_random_networks_run_as_they_are_recorded(start: int, tmp_path: Pat
 
 def _check(seed: int, folder: Path) -> None:
     """As many integer kernels as the report says, and about as close to the float model as the graph run as written."""
-    proto, rng = random_network(seed), np.random.default_rng(seed)
-    data = [{"x": rng.normal(size=(2, 3, 12, 12)).astype(np.float32)} for _ in range(4)]
+    proto, data, rng = random_network(seed), network_feeds(seed), np.random.default_rng(seed)
     canonicalize(model := load(proto))
     convs = [linear.name for linear in find_linears(model.graph) if linear.node.op_type == "Conv"]
     result = requant.optimize(proto, data, keep=[str(rng.choice(convs))] if seed % 3 == 0 else [])

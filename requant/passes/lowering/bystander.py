@@ -1,6 +1,6 @@
 """Float layers between codes, for ONNX Runtime's CPU:
 
-    DQ → Clip to what codes reach → Conv → Q        computes what DQ → Conv → Q says
+    DQ → Clip to all numbers → Conv → Q        computes what DQ → Conv → Q says
 
 ONNX Runtime would quantize the weight of the latter by itself, to nearest, though somebody wanted the layer in float.
 """
@@ -13,7 +13,6 @@ import onnx_ir as ir
 
 from ...ir.constants import constant
 from ...ir.outlets import MOVES
-from .data import reach
 from .describe import describe
 
 _QUANTIZED_BY_ITSELF = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -26,17 +25,19 @@ def protect(graph: ir.Graph, dequantized: Iterable[ir.Value]) -> None:
     for value in dequantized:
         for layer, position in tuple(_uses(value, _PASSED)):
             if position == 0 and layer.op_type in _QUANTIZED_BY_ITSELF and _is_float(layer) and _is_coded(layer):
-                layer.replace_input_with(0, _clipped(graph, layer, reach(value)))
+                layer.replace_input_with(0, _clipped(graph, layer))
 
 
 def _uses(value: ir.Value, through: AbstractSet[str]) -> Iterator[tuple[ir.Node, int]]:
     """The nodes that read ``value``, or what others make of it, and at which input."""
-    for use in value.uses():
-        if use.node.op_type not in through:
-            yield use.node, use.idx
-        else:
-            for output in use.node.outputs:
-                yield from _uses(output, through)
+    waiting, met = [value], {value}
+    while waiting:
+        for node, position in waiting.pop().uses():
+            if node.op_type not in through:
+                yield node, position
+            elif not met.issuperset(node.outputs):
+                met.update(node.outputs)
+                waiting += node.outputs
 
 
 def _is_float(layer: ir.Node) -> bool:
@@ -49,12 +50,11 @@ def _is_coded(layer: ir.Node) -> bool:
     return any(node.op_type == "QuantizeLinear" for node, _ in behind)
 
 
-def _clipped(graph: ir.Graph, layer: ir.Node, bounds: tuple[float, float]) -> ir.Value:
-    value = layer.inputs[0]
+def _clipped(graph: ir.Graph, layer: ir.Node) -> ir.Value:
+    value, limits = layer.inputs[0], np.finfo(np.float32)
     assert value is not None
     name = f"{value.name}.for.{layer.outputs[0].name}"
-    clip = ir.node(
-        "Clip", [value, *(constant(graph, np.asarray(end, np.float32), f"{name}.bound") for end in bounds)], name=name
-    )
+    bounds = [constant(graph, np.asarray(end, np.float32), f"{name}.bound") for end in (limits.min, limits.max)]
+    clip = ir.node("Clip", [value, *bounds], name=name)
     graph.insert_before(layer, clip)
     return describe(clip.outputs[0], f"{name}.out", value.shape, value.dtype)

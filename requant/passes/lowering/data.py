@@ -32,17 +32,6 @@ def step(dequantized: ir.Value) -> float:
     return float(scale)
 
 
-def reach(dequantized: ir.Value) -> tuple[float, float]:
-    """The lowest and the highest number that a Q/DQ pair lets through."""
-    pair = dequantized.producer()
-    zero = array(pair.inputs[2]) if pair is not None else None
-    assert zero is not None
-    dtype = ir.DataType.from_numpy(zero.dtype)
-    return step(dequantized) * float(dtype.min - zero.astype(int)), step(dequantized) * float(
-        dtype.max - zero.astype(int)
-    )
-
-
 def data_codes(
     graph: ir.Graph, value: ir.Value, planned: Quantizer, engine: Target, free_zero: bool
 ) -> tuple[ir.Value, ...]:
