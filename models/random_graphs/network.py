@@ -105,7 +105,7 @@ def _last(g: Draft, x: _Image) -> _Image:
 def _asked(g: Draft, x: _Image) -> _Image:
     """A layer whose size somebody asks for."""
     y = _conv(g, x, 8)
+    early = g.op("Shape", y.name) if g.chance(0.5) else ""
     z = g.op("Relu", y.name)
-    return y._replace(
-        name=g.op("Resize", _conv(g, y._replace(name=z), 8).name, "", "", g.op("Shape", y.name), mode="nearest")
-    )
+    size = early or g.op("Shape", y.name)
+    return y._replace(name=g.op("Resize", _conv(g, y._replace(name=z), 8).name, "", "", size, mode="nearest"))

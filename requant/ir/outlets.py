@@ -53,7 +53,12 @@ def activated(conv: Linear) -> ir.Value:
     """The output of ``conv``, or that of the Relu or Clip that alone reads it: rounding to codes can do both."""
     readers = [use.node for use in conv.output.uses() if not _is(use.node, SIZES)]
     clips = len(readers) == 1 and _is(readers[0], {"Relu", "Clip"}) and readers[0].inputs[0] is conv.output
-    if clips and all(map(is_constant, filter(None, readers[0].inputs[1:]))) and not conv.output.is_graph_output():
+    if (
+        clips
+        and readers[0].graph is conv.node.graph
+        and all(map(is_constant, filter(None, readers[0].inputs[1:])))
+        and not conv.output.is_graph_output()
+    ):
         return readers[0].outputs[0]
     return conv.output
 
@@ -85,11 +90,10 @@ def _landings(value: ir.Value, coded: set[ir.Value]) -> set[ir.Value | None]:
     while waiting:
         moved = waiting.pop()
         readers = [use.node for use in moved.uses()]
+        moves = all((_is(node, MOVES) or _pads_zeros(node)) and node.graph is value.graph for node in readers)
         if moved in coded:
             landings.add(moved)
-        elif (
-            not readers or moved.is_graph_output() or not all(_is(node, MOVES) or _pads_zeros(node) for node in readers)
-        ):
+        elif not readers or moved.is_graph_output() or not moves:
             return {None}
         else:
             waiting += _new([output for node in readers for output in node.outputs], met)
@@ -100,12 +104,14 @@ def _stranger(value: ir.Value) -> ir.Node | None:
     """A node that cannot do with what is rounded of ``value``, or with what is picked of that or clipped."""
     waiting, met = [value], {value}
     while waiting:
-        for node in [use.node for use in waiting.pop().uses()]:
+        for node, position in waiting.pop().uses():
+            if node.graph is not value.graph:
+                return node
             if _is(node, _PICKS | {"Clip", "Relu"}) or _pads_zeros(node):
                 if any(output.is_graph_output() for output in node.outputs):
                     return node
                 waiting += _new(node.outputs, met)
-            elif not _takes_rounded(node):
+            elif not _takes_rounded(node, position):
                 return node
     return None
 
@@ -117,12 +123,14 @@ def _new(values: Iterable[ir.Value], met: set[ir.Value]) -> list[ir.Value]:
     return fresh
 
 
-def _takes_rounded(node: ir.Node) -> bool:
-    """Whether ``node`` can do with rounded data.
+def _takes_rounded(node: ir.Node, position: int) -> bool:
+    """Whether ``node`` can do with rounded data at that input.
 
     A position that is added to the embedding of a patch is no residual: what a transformer begins with stays as it is.
     """
-    return _is(node, SIZES | _SUMS) and not (node.op_type == "Add" and any(map(is_constant, node.inputs)))
+    if node.op_type == "Add":
+        return _is(node, _SUMS) and not any(map(is_constant, node.inputs))
+    return _is(node, SIZES | _SUMS) and position == 0
 
 
 def _pads_zeros(node: ir.Node) -> bool:

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 import onnx_ir as ir
 
 from ..ir.linear import Linear, find_linears
+from ..ir.outlets import Outlet
 from ..runtime.formats import INT8, Format
 from ..runtime.targets import Target, target
 from .coded_convs import coded_convs
@@ -20,7 +21,6 @@ KEPT = "requant.kept"
 
 SPARED = "requant.spared"
 """Key in `Node.meta` of the reason why no basis is searched for a linear node, though a target may quantize it."""
-
 
 DIRECT = "requant.direct"
 """Key in `Node.meta` of a linear node that is to read what the layer before it writes as it is."""
@@ -52,9 +52,16 @@ class ChooseLayers(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=False)
 
     def _choose_convs(self, model: ir.Model, layers: list[Linear], engine: Target) -> None:
-        """Note where the engine has codes go straight from one layer to the next."""
-        for node, outlet in coded_convs(model.graph, layers, engine).items():
-            node.meta.update({SPARED: outlet} if isinstance(outlet, str) else {DIRECT: True})
+        """Note which Convs the engine leaves in float, and where else codes go straight from one layer to the next."""
+        found = coded_convs(model.graph, layers, engine)
+        outlets = [outlet for outlet in found.values() if isinstance(outlet, Outlet)]
+        written = {value for outlet in outlets for value in (outlet.value, outlet.grid)}
+        for linear in layers:
+            outlet = found.get(linear.node)
+            if isinstance(outlet, str):
+                linear.node.meta[SPARED] = outlet
+            elif linear.data in written or (outlet is not None and linear.data.producer() is not None):
+                linear.node.meta[DIRECT] = True
 
     def _excluded(self, linear: Linear, engine: Target) -> str:
         """Why the engine runs ``linear`` in none of the formats, or nothing."""

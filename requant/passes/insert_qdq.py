@@ -7,14 +7,14 @@
 `requant.passes.lowering` has a file for each spelling, `requant.runtime.targets` what each engine takes.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveUnusedNodesPass
+from onnx_ir.passes.common import RemoveUnusedNodesPass, TopologicalSortPass
 
+from ..ir.constants import array
 from ..ir.linear import Linear, as_linear, enclosed_linears, find_linears
 from ..ir.outlets import SIZES, Outlet
 from ..ir.rewrite.edit import add_to_bias
@@ -23,18 +23,15 @@ from ..runtime.targets import Target, target
 from .choose_layers import KEPT
 from .coded_convs import coded_convs
 from .lowering.bystander import protect
+from .lowering.coded import Lowering, between, coded_value, factors_of, once, pair
 from .lowering.conv_sum import add_codes
-from .lowering.data import data_codes, dequantized_data, step
-from .lowering.dynamic import quantized_at_run_time
 from .lowering.product import multiply_codes
 from .lowering.residual import spell_residuals
-from .lowering.weight import countable, dequantized_weight, suited, weight_codes
+from .lowering.weight import countable, dequantized_weight, floor, suited, weight_codes
 from .plan_quantizers import DYNAMIC
-from .quantizer import Quantizer, quantizer
+from .quantizer import quantizer
 from .records import LAYERS, LayerRecord
 from .round_weights import BIAS
-
-_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True)
@@ -61,10 +58,12 @@ class InsertQDQ(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         engine = target(self.target)
         layers, rounded = _judged(model.graph, engine)
-        lowering = _Lowering(model.graph, engine, self.zero_points)
-        for linear, record in layers:
-            if record.quantized:
-                _lower(linear, lowering)
+        chosen = [linear for linear, record in layers if record.quantized]
+        lowering = Lowering(model.graph, engine, self.zero_points, between(chosen, rounded, engine))
+        for linear in chosen:
+            _note_bias(linear, lowering)
+        for linear in chosen:
+            _lower(linear, lowering)
         if engine.sums:
             layers = [(linear, _with_sum(linear, record, lowering.pairs)) for linear, record in layers]
         protect(model.graph, [_write_codes(outlet, lowering) for outlet in rounded])
@@ -72,6 +71,7 @@ class InsertQDQ(ir.passes.InPlacePass):
         if engine.codes:
             spell_residuals(model.graph)
         RemoveUnusedNodesPass()(model)  # the float weights, which nobody reads any more
+        TopologicalSortPass()(model)  # who asked for the size of a Conv's output may stand before its Relu
         return ir.passes.PassResult(model, any(record.quantized for _, record in layers))
 
 
@@ -89,20 +89,6 @@ def planned_format(linear: Linear) -> Format | None:
     dynamic = DYNAMIC in linear.node.meta
     coded = ir.DataType.INT8 if dynamic else data.dtype if data is not None else None
     return Format(coded, weight.dtype, weight.bits, weight.block, dynamic)
-
-
-@dataclass(frozen=True)
-class _Lowering:
-    """Where and for whom, and the values and weights that are coded so far, each once however many layers read it.
-
-    ``codes`` has the codes of a value and their parameters, ``pairs`` what is behind a Q/DQ pair or a DQ.
-    """
-
-    graph: ir.Graph
-    engine: Target
-    zero_points: bool
-    codes: dict[ir.Value, tuple[ir.Value, ...]] = field(default_factory=dict)
-    pairs: dict[ir.Value, ir.Value] = field(default_factory=dict)
 
 
 def _judged(graph: ir.Graph, engine: Target) -> tuple[list[tuple[Linear, LayerRecord]], list[Outlet]]:
@@ -127,7 +113,17 @@ def _record(linear: Linear, reason: str, coded: str = "") -> LayerRecord:
     return LayerRecord(name, op_type, linear.shape, output, not reason, reason, "" if reason else coded)
 
 
-def _lower(linear: Linear, lowering: _Lowering) -> None:
+def _note_bias(linear: Linear, lowering: Lowering) -> None:
+    """Keep the scale of the weight from being finer than a kernel that counts the bias in int32 can do with."""
+    planned = quantizer(linear.data)
+    if linear.node.op_type in lowering.engine.writes_codes and planned is not None:
+        scale = array(coded_value(linear.data, planned, lowering).scale)
+        assert scale is not None
+        known = lowering.finest.get(linear.weight, np.zeros(1))
+        lowering.finest[linear.weight] = np.maximum(known, floor(linear, float(scale)))
+
+
+def _lower(linear: Linear, lowering: Lowering) -> None:
     """Spell one layer."""
     graph, correction, weight = linear.node.graph, linear.node.meta.get(BIAS), quantizer(linear.weight)
     assert isinstance(graph, ir.Graph)
@@ -136,57 +132,33 @@ def _lower(linear: Linear, lowering: _Lowering) -> None:
     if isinstance(correction, np.ndarray):
         add_to_bias(linear, correction)
         linear = as_linear(linear.node) or linear  # a bias may be new
-    planned, fitting = quantizer(linear.data), suited(linear, weight, engine)
+    fitting = countable(suited(linear, weight, engine), lowering.finest.get(linear.weight, np.zeros(1)))
+    planned = quantizer(linear.data)
     between_codes = engine.codes and linear.node.op_type not in engine.writes_codes
     if between_codes and (planned is not None or DYNAMIC in linear.node.meta):
-        data = _once(lowering.codes, linear.data, lambda: _data_codes(graph, linear, lowering))
-        codes = _once(lowering.codes, linear.weight, lambda: weight_codes(graph, linear, fitting))
+        data = once(lowering.factors, linear.data, lambda: factors_of(linear, lowering))
+        codes = once(lowering.factors, linear.weight, lambda: weight_codes(graph, linear, fitting))
         multiply_codes(graph, linear, data, codes)
         return
     if planned is not None:
-        pair = _pair(linear.data, planned, lowering)
-        linear.node.replace_input_with(0, pair)
-        if linear.node.op_type in engine.writes_codes:
-            fitting = countable(linear, fitting, step(pair))
-    dequantized = _once(lowering.pairs, linear.weight, lambda: dequantized_weight(graph, linear, fitting))
-    linear.node.replace_input_with(1, dequantized)
+        linear.node.replace_input_with(0, pair(linear.data, planned, lowering))
+    decoded = once(lowering.pairs, linear.weight, lambda: dequantized_weight(graph, linear, fitting))
+    linear.node.replace_input_with(1, decoded)
 
 
-def _data_codes(graph: ir.Graph, linear: Linear, lowering: _Lowering) -> tuple[ir.Value, ...]:
-    planned = quantizer(linear.data)
-    if planned is None or DYNAMIC in linear.node.meta:
-        return quantized_at_run_time(graph, linear.data)
-    return data_codes(graph, linear.data, planned, lowering.engine, lowering.zero_points)
-
-
-def _pair(value: ir.Value, planned: Quantizer, lowering: _Lowering) -> ir.Value:
-    """``value`` behind Q/DQ. Where kernels write codes, a Relu is part of them if the lowest code stands for 0."""
-    one_sided = planned.interval is not None and planned.interval[0] >= 0
-    free_zero = lowering.zero_points or (one_sided and bool(lowering.engine.writes_codes))
-    return _once(
-        lowering.pairs, value, lambda: dequantized_data(lowering.graph, value, planned, lowering.engine, free_zero)
-    )
-
-
-def _write_codes(outlet: Outlet, lowering: _Lowering) -> ir.Value:
+def _write_codes(outlet: Outlet, lowering: Lowering) -> ir.Value:
     """Let everybody read what is left of a Conv's output once it is codes, and return that."""
     planned = quantizer(outlet.grid)
     assert planned is not None
-    dequantized = _pair(outlet.value, planned, lowering)
+    decoded = pair(outlet.value, planned, lowering)
     others = [use for use in outlet.value.uses() if use.node.op_type != "QuantizeLinear"]
     sizes = [use for use in outlet.conv.output.uses() if use.node.op_type in SIZES]
     for use in (*others, *sizes):
-        use.node.replace_input_with(use.idx, dequantized)
-    return dequantized
+        use.node.replace_input_with(use.idx, decoded)
+    return decoded
 
 
 def _with_sum(linear: Linear, record: LayerRecord, dequantized: Mapping[ir.Value, ir.Value]) -> LayerRecord:
     """What to record of a layer once the sum behind it reads the codes of its residual, if it is to."""
     summed = record.quantized and linear.node.op_type == "Conv" and add_codes(linear, dequantized)
     return replace(record, coded=f"{record.coded}, and its residual") if summed else record
-
-
-def _once(coded: dict[ir.Value, _Made], value: ir.Value, code: Callable[[], _Made]) -> _Made:
-    if value not in coded:
-        coded[value] = code()
-    return coded[value]

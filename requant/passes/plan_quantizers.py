@@ -30,6 +30,8 @@ _MASK = 1e30
 class PlanQuantizers(ir.passes.InPlacePass):
     """Give a quantizer to the data and the weight of every linear layer, or note why it stays in float.
 
+    What a Conv writes gets one too where an engine may have to round it and no layer reads it.
+
     Layers that `ChooseLayers` keeps are left alone. Needs statistics (`requant.calib.collect`) for every format but
     those whose data stay in float or are scaled at run time.
 
@@ -57,7 +59,8 @@ class PlanQuantizers(ir.passes.InPlacePass):
             for linear in readers:
                 planned |= self._plan(linear, chosen)
         for linear in find_linears(model.graph):
-            self._plan_output(linear)
+            if linear.node.op_type == "Conv":
+                self._plan_output(linear)
         return ir.passes.PassResult(model, planned)
 
     def _plan(self, linear: Linear, chosen: Format) -> bool:

@@ -45,8 +45,9 @@ class RoundWeights(ir.passes.InPlacePass):
 
 
 def _is_plain(linear: Linear) -> bool:
-    """Whether the layer is planned and calibrated, and its weight is a matrix of its own."""
-    known = quantizer(linear.weight) is not None and statistics(linear.data) is not None
+    """Whether the layer is planned and calibrated along its channels, and its weight is a matrix of its own."""
+    seen = statistics(linear.data)
+    known = quantizer(linear.weight) is not None and seen is not None and len(seen.minimum) == linear.inputs
     pointwise = linear.groups == 1 and set(linear.shape[2:]) <= {1}
     return known and pointwise and KEPT not in linear.node.meta and len(linear.weight.uses()) == 1
 

@@ -112,6 +112,15 @@ def test_an_output_of_the_model_is_not_rounded() -> None:
     assert found("c = Conv(x, w) y = Relu(c)") == {"c": "its output is an output of the model"}
 
 
+def test_what_a_branch_reads_is_not_rounded() -> None:
+    body = (
+        "c = Conv(x, w) n = ReduceMax<keepdims = 0>(x) o = Greater(n, one) "
+        "y = If(o)<then_branch = g () => (float[n, k, h, w] p) { p = Relu(c) }, "
+        "else_branch = g () => (float[n, k, h, w] q) { q = Neg(c) }>"
+    )
+    assert "is to read what is not rounded" in found(body)["c"]
+
+
 def test_many_paths_are_walked_once() -> None:
     chain = " ".join(f"m{i} = Relu(t{i}) n{i} = Relu(t{i}) t{i + 1} = Concat<axis = 2>(m{i}, n{i})" for i in range(40))
     assert found(f"t0 = Conv(x, w) {chain} y = AveragePool<kernel_shape = [1, 1]>(t40)", coded=("t0",))["t0"] == (

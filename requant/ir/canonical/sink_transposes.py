@@ -54,8 +54,10 @@ def _order(node: ir.Node, channels_first: set[ir.Node]) -> list[int] | None:
 def _order_of(value: ir.Value, channels_first: set[ir.Node]) -> list[int] | None:
     transpose = value.producer()
     data = transpose.inputs[0] if transpose is not None and _is(transpose, "Transpose") else None
-    if transpose is None or data is None or data.producer() not in channels_first:
+    if transpose is None or data is None or data.producer() not in channels_first or value.is_graph_output():
         return None
+    if not all(_is(use.node, "Transpose", *_ELEMENTWISE) for use in value.uses()):
+        return None  # the Transpose would have to stay, and another one would come
     return [*transpose.attributes.get_ints("perm", ())] or None
 
 
@@ -73,7 +75,7 @@ def _sink(graph: ir.Graph, node: ir.Node, order: Sequence[int]) -> None:
             full = known.reshape((1,) * (len(order) - known.ndim) + known.shape)
             node.replace_input_with(position, constant(graph, full.transpose(back), f"{value.name}.channels_first"))
     result = node.outputs[0]
-    transpose = ir.node("Transpose", [result], {"perm": list(order)}, name=f"{node.name}.transpose")
+    transpose = ir.node("Transpose", [result], {"perm": list(order)}, name=f"{result.name}.transpose")
     moved, name, shape = transpose.outputs[0], result.name, result.shape
     graph.insert_after(node, transpose)
     ir.convenience.replace_all_uses_with(result, moved, replace_graph_outputs=True)

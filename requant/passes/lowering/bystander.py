@@ -24,7 +24,8 @@ def protect(graph: ir.Graph, dequantized: Iterable[ir.Value]) -> None:
     """Put a Clip that changes nothing between the ``dequantized`` values and float layers whose output is quantized."""
     for value in dequantized:
         for layer, position in tuple(_uses(value, _PASSED)):
-            if position == 0 and layer.op_type in _QUANTIZED_BY_ITSELF and _is_float(layer) and _is_coded(layer):
+            multiplies = layer.domain == "" and layer.op_type in _QUANTIZED_BY_ITSELF and layer.graph is graph
+            if multiplies and position == 0 and _is_float(layer) and _is_coded(layer):
                 layer.replace_input_with(0, _clipped(graph, layer))
 
 

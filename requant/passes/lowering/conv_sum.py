@@ -1,4 +1,4 @@
-"""Residual sums that the kernel of a Conv does before it writes, for TensorRT:
+"""Residual sums that the kernel of a Conv does before it writes, or in ONNX Runtime a kernel for sums of codes:
 
     y = Conv(DQ(q), DQ(w)) + r    becomes    y = Conv(DQ(q), DQ(w)) + DQ(Q(r))        where a layer reads Q(r) as it is
 

@@ -3,63 +3,57 @@
 x / s + 128 in uint8 is the same real grid as x / s in int8
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from ...ir.constants import array, constant
+from ...ir.constants import constant
 from ...runtime.targets import Target
 from ..quantizer import Quantizer
 from .describe import describe, insert_behind
 
 
-def dequantized_data(graph: ir.Graph, value: ir.Value, planned: Quantizer, engine: Target, free_zero: bool) -> ir.Value:
-    """``value`` through a Q/DQ pair; ``free_zero`` lets one-sided data have a finer grid with a zero point of its own.
+class Codes(NamedTuple):
+    """The codes of a value, their scale and their zero point."""
 
-    Returns what the readers are to read.
-    """
-    quantizing, (codes, scale, zero_point) = _quantized(graph, value, planned, engine, free_zero)
-    node = ir.node("DequantizeLinear", [codes, scale, zero_point], name=f"{value.name}.dequantize")
-    insert_behind(graph, value, [*quantizing, node])
-    return describe(node.outputs[0], f"{value.name}.dequantized", value.shape, value.dtype)
+    codes: ir.Value
+    scale: ir.Value
+    zero_point: ir.Value
 
 
-def step(dequantized: ir.Value) -> float:
-    """The scale of a Q/DQ pair."""
-    pair = dequantized.producer()
-    scale = array(pair.inputs[1]) if pair is not None else None
-    assert scale is not None
-    return float(scale)
-
-
-def data_codes(
-    graph: ir.Graph, value: ir.Value, planned: Quantizer, engine: Target, free_zero: bool
-) -> tuple[ir.Value, ...]:
-    """The codes of ``value``, their scale and their zero point.
-
-    The scale is the real value of code 1, from a node: ONNX Runtime would fold a constant one into that of the weight,
-    and then not know the product for what it is.
-    """
-    quantizing, (codes, scale, zero_point) = _quantized(graph, value, planned, engine, free_zero)
-    one = constant(graph, np.array(1, np.int8), f"{value.name}.one")
-    node = ir.node("DequantizeLinear", [one, scale], name=f"{value.name}.step")
-    insert_behind(graph, value, [*quantizing, node])
-    return codes, describe(node.outputs[0], f"{value.name}.step.out", ir.Shape(()), ir.DataType.FLOAT), zero_point
-
-
-def _quantized(
-    graph: ir.Graph, value: ir.Value, planned: Quantizer, engine: Target, free_zero: bool
-) -> tuple[list[ir.Node], tuple[ir.Value, ir.Value, ir.Value]]:
-    """The nodes that quantize ``value``; and its codes, their scale and their zero point."""
+def quantized(graph: ir.Graph, value: ir.Value, planned: Quantizer, engine: Target, free_zero: bool) -> Codes:
+    """``value`` through a Q; ``free_zero`` lets one-sided data have a finer grid with a zero point of its own."""
     name, grid = value.name, _grid(planned, engine, free_zero)
     scale, zero_point = (
         constant(graph, part, f"{name}.{what}") for part, what in zip(grid, ("scale", "zero_point"), strict=True)
     )
     limited = _limited(graph, value, planned)
     quantize = ir.node("QuantizeLinear", [limited, scale, zero_point], name=f"{name}.quantize")
-    codes = describe(quantize.outputs[0], f"{name}.codes", value.shape, zero_point.dtype)
     clip = limited.producer() if limited is not value else None
-    return [quantize] if clip is None else [clip, quantize], (codes, scale, zero_point)
+    insert_behind(graph, value, [quantize] if clip is None else [clip, quantize])
+    return Codes(describe(quantize.outputs[0], f"{name}.codes", value.shape, zero_point.dtype), scale, zero_point)
+
+
+def dequantized(graph: ir.Graph, value: ir.Value, coded: Codes) -> ir.Value:
+    """What is left of ``value`` behind a DQ."""
+    node = ir.node("DequantizeLinear", list(coded), name=f"{value.name}.dequantize")
+    insert_behind(graph, coded.codes, [node])
+    return describe(node.outputs[0], f"{value.name}.dequantized", value.shape, value.dtype)
+
+
+def factors(graph: ir.Graph, value: ir.Value, coded: Codes) -> tuple[ir.Value, ...]:
+    """What a product of codes reads: the codes of ``value``, their scale and their zero point.
+
+    The scale is the real value of code 1, from a node: ONNX Runtime would fold a constant one into that of the weight,
+    and then not know the product for what it is.
+    """
+    one = constant(graph, np.array(1, np.int8), f"{value.name}.one")
+    node = ir.node("DequantizeLinear", [one, coded.scale], name=f"{value.name}.step")
+    insert_behind(graph, coded.codes, [node])
+    step = describe(node.outputs[0], f"{value.name}.step.out", ir.Shape(()), ir.DataType.FLOAT)
+    return coded.codes, step, coded.zero_point
 
 
 def _grid(planned: Quantizer, engine: Target, free_zero: bool) -> tuple[NDArray[np.float32], NDArray[np.generic]]:

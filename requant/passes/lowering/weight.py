@@ -26,17 +26,20 @@ def suited(linear: Linear, planned: Quantizer, engine: Target) -> Quantizer:
     return planned
 
 
-def countable(linear: Linear, planned: Quantizer, step: float) -> Quantizer:
-    """The plan of the weight of a kernel that counts the bias in int32: no scale so fine that the bias would overflow.
+def floor(linear: Linear, step: float) -> NDArray[np.float64]:
+    """The finest scales of the weight with which int32 can count the bias; ``step`` is the scale of the data.
 
-    ``step`` is the scale of the data. ONNX Runtime codes a float bias by itself, and saturates without a word. Of such
-    a channel next to nothing is left but its bias.
+    ONNX Runtime codes a float bias by itself, and saturates without a word.
     """
     bias = array(linear.bias[0].inputs[linear.bias[1]]) if linear.bias is not None else None
-    floor = np.zeros(1) if bias is None else np.abs(bias.astype(np.float64)).reshape(-1) / (step * MOST_COUNTED)
-    if np.all(planned.scale >= floor):
+    return np.zeros(1) if bias is None else np.abs(bias.astype(np.float64)).reshape(-1) / (step * MOST_COUNTED)
+
+
+def countable(planned: Quantizer, finest: NDArray[np.float64]) -> Quantizer:
+    """The plan of the weight with no scale below ``finest``: of such a channel next to nothing is left but its bias."""
+    if np.all(planned.scale >= finest):
         return planned
-    scale = np.maximum(planned.scale, floor).astype(np.float32)
+    scale = np.maximum(planned.scale, finest).astype(np.float32)
     codes = planned.codes
     if codes is not None:
         ratio = planned.spread(planned.scale / scale, codes.shape)

@@ -79,7 +79,9 @@ def bias_overflow(view: View) -> Iterator[Offence]:
         bias, (data, weight) = array(value), (step.scale for step in layer.steps)
         if bias is None or data is None or weight is None or not _is_quantize(_next_reader(output), view):
             continue
-        steps = np.abs(bias.astype(np.float64)) / (data.astype(np.float64) * weight.astype(np.float64)).reshape(-1)
+        product = (data.astype(np.float64) * weight.astype(np.float64)).reshape(-1) if data.size == 1 else np.zeros(0)
+        fits = product.size in (1, bias.size) and bool((product > 0).all())
+        steps = np.abs(bias.astype(np.float64)) / product if fits else np.zeros(0)
         if (worst := float(steps.max(initial=0))) > _INT32:
             yield layer.node, f"{worst:.0e} steps"
 
