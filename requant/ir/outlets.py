@@ -52,15 +52,11 @@ class Outlet:
 def activated(conv: Linear) -> ir.Value:
     """The output of ``conv``, or that of the Relu or Clip that alone reads it: rounding to codes can do both."""
     readers = [use.node for use in conv.output.uses() if not _is(use.node, SIZES)]
-    clips = len(readers) == 1 and _is(readers[0], {"Relu", "Clip"}) and readers[0].inputs[0] is conv.output
-    if (
-        clips
-        and readers[0].graph is conv.node.graph
-        and all(map(is_constant, filter(None, readers[0].inputs[1:])))
-        and not conv.output.is_graph_output()
-    ):
-        return readers[0].outputs[0]
-    return conv.output
+    if len(readers) != 1 or conv.output.is_graph_output() or readers[0].graph is not conv.node.graph:
+        return conv.output
+    (node,) = readers
+    clips = _is(node, {"Relu", "Clip"}) and node.inputs[0] is conv.output
+    return node.outputs[0] if clips and all(map(is_constant, filter(None, node.inputs[1:]))) else conv.output
 
 
 def outlets(layers: Iterable[Linear]) -> dict[ir.Node, Outlet | str]:

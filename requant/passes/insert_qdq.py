@@ -27,7 +27,7 @@ from .lowering.coded import Lowering, between, coded_value, factors_of, once, pa
 from .lowering.conv_sum import add_codes
 from .lowering.product import multiply_codes
 from .lowering.residual import spell_residuals
-from .lowering.weight import countable, dequantized_weight, floor, suited, weight_codes
+from .lowering.weight import countable, dequantized_weight, finest_scales, suited, weight_codes
 from .plan_quantizers import DYNAMIC
 from .quantizer import quantizer
 from .records import LAYERS, LayerRecord
@@ -120,7 +120,7 @@ def _note_bias(linear: Linear, lowering: Lowering) -> None:
         scale = array(coded_value(linear.data, planned, lowering).scale)
         assert scale is not None
         known = lowering.finest.get(linear.weight, np.zeros(1))
-        lowering.finest[linear.weight] = np.maximum(known, floor(linear, float(scale)))
+        lowering.finest[linear.weight] = np.maximum(known, finest_scales(linear, float(scale)))
 
 
 def _lower(linear: Linear, lowering: Lowering) -> None:

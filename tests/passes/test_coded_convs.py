@@ -1,13 +1,11 @@
 """Convs between codes: what ONNX Runtime's CPU makes one kernel of, and what stays in float for it."""
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
@@ -17,13 +15,14 @@ from requant.calib.collect import collect, statistics
 from requant.ir.canonical.form import canonicalize
 from requant.ir.linear import find_linears
 from requant.ir.load import load
-from requant.ir.save import to_bytes
 from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers, RebaseSites
+from requant.passes.choose_layers import is_direct
 from requant.passes.records import layer_records, site_records
 from requant.runtime.check import check
 from requant.runtime.compare import distance
 from requant.runtime.formats import Format
 from requant.runtime.session import runner
+from tests.passes.optimized import fused_ops
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -81,14 +80,6 @@ def output(model: ir.Model, feed: Arrays, *, optimized: bool = False) -> NDArray
     return runner(model, optimized=optimized)(feed)[0].astype(np.float64)
 
 
-def kernels(model: ir.Model, folder: Path) -> Counter[str]:
-    options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(folder / "optimized.onnx")
-    options.log_severity_level = 3
-    onnxruntime.InferenceSession(to_bytes(model), options, providers=["CPUExecutionProvider"])
-    return Counter(node.op_type for node in onnx.load(folder / "optimized.onnx").graph.node)
-
-
 def reasons(model: ir.Model) -> list[str]:
     return [record.reason for record in layer_records(model) if record.reason]
 
@@ -96,7 +87,7 @@ def reasons(model: ir.Model) -> list[str]:
 def test_a_network_of_convs_runs_in_codes_from_end_to_end(tmp_path: Path) -> None:
     artifact = lowered(planned(BLOCK))
     assert reasons(artifact) == []
-    ops = kernels(artifact, tmp_path)
+    ops = fused_ops(artifact, tmp_path)
     assert ops["QLinearConv"] == 5
     assert ops["QLinearAdd"] == 1  # the last sum is averaged in float
     assert not {"Conv", "Relu", "Clip", "MaxPool"} & set(ops)
@@ -110,7 +101,7 @@ def test_who_asks_for_a_size_does_not_keep_a_kernel_from_its_relu(tmp_path: Path
         onnx.numpy_helper.from_array(np.array([k]), n) for k, n in ((0, "begin"), (1, "end"))
     )
     artifact = requant.optimize(model, feeds()).model
-    ops = kernels(artifact, tmp_path)
+    ops = fused_ops(artifact, tmp_path)
     assert ops["QLinearConv"] == 3
     assert not {"Conv", "Relu"} & set(ops)
 
@@ -173,7 +164,7 @@ def test_what_a_layer_in_float_reads_is_codes_all_the_same(tmp_path: Path) -> No
     """A layer kept in float does not pull the one before it into float, and so on to the first."""
     artifact = lowered(planned(BLOCK, keep=("k",)))
     assert reasons(artifact) == ["kept by request"]
-    assert kernels(artifact, tmp_path)["QLinearConv"] == 4
+    assert fused_ops(artifact, tmp_path)["QLinearConv"] == 4
 
 
 def test_no_node_comes_between_two_layers_in_codes() -> None:
@@ -202,9 +193,11 @@ def test_nor_before_the_last_layer_which_is_none_of_them(tmp_path: Path) -> None
     """The kernel before it would have to write floats for a basis, and so all kernels before that."""
     body = f"{STEM} d = Conv(p, w) e = Relu(d) f = Flatten(e) m = MatMul(f, z) y = Unsqueeze(m, ends)"
     weights = {"z": random((32 * 121, 16)), "ends": np.array([2, 3])}
+    direct = [linear.name for linear in find_linears(planned(body, weights=weights).graph) if is_direct(linear)]
+    assert direct == ["d", "m"]
     result = requant.optimize(source(body, weights), feeds())
     assert all(layer.quantized for layer in result.report.layers)
-    ops = kernels(result.model, tmp_path)
+    ops = fused_ops(result.model, tmp_path)
     assert ops["QLinearConv"] == 2
     assert ops["QuantizeLinear"] == 1  # of the input: the codes of the second Conv are those of the MatMul
 
@@ -219,7 +212,7 @@ def test_one_value_has_one_quantizer_whoever_reads_it(tmp_path: Path) -> None:
     names = [node.name for node in result.model.graph]
     assert len(names) == len(set(names))
     coded = sum(layer.quantized and layer.op_type == "Conv" for layer in result.report.layers)
-    assert kernels(result.model, tmp_path)["QLinearConv"] == coded == 3
+    assert fused_ops(result.model, tmp_path)["QLinearConv"] == coded == 3
 
 
 def test_who_asks_for_a_size_may_stand_before_the_relu() -> None:
@@ -297,7 +290,7 @@ def test_a_plan_for_another_engine_serves_as_well(seed: int, tmp_path: Path) -> 
     artifact = result.lower("cpu")
     coded = sum(record.quantized and record.op_type == "Conv" for record in layer_records(artifact))
     assert check(artifact, "cpu") == []
-    assert kernels(artifact, tmp_path)["QLinearConv"] == coded
+    assert fused_ops(artifact, tmp_path)["QLinearConv"] == coded
 
 
 @pytest.mark.parametrize("target", ["cpu", "cpu-arm", "cpu-avx2"])
@@ -311,7 +304,7 @@ def test_a_layer_in_float_between_codes_keeps_its_weight(tmp_path: Path) -> None
     """ONNX Runtime quantizes it otherwise."""
     artifact = lowered(planned(BLOCK, keep=("d",)))
     assert reasons(artifact) == ["kept by request"]
-    ops = kernels(artifact, tmp_path)
+    ops = fused_ops(artifact, tmp_path)
     assert ops["QLinearConv"] == 4
     assert ops["Conv"] + ops["FusedConv"] == 1
 
@@ -340,7 +333,7 @@ def _check(seed: int, folder: Path) -> int:
     result = requant.optimize(proto, data, keep=[str(rng.choice(convs))] if seed % 3 == 0 else [])
     coded = sum(layer.quantized and layer.op_type == "Conv" for layer in result.report.layers)
     assert check(result.model, "cpu") == []
-    assert kernels(result.model, folder)["QLinearConv"] == coded
+    assert fused_ops(result.model, folder)["QLinearConv"] == coded
     if coded:
         exact = output(load(proto), data[0])
         fused, unfused = (output(result.model, data[0], optimized=optimized) for optimized in (True, False))

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
@@ -20,6 +19,7 @@ from requant.passes.records import layer_records
 from requant.passes.scales import block_scales
 from requant.runtime.formats import FP8, INT8, INT8_DYNAMIC, INT8_WEIGHT, Format, int4_weight
 from requant.runtime.session import runner
+from tests.passes.optimized import fused_ops
 
 GRAPHS = {
     "matmul": "(float[n, 8, 64] x) => (float[n, 8, 48] y) <float[64, 48] w, float[48] b> "
@@ -87,14 +87,6 @@ def error(candidate: ir.Model, name: str, *, optimized: bool = False) -> float:
     return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
 
 
-def fused(model: ir.Model, folder: Path) -> Counter[str]:
-    options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(folder / "optimized.onnx")
-    options.log_severity_level = 3
-    onnxruntime.InferenceSession(to_bytes(model), options, providers=["CPUExecutionProvider"])
-    return Counter(node.op_type for node in onnx.load(folder / "optimized.onnx").graph.node)
-
-
 @pytest.mark.parametrize("name", ["matmul", "static", "bare", "gemm", "shared", "odd"])
 @pytest.mark.parametrize("kind", FORMATS)
 def test_each_format_computes_what_the_float_model_does_up_to_its_rounding(kind: str, name: str) -> None:
@@ -106,7 +98,7 @@ def test_each_format_computes_what_the_float_model_does_up_to_its_rounding(kind:
 @pytest.mark.parametrize("name", ["matmul", "static", "bare", "gemm", "scaled"])
 def test_dynamic_products_are_one_kernel_with_their_bias(name: str, tmp_path: Path) -> None:
     model = lowered(planned(name, INT8_DYNAMIC, calibrated=False), "cpu")
-    assert fused(model, tmp_path) == {"DynamicQuantizeMatMul": 1}
+    assert fused_ops(model, tmp_path) == {"DynamicQuantizeMatMul": 1}
     assert error(model, name, optimized=True) < TOLERANCE["dynamic"]
 
 
@@ -122,7 +114,7 @@ def test_data_that_several_layers_read_are_quantized_once_at_run_time() -> None:
 @pytest.mark.parametrize("name", ["matmul", "bare"])
 def test_weights_alone_become_matmulnbits(kind: str, name: str, tmp_path: Path) -> None:
     model = lowered(planned(name, FORMATS[kind], calibrated=False), "cpu")
-    ops = fused(model, tmp_path)
+    ops = fused_ops(model, tmp_path)
     assert ops["MatMulNBits"] == 1
     assert not ops["MatMul"]
 
@@ -160,7 +152,7 @@ def test_a_bias_that_rounding_brings_reaches_the_integer_kernel(tmp_path: Path) 
     model = planned("product", INT8)
     assert RoundWeights()(model).modified
     artifact = lowered(model, "cpu")
-    assert fused(artifact, tmp_path) == {"QuantizeLinear": 1, "DequantizeLinear": 1, "MatMulIntegerToFloat": 1}
+    assert fused_ops(artifact, tmp_path) == {"QuantizeLinear": 1, "DequantizeLinear": 1, "MatMulIntegerToFloat": 1}
     wanted, found = (runner(each)(feed(model))[0].astype(np.float64) for each in (lowered(model, "tensorrt"), artifact))
     assert np.abs(np.subtract(found, wanted)).max() < 1e-5 * np.abs(wanted).max()
 

@@ -1,12 +1,10 @@
 """The lowering: the same plan spelled for each engine, with each engine's traps."""
 
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
@@ -14,12 +12,12 @@ from models import synthetic
 from requant.calib.collect import collect
 from requant.ir.canonical.form import canonicalize
 from requant.ir.load import load
-from requant.ir.save import to_bytes
 from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers
 from requant.passes.records import LayerRecord, layer_records
 from requant.runtime.check import check
 from requant.runtime.feeds import Feed
 from requant.runtime.session import runner
+from tests.passes.optimized import fused_ops
 
 HEADER = '<ir_version: 8, opset_import: ["": 17]>'
 GRAPHS = {
@@ -58,15 +56,6 @@ def lowered(model: ir.Model, target: str) -> ir.Model:
     copy = model.clone()
     InsertQDQ(target)(copy)
     return copy
-
-
-def fused_ops(model: ir.Model, folder: Path) -> Counter[str]:
-    """What ONNX Runtime makes of the model in a default session."""
-    options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(folder / "optimized.onnx")
-    options.log_severity_level = 3
-    onnxruntime.InferenceSession(to_bytes(model), options, providers=["CPUExecutionProvider"])
-    return Counter(node.op_type for node in onnx.load(folder / "optimized.onnx").graph.node)
 
 
 def output(model: ir.Model, feed: Feed, *, optimized: bool = False) -> NDArray[np.float64]:

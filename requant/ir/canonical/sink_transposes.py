@@ -92,9 +92,7 @@ def _cancel(node: ir.Node) -> bool:
         return False
     first, second = (list(each.attributes.get_ints("perm", ())) for each in (before, node))
     source = before.inputs[0]
-    if source is None or len(first) != len(second) or [first[axis] for axis in second] != [*range(len(first))]:
-        return False
-    if not first:
+    if source is None or len(first) != len(second) or [first[axis] for axis in second] != sorted(first):
         return False
     ir.convenience.replace_all_uses_with(node.outputs[0], source)
     return True

@@ -26,7 +26,7 @@ def suited(linear: Linear, planned: Quantizer, engine: Target) -> Quantizer:
     return planned
 
 
-def floor(linear: Linear, step: float) -> NDArray[np.float64]:
+def finest_scales(linear: Linear, step: float) -> NDArray[np.float64]:
     """The finest scales of the weight with which int32 can count the bias; ``step`` is the scale of the data.
 
     ONNX Runtime codes a float bias by itself, and saturates without a word.

@@ -1,0 +1,19 @@
+"""What ONNX Runtime makes of an artifact at its default optimization level."""
+
+from collections import Counter
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+import onnxruntime
+
+from requant.ir.save import to_bytes
+
+
+def fused_ops(model: ir.Model, folder: Path) -> Counter[str]:
+    """How many nodes of each kind a default session has for the model."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(folder / "optimized.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(to_bytes(model), options, providers=["CPUExecutionProvider"])
+    return Counter(node.op_type for node in onnx.load(folder / "optimized.onnx").graph.node)
