@@ -82,7 +82,11 @@ class Linear:
         """
         weight = self.weight.const_value
         assert weight is not None
-        data = weight.numpy().astype(np.float32)
+        return self.laid_out(weight.numpy())
+
+    def laid_out(self, weight: NDArray[np.generic]) -> NDArray[np.float32]:
+        """An array of the shape of the weight, likewise."""
+        data = weight.astype(np.float32)
         if self.groups == 1:
             return np.moveaxis(data, self.in_axis, 0).reshape(self.inputs, -1)
         per_group = data.reshape(self.groups, -1, *data.shape[1:])

@@ -23,15 +23,15 @@ from ..runtime.targets import Target, target
 from .choose_layers import KEPT
 from .coded_convs import coded_convs
 from .lowering.bystander import protect
-from .lowering.coded import Lowering, between, coded_value, factors_of, once, pair
+from .lowering.coded import Lowering, between, coded_value, factors_of, grid_of, once, pair
 from .lowering.conv_sum import add_codes
+from .lowering.correction import correction
 from .lowering.product import multiply_codes
 from .lowering.residual import spell_residuals
 from .lowering.weight import countable, dequantized_weight, finest_scales, suited, weight_codes
 from .plan_quantizers import DYNAMIC
 from .quantizer import quantizer
 from .records import LAYERS, LayerRecord
-from .round_weights import BIAS
 
 
 @dataclass(frozen=True)
@@ -125,15 +125,16 @@ def _note_bias(linear: Linear, lowering: Lowering) -> None:
 
 def _lower(linear: Linear, lowering: Lowering) -> None:
     """Spell one layer."""
-    graph, correction, weight = linear.node.graph, linear.node.meta.get(BIAS), quantizer(linear.weight)
+    graph, planned, weight = linear.node.graph, quantizer(linear.data), quantizer(linear.weight)
     assert isinstance(graph, ir.Graph)
     assert weight is not None
     engine = lowering.engine
-    if isinstance(correction, np.ndarray):
-        add_to_bias(linear, correction)
-        linear = as_linear(linear.node) or linear  # a bias may be new
     fitting = countable(suited(linear, weight, engine), lowering.finest.get(linear.weight, np.zeros(1)))
-    planned = quantizer(linear.data)
+    data_grid = None if planned is None else grid_of(linear.data, planned, lowering)
+    lost = correction(linear, data_grid, fitting)
+    if lost is not None:
+        add_to_bias(linear, lost)
+        linear = as_linear(linear.node) or linear  # a bias may be new
     between_codes = engine.codes and linear.node.op_type not in engine.writes_codes
     if between_codes and (planned is not None or DYNAMIC in linear.node.meta):
         data = once(lowering.factors, linear.data, lambda: factors_of(linear, lowering))

@@ -5,7 +5,7 @@
 One s for an activation, one for each output channel of a weight, or one for each block of a weight's rows.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import ml_dtypes
 import numpy as np
@@ -64,6 +64,22 @@ class Quantizer:
         if self.zero_point is not None:
             steps += self.spread(self.zero_point, values.shape)
         return self.nearest(steps)
+
+    def decode(self, codes: NDArray[np.generic]) -> NDArray[np.float64]:
+        """What ``codes`` stand for."""
+        steps = codes.astype(np.float64)
+        if self.zero_point is not None:
+            steps -= self.spread(self.zero_point, codes.shape)
+        return steps * self.spread(self.scale, codes.shape)
+
+    def with_zero_point(self, dtype: ir.DataType) -> "Quantizer":
+        """The finest grid of ``dtype`` codes that covers the interval: where 0 lies in it is the zero point."""
+        assert self.interval is not None
+        lowest, highest = float(dtype.min), float(dtype.max)
+        low, high = min(self.interval[0], 0.0), max(self.interval[1], 0.0)
+        scale = np.asarray(max((high - low) / (highest - lowest), float(np.finfo(np.float32).tiny)), np.float32)
+        zero = np.clip(np.round(lowest - low / scale), lowest, highest).astype(np.float32)
+        return replace(self, scale=scale, dtype=dtype, zero_point=zero)
 
 
 def quantizer(value: ir.Value | None) -> Quantizer | None:

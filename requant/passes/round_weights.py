@@ -4,7 +4,7 @@
 
 Rows of W are rounded one after the other, those of the strongest channels first; what is lost by each is put onto those
 that are left, in proportion to the inverse of H = x̂ᵀ x̂ + λ (GPTQ, Frantar et al., 2023, section 3.3, after OBQ).
-The mean of what is still lost goes into the bias, where there is one.
+The mean of what is still lost goes into the bias, where there is one (`requant.passes.lowering.correction`).
 """
 
 from dataclasses import dataclass, replace
@@ -20,8 +20,8 @@ from .choose_layers import KEPT
 from .loss import IDLE
 from .quantizer import QUANTIZER, Quantizer, quantizer
 
-BIAS = "requant.bias"
-"""Key in `Node.meta` of what is added to a quantized linear's output, [N], to make up for its weights' rounding."""
+SHARES = "requant.shares"
+"""Key in `Node.meta` of how much each calibration row counts, [R], for what a quantized layer loses in the mean."""
 
 DAMPING = 0.1
 """λ as a share of the mean of H's diagonal: keeps channels that the rows hardly show near their nearest codes."""
@@ -58,14 +58,13 @@ def _round(linear: Linear) -> None:
     assert weight is not None
     matrix = linear.matrix()
     shares = _shares(seen.rows @ matrix)
-    rows, codes = seen.rows.astype(np.float64), _through(seen.rows, quantizer(linear.data))
-    mean, mean_codes = shares @ rows, shares @ codes
-    centred = (codes - mean_codes) * np.sqrt(shares)[:, None]
+    codes = coded(seen.rows, quantizer(linear.data))
+    centred = (codes - shares @ codes) * np.sqrt(shares)[:, None]
     gram = centred.T @ centred
     gram += max(DAMPING * float(np.trace(gram)) / len(gram), float(np.finfo(np.float32).tiny)) * np.eye(len(gram))
-    rounded, values = compensated(matrix, gram, _as_matrix(linear, weight))
+    rounded = compensated(matrix, gram, _as_matrix(linear, weight))
     if linear.bias is not None or linear.node.op_type != "MatMul":
-        linear.node.meta[BIAS] = mean @ matrix - mean_codes @ values
+        linear.node.meta[SHARES] = shares
     linear.weight.meta[QUANTIZER] = replace(weight, codes=_laid_out(linear, rounded.astype(weight.dtype.numpy())))
 
 
@@ -78,11 +77,9 @@ def _shares(product: NDArray[np.float32]) -> NDArray[np.float64]:
     return shares
 
 
-def _through(rows: NDArray[np.float32], planned: Quantizer | None) -> NDArray[np.float64]:
+def coded(rows: NDArray[np.float32], planned: Quantizer | None) -> NDArray[np.float64]:
     """``rows`` as the quantizer leaves them, if there is one."""
-    if planned is None:
-        return rows.astype(np.float64)
-    return planned.encode(rows).astype(np.float64) * float(planned.scale)
+    return rows.astype(np.float64) if planned is None else planned.decode(planned.encode(rows))
 
 
 def _as_matrix(linear: Linear, weight: Quantizer) -> Quantizer:
@@ -95,10 +92,8 @@ def _as_matrix(linear: Linear, weight: Quantizer) -> Quantizer:
     return replace(weight, axis=0, scale=weight.scale.T, zero_point=zero_point)
 
 
-def compensated(
-    matrix: NDArray[np.float32], gram: NDArray[np.float64], planned: Quantizer
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Codes [K, N] for ``matrix`` [K, N], as numbers, and the weights that they stand for; ``gram`` [K, K] is H."""
+def compensated(matrix: NDArray[np.float32], gram: NDArray[np.float64], planned: Quantizer) -> NDArray[np.float32]:
+    """Codes [K, N] for ``matrix`` [K, N], as numbers; ``gram`` [K, K] is H."""
     width, column = len(matrix), planned.scale.max(axis=0) if planned.block else planned.scale
     step = planned.spread(planned.scale, matrix.shape) / column  # of each row, in units of its column's
     zero = 0 if planned.zero_point is None else planned.spread(planned.zero_point, matrix.shape)
@@ -116,7 +111,7 @@ def compensated(
             lost[row - start] = (rest[row] - (codes[own] - zero[own]) * step[own]) / upper[row, row]
             rest[row + 1 : block.stop] -= np.outer(upper[row, row + 1 : block.stop], lost[row - start])
         rest[block.stop :] -= upper[block, block.stop :].T @ lost
-    return codes, (codes - zero) * step * column
+    return codes
 
 
 def _laid_out(linear: Linear, codes: NDArray[np.generic]) -> NDArray[np.generic]:

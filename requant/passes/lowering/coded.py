@@ -60,10 +60,21 @@ def pair(value: ir.Value, planned: Quantizer, lowering: Lowering) -> ir.Value:
 
 
 def coded_value(value: ir.Value, planned: Quantizer, lowering: Lowering) -> Codes:
-    """``value`` behind Q. A Relu is part of the kernel that writes the codes if the lowest of them stands for 0."""
-    one_sided = planned.interval is not None and planned.interval[0] >= 0
-    free_zero = lowering.zero_points or (one_sided and value in lowering.between)
-    return once(lowering.codes, value, lambda: quantized(lowering.graph, value, planned, lowering.engine, free_zero))
+    """``value`` behind Q."""
+    grid = grid_of(value, planned, lowering)
+    return once(lowering.codes, value, lambda: quantized(lowering.graph, value, grid, lowering.engine))
+
+
+def grid_of(value: ir.Value, planned: Quantizer, lowering: Lowering) -> Quantizer:
+    """What the codes of ``value`` stand for: finer numbers than planned where they may have a zero point of their own.
+
+    A Relu is part of the kernel that writes the codes if the lowest of them stands for 0.
+    """
+    engine, one_sided = lowering.engine, planned.interval is not None and planned.interval[0] >= 0
+    free = lowering.zero_points or (one_sided and value in lowering.between)
+    if not free or not engine.zero_points or planned.interval is None or planned.bits < 8:
+        return planned
+    return planned.with_zero_point(engine.activations[planned.dtype][0])
 
 
 def once(coded: dict[ir.Value, _Made], value: ir.Value, code: Callable[[], _Made]) -> _Made:

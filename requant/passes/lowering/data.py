@@ -23,13 +23,11 @@ class Codes(NamedTuple):
     zero_point: ir.Value
 
 
-def quantized(graph: ir.Graph, value: ir.Value, planned: Quantizer, engine: Target, free_zero: bool) -> Codes:
-    """``value`` through a Q; ``free_zero`` lets one-sided data have a finer grid with a zero point of its own."""
-    name, grid = value.name, _grid(planned, engine, free_zero)
-    scale, zero_point = (
-        constant(graph, part, f"{name}.{what}") for part, what in zip(grid, ("scale", "zero_point"), strict=True)
-    )
-    limited = _limited(graph, value, planned)
+def quantized(graph: ir.Graph, value: ir.Value, grid: Quantizer, engine: Target) -> Codes:
+    """``value`` through a Q of the numbers of ``grid``, whose zero point the engine chooses where it has none."""
+    name, zero = value.name, _zero_point(grid, engine)
+    scale, zero_point = constant(graph, grid.scale, f"{name}.scale"), constant(graph, zero, f"{name}.zero_point")
+    limited = _limited(graph, value, grid)
     quantize = ir.node("QuantizeLinear", [limited, scale, zero_point], name=f"{name}.quantize")
     clip = limited.producer() if limited is not value else None
     insert_behind(graph, value, [quantize] if clip is None else [clip, quantize])
@@ -56,16 +54,12 @@ def factors(graph: ir.Graph, value: ir.Value, coded: Codes) -> tuple[ir.Value, .
     return coded.codes, step, coded.zero_point
 
 
-def _grid(planned: Quantizer, engine: Target, free_zero: bool) -> tuple[NDArray[np.float32], NDArray[np.generic]]:
-    """Scale and zero point."""
-    dtype, zero = engine.activations[planned.dtype]
-    scale = planned.scale
-    if free_zero and engine.zero_points and planned.interval is not None and planned.bits == 8:
-        lowest, highest = float(dtype.min), float(dtype.max)
-        low, high = min(planned.interval[0], 0.0), max(planned.interval[1], 0.0)
-        scale = np.asarray(max((high - low) / 255, float(np.finfo(np.float32).tiny)), np.float32)
-        zero = int(np.clip(np.round(lowest - low / float(scale)), lowest, highest))
-    return scale, np.array(zero, dtype.numpy())
+def _zero_point(grid: Quantizer, engine: Target) -> NDArray[np.generic]:
+    """In the type of the codes."""
+    if grid.zero_point is not None:
+        return grid.zero_point.astype(grid.dtype.numpy())
+    dtype, zero = engine.activations[grid.dtype]
+    return np.array(zero, dtype.numpy())
 
 
 def _limited(graph: ir.Graph, value: ir.Value, planned: Quantizer) -> ir.Value:
