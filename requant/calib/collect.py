@@ -15,12 +15,25 @@ from ..runtime.session import runner
 from .statistics import ChannelStatistics, measure
 
 META = "requant.statistics"
+"""Key in `Value.meta` of what was seen of a value."""
+
+FIRST = "requant.feeds"
+"""Key in `Model.meta` of the first feeds, for passes that have to run the model."""
+
+MOST_KEPT = 4
+"""How many feeds are kept: one pass over each is a few times what a rewrite costs."""
 
 
 def statistics(value: ir.Value | None) -> ChannelStatistics | None:
     """What `collect` left on ``value``, or None."""
     found = value.meta.get(META) if value is not None else None
     return found if isinstance(found, ChannelStatistics) else None
+
+
+def first_feeds(model: ir.Model) -> tuple[Feed, ...]:
+    """The first of the feeds that `collect` saw."""
+    found = model.meta.get(FIRST, ())
+    return found if isinstance(found, tuple) else ()
 
 
 def watched(model: ir.Model) -> dict[ir.Value, int]:
@@ -31,7 +44,7 @@ def watched(model: ir.Model) -> dict[ir.Value, int]:
 
 
 def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int], None] = lambda count: None) -> int:
-    """Run ``model`` once on each feed and attach `ChannelStatistics` to the watched values.
+    """Run ``model`` once on each feed and attach `ChannelStatistics` to the watched values; keep the first feeds.
 
     Time is one forward pass a feed; memory is the watched values of one feed, whatever the number of feeds.
 
@@ -44,8 +57,9 @@ def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int],
     axes = {value.name or "": (value, axis) for value, axis in watched(model).items()}
     run = runner(model, list(axes), optimized=True)
     totals: dict[str, ChannelStatistics] = {}
-    samples, outputs = 0, len(model.graph.outputs)
+    samples, outputs, first = 0, len(model.graph.outputs), list[Feed]()
     for count, feed in enumerate(feeds, start=1):
+        first += [feed] if count <= MOST_KEPT else []
         seed = fingerprint(feed)
         for name, data in zip(axes, run(feed)[outputs:], strict=True):
             seen = _measured(name, data, axes[name][1], seed)
@@ -56,6 +70,7 @@ def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int],
         raise DataError("calibration data: holds no samples")
     for name, total in totals.items():
         axes[name][0].meta[META] = total
+    model.meta[FIRST] = tuple(first)
     return samples
 
 

@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -17,8 +17,9 @@ from ..runtime.formats import INT8, Format
 from .cheapest import CANDIDATES, EXPLICIT_ROOM, NODE_PRICE, ROOM, SHIFT_PRICE, cheapest
 from .choose_layers import is_direct
 from .observation import Observation
-from .site_rewrite import SiteRewrite
+from .site_rewrite import SiteRewrite, Solved
 from .solvers import Solver
+from .unnoticed import unnoticed
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,23 @@ class RebaseSites(SiteRewrite):
     explicit: bool = True
     free: bool = False
 
-    def places(self, model: ir.Model) -> Iterator[Site | Refused]:
-        """The sites that somebody upstream pays for; then, in the graph that these have left, all others."""
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Treat the sites that somebody upstream pays for; then, in the graph that these have left, all others."""
         found = find_sites(model)
         sites = [site for site in found if isinstance(site, Site)]
-        yield from sites
+        done = [self.applied(self.solved(site)) for site in sites]
         if self.explicit:
-            yield from (_unless_direct(place) for place in find_explicit(model, sites))
+            rest = [self.solved(_unless_direct(place)) for place in find_explicit(model, sites)]
         else:
-            yield from (site for site in found if isinstance(site, Refused))
+            rest = [self.solved(site) for site in found if isinstance(site, Refused)]
+        return self.recorded(model, [*done, *map(self.applied, self._heeded(model, rest))])
+
+    def _heeded(self, model: ir.Model, solved: Sequence[Solved]) -> Iterator[Solved]:
+        """Those of ``solved`` that the outputs of the model notice; the others are left as they are."""
+        pairs = [(item.site, item.basis) for item in solved if item.site is not None and item.basis is not None]
+        spared = unnoticed(model, pairs, self.formats[0])
+        for item in solved:
+            yield item.left("the outputs of the model would hardly notice") if item.record.name in spared else item
 
     def solve(self, site: Site, observation: Observation) -> tuple[Solver, Basis]:
         """The candidate of least loss, counting what its nodes cost."""

@@ -6,8 +6,6 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from ..ir.rewrite.basis import Basis
-
 SITES = "requant.sites"
 LAYERS = "requant.layers"
 
@@ -63,8 +61,3 @@ def layer_records(model: ir.Model) -> tuple[LayerRecord, ...]:
 def summary(values: NDArray[np.float64]) -> dict[str, float]:
     """Smallest, median and largest of ``values``."""
     return {"min": float(values.min()), "median": float(np.median(values)), "max": float(values.max())}
-
-
-def summarized(basis: Basis) -> dict[str, dict[str, float]]:
-    """The basis as the report shows it."""
-    return {"scale": summary(basis.scale), "shift": summary(basis.shift)}

@@ -5,7 +5,8 @@ for each site:  (d, t) = solve(what was observed);  X' = (X - t) / d
 
 import logging
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -21,13 +22,26 @@ from ..ir.sites.find import Refused, Site, find_sites
 from ..runtime.formats import INT8, Format
 from .loss import loss
 from .observation import Observation, observe
-from .records import SITES, SiteRecord, site_records, summarized
+from .records import SITES, SiteRecord, site_records, summary
 from .solvers import Solver
 
 NORMS = ("LayerNorm", "RMSNorm", "BatchNorm")
 """Kinds of sites that a norm feeds."""
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Solved:
+    """The basis for a site that was looked at, or none where the record says why."""
+
+    record: SiteRecord
+    site: Site | None = None
+    basis: Basis | None = None
+
+    def left(self, reason: str) -> "Solved":
+        """The same site, left as it is for a ``reason``."""
+        return Solved(replace(self.record, scale={}, shift={}, error_after=self.record.error_before, reason=reason))
 
 
 class SiteRewrite(ir.passes.InPlacePass):
@@ -54,32 +68,43 @@ class SiteRewrite(ir.passes.InPlacePass):
             raise ir.passes.PreconditionError("no statistics: run requant.calib.collect(model, feeds) first")
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        done = [self._treat(site) for site in self.places(model)]
+        return self.recorded(model, [self.applied(self.solved(site)) for site in self.places(model)])
+
+    def recorded(self, model: ir.Model, done: Sequence[SiteRecord]) -> ir.passes.PassResult:
+        """The result of the pass, whose records the model keeps."""
         for record in done:
             logger.debug("%s %s: %s", record.kind, record.name, record.reason or record.solver)
         model.meta[SITES] = (*site_records(model), *done)
         return ir.passes.PassResult(model, any(not record.reason for record in done))
 
-    def _treat(self, site: Site | Refused) -> SiteRecord:
-        title = type(self).__name__
+    def solved(self, site: Site | Refused) -> Solved:
+        """What the site is to be re-based to; changes nothing yet."""
+        record = SiteRecord(type(self).__name__, site.kind, site.name)
         if isinstance(site, Refused):
-            return SiteRecord(title, site.kind, site.name, reason=site.reason)
+            return Solved(replace(record, reason=site.reason))
         observation = observe(site)
         if observation is None:
-            return SiteRecord(title, site.kind, site.name, reason="it was not calibrated along its channels")
+            return Solved(replace(record, reason="it was not calibrated along its channels"))
         if not observation.parts:
-            return SiteRecord(title, site.kind, site.name, reason="nothing that reads it is quantized")
+            return Solved(replace(record, reason="nothing that reads it is quantized"))
         before = loss(observation, Basis.identity(site.channels), self.formats)
         solver, basis = self.solve(site, observation)
         after = loss(observation, basis, self.formats)
         names = tuple(value.name or "?" for value in site.values)
         readers = tuple(reader.linear.name for reader in site.readers)
-        added = 0 if basis.is_identity else apply(site, basis)
-        return SiteRecord(
-            title, site.kind, site.name, names, readers, len(site.restored), repr(solver),
-            **summarized(basis), error_before=before, error_after=after, added_nodes=added,
-            reason="no basis is better than what is there" if basis.is_identity else "",
+        record = replace(
+            record, values=names, readers=readers, restored=len(site.restored), solver=repr(solver),
+            scale=summary(basis.scale), shift=summary(basis.shift), error_before=before, error_after=after,
         )  # fmt: skip
+        if basis.is_identity:
+            return Solved(replace(record, reason="no basis is better than what is there"))
+        return Solved(record, site, basis)
+
+    def applied(self, solved: Solved) -> SiteRecord:
+        """Re-base the site, if there is anything to do, and say what that took."""
+        if solved.site is None or solved.basis is None:
+            return solved.record
+        return replace(solved.record, added_nodes=apply(solved.site, solved.basis))
 
 
 def apply(site: Site, basis: Basis) -> int:

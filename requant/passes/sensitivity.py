@@ -1,0 +1,138 @@
+"""How much noise the rounding of values makes at the outputs of the model, other values left as they are:
+
+    N = Σ_outputs E ‖y(x̂) - y‖² / ‖y‖²        x̂ = s · clip(round((x - t) / s), -2^(b-1), 2^(b-1) - 1) + t
+
+What a rounding does to the layers that read the value (`requant.passes.loss`) says nothing about who listens to them: a
+block adds little to a residual stream, and a second branch may be all that an output hangs on.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from ..calib.collect import first_feeds, statistics
+from ..ir.constants import constant
+from ..ir.linear import Linear, find_linears
+from ..ir.rewrite.basis import Basis
+from ..runtime.feeds import Feed
+from ..runtime.formats import Format
+from ..runtime.session import Run, runner
+from .choose_layers import is_quantized
+from .loss import IDLE
+from .scales import activation_quantizer
+
+
+class Grid(NamedTuple):
+    """Steps and shifts of a value's rounding, as they broadcast against the value."""
+
+    step: NDArray[np.float32]
+    shift: NDArray[np.float32]
+
+
+Noise = Callable[[Mapping[str, Grid]], float]
+"""What the outputs notice when the values of these names are rounded to these grids."""
+
+
+def grid(linear: Linear, basis: Basis, chosen: Format) -> Grid:
+    """How the data of ``linear`` are rounded once they are in ``basis``, which has an entry for each input channel."""
+    seen = statistics(linear.data)
+    assert seen is not None
+    low, high = ((bound - basis.shift) / basis.scale for bound in (seen.minimum, seen.maximum))
+    planned = activation_quantizer((float(low.min()), float(high.max())), chosen)
+    trailing = len(linear.shape) - 2 if linear.data_axis > 0 else -linear.data_axis - 1
+    shape = (-1, *[1] * trailing)
+    return Grid(
+        (basis.scale * planned.scale).astype(np.float32).reshape(shape), basis.shift.astype(np.float32).reshape(shape)
+    )
+
+
+def plain_grids(model: ir.Model, chosen: Format) -> dict[str, Grid]:
+    """The grid of every value that is to be coded, as it is."""
+    return {
+        linear.data.name or "": grid(linear, Basis.identity(linear.inputs), chosen)
+        for linear in find_linears(model.graph)
+        if _is_coded(linear)
+    }
+
+
+def listen(model: ir.Model, chosen: Format) -> Noise:
+    """A function that runs ``model`` on the first feeds of its calibration, some values rounded: one pass for each.
+
+    It is one session for whatever is asked. What an output has to say in a feed counts as a tenth of what it says on
+    average, or more.
+    """
+    probed, names = model.clone(), list(plain_grids(model, chosen))
+    values = ir.convenience.create_value_mapping(probed.graph)
+    for name in names:
+        _probe(probed.graph, values[name], chosen.bits)
+    run, feeds = runner(probed, optimized=True), first_feeds(model)
+    expected = [_outputs(run, feed, names, {}) for feed in feeds]
+    power = np.array([[float(np.square(y).sum()) for y in outputs] for outputs in expected])
+    least = np.maximum(IDLE * power.mean(axis=0), float(np.finfo(np.float32).tiny))
+
+    def noise(grids: Mapping[str, Grid]) -> float:
+        found = (_outputs(run, feed, names, grids) for feed in feeds)
+        pairs = zip(found, expected, strict=True)
+        lost = [[_lost(y, z) for y, z in zip(*pair, strict=True)] for pair in pairs]
+        return float((np.array(lost) / np.maximum(power, least)).sum(axis=1).mean())
+
+    return noise
+
+
+def _is_coded(linear: Linear) -> bool:
+    seen = statistics(linear.data)
+    known = seen is not None and len(seen.minimum) == linear.inputs
+    return known and is_quantized(linear) and linear.data.dtype == ir.DataType.FLOAT
+
+
+def _probe(graph: ir.Graph, value: ir.Value, bits: int) -> None:
+    """Let the layers that are to be quantized read ``value`` rounded, as three new inputs of the graph say."""
+    readers = [linear.node for linear in find_linears(graph) if linear.data is value and is_quantized(linear)]
+    parts = (("on", ir.DataType.BOOL), ("step", ir.DataType.FLOAT), ("shift", ir.DataType.FLOAT))
+    on, step, shift = (ir.val(f"{value.name}.probe.{part}", dtype) for part, dtype in parts)
+    graph.inputs.extend([on, step, shift])
+    half, name = 2 ** (bits - 1), f"{value.name}.probe.bound"
+    bounds = [constant(graph, np.array(bound, np.float32), name) for bound in (-half, half - 1)]
+    steps = _chain(
+        ("Sub", [value, shift]), ("Div", [step]), ("Round", []), ("Clip", bounds), ("Mul", [step]), ("Add", [shift])
+    )
+    branches = {"then_branch": _branch(steps, "rounded"), "else_branch": _branch(_chain(("Identity", [value])), "left")}
+    switch = ir.node("If", [on], branches)
+    switch.outputs[0].name = f"{value.name}.probe.out"
+    producer = value.producer()
+    if producer is None:
+        graph.insert_before(graph[0], switch)
+    else:
+        graph.insert_after(producer, switch)
+    for node in readers:
+        node.replace_input_with(0, switch.outputs[0])
+
+
+def _chain(*ops: tuple[str, Sequence[ir.Value]]) -> list[ir.Node]:
+    """Nodes each of which reads what the one before it computes, then its own operands."""
+    nodes: list[ir.Node] = []
+    for op_type, operands in ops:
+        nodes.append(ir.node(op_type, [*(nodes[-1].outputs if nodes else ()), *operands]))
+    return nodes
+
+
+def _branch(nodes: list[ir.Node], name: str) -> ir.Graph:
+    return ir.Graph([], nodes[-1].outputs, nodes=nodes, name=name)
+
+
+def _outputs(run: Run, feed: Feed, names: Sequence[str], grids: Mapping[str, Grid]) -> list[NDArray[np.float64]]:
+    """The float outputs, with the values in ``grids`` rounded."""
+    neutral = Grid(np.ones(1, np.float32), np.zeros(1, np.float32))
+    switches = {f"{name}.probe.on": np.array(name in grids) for name in names}
+    steps = {f"{name}.probe.step": grids.get(name, neutral).step for name in names}
+    shifts = {f"{name}.probe.shift": grids.get(name, neutral).shift for name in names}
+    found = run({**feed, **switches, **steps, **shifts})
+    return [output.astype(np.float64) for output in found if np.issubdtype(output.dtype, np.floating)]
+
+
+def _lost(y: NDArray[np.float64], z: NDArray[np.float64]) -> float:
+    """‖y - z‖², or infinity where even the shape depends on the rounding."""
+    return float(np.square(y - z).sum()) if y.shape == z.shape else float("inf")
