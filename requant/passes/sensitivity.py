@@ -1,12 +1,13 @@
 """How much noise the rounding of values makes at the outputs of the model, other values left as they are:
 
-    N = Σ_outputs E ‖y(x̂) - y‖² / ‖y‖²        x̂ = s · clip(round((x - t) / s), -2^(b-1), 2^(b-1) - 1) + t
+    N = ‖y(x̂) - y‖²        x̂ = s · clip(round((x - t) / s), -2^(b-1), 2^(b-1) - 1) + t
 
 What a rounding does to the layers that read the value (`requant.passes.loss`) says nothing about who listens to them: a
 block adds little to a residual stream, and a second branch may be all that an output hangs on.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +22,10 @@ from ..runtime.feeds import Feed
 from ..runtime.formats import Format
 from ..runtime.session import Run, runner
 from .choose_layers import is_quantized
-from .loss import IDLE
 from .scales import activation_quantizer
+
+ENOUGH = 1000
+"""Numbers in the outputs that tell the noise of a single value to a few percent."""
 
 
 class Grid(NamedTuple):
@@ -30,10 +33,6 @@ class Grid(NamedTuple):
 
     step: NDArray[np.float32]
     shift: NDArray[np.float32]
-
-
-Noise = Callable[[Mapping[str, Grid]], float]
-"""What the outputs notice when the values of these names are rounded to these grids."""
 
 
 def grid(linear: Linear, basis: Basis, chosen: Format) -> Grid:
@@ -58,28 +57,40 @@ def plain_grids(model: ir.Model, chosen: Format) -> dict[str, Grid]:
     }
 
 
-def listen(model: ir.Model, chosen: Format) -> Noise:
-    """A function that runs ``model`` on the first feeds of its calibration, some values rounded: one pass for each.
+@dataclass(frozen=True)
+class Listener:
+    """A model that rounds any of its values on demand: one session, whatever is asked.
 
-    It is one session for whatever is asked. What an output has to say in a feed counts as a tenth of what it says on
-    average, or more.
+    ``names`` are those of the values, ``feeds`` the first ones of the calibration, and ``expected`` the float outputs
+    in each of them. Outputs of integers are left out.
     """
-    probed, names = model.clone(), list(plain_grids(model, chosen))
-    values = ir.convenience.create_value_mapping(probed.graph)
-    for name in names:
-        _probe(probed.graph, values[name], chosen.bits)
-    run, feeds = runner(probed, optimized=True), first_feeds(model)
-    expected = [_outputs(run, feed, names, {}) for feed in feeds]
-    power = np.array([[float(np.square(y).sum()) for y in outputs] for outputs in expected])
-    least = np.maximum(IDLE * power.mean(axis=0), float(np.finfo(np.float32).tiny))
 
-    def noise(grids: Mapping[str, Grid]) -> float:
-        found = (_outputs(run, feed, names, grids) for feed in feeds)
-        pairs = zip(found, expected, strict=True)
-        lost = [[_lost(y, z) for y, z in zip(*pair, strict=True)] for pair in pairs]
-        return float((np.array(lost) / np.maximum(power, least)).sum(axis=1).mean())
+    run: Run
+    names: tuple[str, ...]
+    feeds: tuple[Feed, ...]
+    expected: tuple[list[NDArray[np.float64]], ...]
 
-    return noise
+    @classmethod
+    def of(cls, model: ir.Model, chosen: Format) -> "Listener":
+        """For all values of ``model`` that are to be coded, in codes as wide as ``chosen`` says."""
+        probed, names, feeds = model.clone(), tuple(plain_grids(model, chosen)), first_feeds(model)
+        values = ir.convenience.create_value_mapping(probed.graph)
+        for name in names:
+            _probe(probed.graph, values[name], chosen.bits)
+        run = runner(probed, optimized=True)
+        return cls(run, names, feeds, tuple(_outputs(run, feed, names, {}) for feed in feeds))
+
+    @property
+    def enough(self) -> int:
+        """How many feeds it takes until the outputs have said `ENOUGH` numbers: few say much, one class says little."""
+        said = np.cumsum([sum(output.size for output in outputs) for outputs in self.expected])
+        return int(np.searchsorted(said, ENOUGH)) + 1
+
+    def noise(self, grids: Mapping[str, Grid], feeds: int) -> NDArray[np.float64]:
+        """The squared error of the outputs in the first ``feeds``, [F, O], with the values in ``grids`` rounded."""
+        found = (_outputs(self.run, feed, self.names, grids) for feed in self.feeds[:feeds])
+        pairs = zip(found, self.expected[:feeds], strict=True)
+        return np.array([[_lost(y, z) for y, z in zip(*pair, strict=True)] for pair in pairs])
 
 
 def _is_coded(linear: Linear) -> bool:

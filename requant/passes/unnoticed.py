@@ -1,9 +1,10 @@
 """Which bases are not worth their nodes, because the outputs of the model hardly notice what they save.
 
-    U = the sites of least N_i, as many as keep  Σ_U N_i ≤ ε N  and  N_U ≤ (1 + ε) N
+    U = the sites of least r_i, as many as keep  Σ_U r_i ≤ ε  and  r_U ≤ 1 + ε        r = E[N / N_0]
 
-N_i: the noise of rounding the values of site i as they are; N: of all values, each in its basis; N_U: the same, but
-those in U as they are (`requant.passes.sensitivity`).
+N_0: the noise of rounding all values, each in its basis; N_i: of those of site i alone, as they are; N_U: of all, but
+those in U as they are (`requant.passes.sensitivity`). E is the mean over outputs and feeds: of shares, as SQNR is a
+mean of decibels, so that the feeds that are hit hardest do not decide for all others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,15 +12,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from ..calib.collect import first_feeds
+from ..calib.collect import MOST_KEPT, first_feeds
 from ..ir.rewrite.basis import Basis
 from ..ir.sites.site import Site
 from ..runtime.formats import Format
 from .choose_layers import is_quantized
-from .sensitivity import Grid, grid, listen, plain_grids
+from .sensitivity import Grid, Listener, grid, plain_grids
 
-SHARE = 0.05
-"""ε: by how much of itself the noise at the outputs may grow for the nodes that are saved; 0.2 dB."""
+SHARE = 0.1
+"""ε: by how much of itself the noise of rounding data may grow for the nodes that are saved; 0.4 dB."""
 
 
 def unnoticed(model: ir.Model, solved: Sequence[tuple[Site, Basis]], chosen: Format) -> frozenset[str]:
@@ -29,22 +30,28 @@ def unnoticed(model: ir.Model, solved: Sequence[tuple[Site, Basis]], chosen: For
     """
     if not solved or not first_feeds(model) or chosen.activations is None:
         return frozenset()
-    noise, plain = listen(model, chosen), plain_grids(model, chosen)
-    based = {site.name: _grids(site, basis, chosen) for site, basis in solved}
+    listener, plain = Listener.of(model, chosen), plain_grids(model, chosen)
+    based = {site.name: grids_of(site, basis, chosen) for site, basis in solved}
     based = {name: grids for name, grids in based.items() if grids.keys() <= plain.keys()}
     together: dict[str, Grid] = {**plain, **{value: own for grids in based.values() for value, own in grids.items()}}
-    total = noise(together)
-    if not 0 < total < np.inf:  # only integers come out, or even the shape of an output depends on the rounding
+    total = listener.noise(together, MOST_KEPT)
+    heard = total > 0
+    if not heard.any() or not np.isfinite(total).all():  # integers come out, or as many as the rounding wants
         return frozenset()
-    alone = {name: noise({value: plain[value] for value in grids}) for name, grids in based.items()}
+
+    def share(grids: Mapping[str, Grid], feeds: int) -> float:
+        own = heard[:feeds]
+        return float((listener.noise(grids, feeds)[own] / total[:feeds][own]).mean()) if own.any() else np.inf
+
+    alone = {name: share({value: plain[value] for value in grids}, listener.enough) for name, grids in based.items()}
     order = sorted(alone, key=lambda name: alone[name])
-    spared = order[: int(np.searchsorted(np.cumsum([alone[name] for name in order]), SHARE * total, side="right"))]
-    while spared and not noise(together | _as_they_are(spared, based, plain)) <= (1 + SHARE) * total:
+    spared = order[: int(np.searchsorted(np.cumsum([alone[name] for name in order]), SHARE, side="right"))]
+    while spared and not share(together | _as_they_are(spared, based, plain), MOST_KEPT) <= 1 + SHARE:
         spared = spared[: len(spared) // 2]
     return frozenset(spared)
 
 
-def _grids(site: Site, basis: Basis, chosen: Format) -> dict[str, Grid]:
+def grids_of(site: Site, basis: Basis, chosen: Format) -> dict[str, Grid]:
     """The grid of each value of the site in its basis."""
     readers = (reader for reader in site.readers if is_quantized(reader.linear))
     return {reader.linear.data.name or "": grid(reader.linear, basis.at(reader.channels), chosen) for reader in readers}
