@@ -50,8 +50,12 @@ class RebaseSites(SiteRewrite):
         return self.recorded(model, [*done, *map(self.applied, self._heeded(model, rest))])
 
     def _heeded(self, model: ir.Model, solved: Sequence[Solved]) -> Iterator[Solved]:
-        """Those of ``solved`` that the outputs of the model notice; the others are left as they are."""
-        pairs = [(item.site, item.basis) for item in solved if item.site is not None and item.basis is not None]
+        """Those of ``solved`` that the outputs of the model notice; the others are left as they are.
+
+        The less a site's readers notice, the more likely is it that the outputs do not.
+        """
+        order = sorted(solved, key=lambda item: (item.record.error_before or 0.0) - (item.record.error_after or 0.0))
+        pairs = [(item.site, item.basis) for item in order if item.site is not None and item.basis is not None]
         spared = unnoticed(model, pairs, self.formats[0])
         for item in solved:
             yield item.left("the outputs of the model would hardly notice") if item.record.name in spared else item

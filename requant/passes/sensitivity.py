@@ -74,17 +74,20 @@ class Listener:
     def of(cls, model: ir.Model, chosen: Format) -> "Listener":
         """For all values of ``model`` that are to be coded, in codes as wide as ``chosen`` says."""
         probed, names, feeds = model.clone(), tuple(plain_grids(model, chosen)), first_feeds(model)
-        values = ir.convenience.create_value_mapping(probed.graph)
-        for name in names:
-            _probe(probed.graph, values[name], chosen.bits)
+        readers: dict[ir.Value, list[ir.Node]] = {}
+        for linear in find_linears(probed.graph):
+            if _is_coded(linear):
+                readers.setdefault(linear.data, []).append(linear.node)
+        for value, nodes in readers.items():
+            _probe(probed.graph, value, nodes, chosen.bits)
         run = runner(probed, optimized=True)
         return cls(run, names, feeds, tuple(_outputs(run, feed, names, {}) for feed in feeds))
 
     @property
     def enough(self) -> int:
-        """How many feeds it takes until the outputs have said `ENOUGH` numbers: few say much, one class says little."""
+        """How many feeds it takes until the outputs have said `ENOUGH` numbers; all of them where they say less."""
         said = np.cumsum([sum(output.size for output in outputs) for outputs in self.expected])
-        return int(np.searchsorted(said, ENOUGH)) + 1
+        return min(int(np.searchsorted(said, ENOUGH)) + 1, len(self.feeds))
 
     def noise(self, grids: Mapping[str, Grid], feeds: int) -> NDArray[np.float64]:
         """The squared error of the outputs in the first ``feeds``, [F, O], with the values in ``grids`` rounded."""
@@ -99,18 +102,20 @@ def _is_coded(linear: Linear) -> bool:
     return known and is_quantized(linear) and linear.data.dtype == ir.DataType.FLOAT
 
 
-def _probe(graph: ir.Graph, value: ir.Value, bits: int) -> None:
-    """Let the layers that are to be quantized read ``value`` rounded, as three new inputs of the graph say."""
-    readers = [linear.node for linear in find_linears(graph) if linear.data is value and is_quantized(linear)]
+def _probe(graph: ir.Graph, value: ir.Value, readers: Sequence[ir.Node], bits: int) -> None:
+    """Let ``readers`` have ``value`` rounded, as three new inputs of the graph say."""
     parts = (("on", ir.DataType.BOOL), ("step", ir.DataType.FLOAT), ("shift", ir.DataType.FLOAT))
     on, step, shift = (ir.val(f"{value.name}.probe.{part}", dtype) for part, dtype in parts)
     graph.inputs.extend([on, step, shift])
     half, name = 2 ** (bits - 1), f"{value.name}.probe.bound"
     bounds = [constant(graph, np.array(bound, np.float32), name) for bound in (-half, half - 1)]
-    steps = _chain(
+    rounding: tuple[tuple[str, list[ir.Value]], ...] = (
         ("Sub", [value, shift]), ("Div", [step]), ("Round", []), ("Clip", bounds), ("Mul", [step]), ("Add", [shift])
-    )
-    branches = {"then_branch": _branch(steps, "rounded"), "else_branch": _branch(_chain(("Identity", [value])), "left")}
+    )  # fmt: skip
+    branches = {
+        "then_branch": _branch(f"{value.name}.probe.rounded", *rounding),
+        "else_branch": _branch(f"{value.name}.probe.left", ("Identity", [value])),
+    }
     switch = ir.node("If", [on], branches)
     switch.outputs[0].name = f"{value.name}.probe.out"
     producer = value.producer()
@@ -122,15 +127,15 @@ def _probe(graph: ir.Graph, value: ir.Value, bits: int) -> None:
         node.replace_input_with(0, switch.outputs[0])
 
 
-def _chain(*ops: tuple[str, Sequence[ir.Value]]) -> list[ir.Node]:
-    """Nodes each of which reads what the one before it computes, then its own operands."""
+def _branch(name: str, *ops: tuple[str, Sequence[ir.Value]]) -> ir.Graph:
+    """Nodes each of which reads what the one before it computes, then its own operands.
+
+    What they compute has names of its own: in a branch, a name from outside would hide the value that is read.
+    """
     nodes: list[ir.Node] = []
-    for op_type, operands in ops:
+    for count, (op_type, operands) in enumerate(ops):
         nodes.append(ir.node(op_type, [*(nodes[-1].outputs if nodes else ()), *operands]))
-    return nodes
-
-
-def _branch(nodes: list[ir.Node], name: str) -> ir.Graph:
+        nodes[-1].outputs[0].name = f"{name}.{count}"
     return ir.Graph([], nodes[-1].outputs, nodes=nodes, name=name)
 
 

@@ -23,10 +23,15 @@ SHARE = 0.1
 """ε: by how much of itself the noise of rounding data may grow for the nodes that are saved; 0.4 dB."""
 
 
+MOST_PASSES = 128
+"""How often the model runs at most to hear sites alone."""
+
+
 def unnoticed(model: ir.Model, solved: Sequence[tuple[Site, Basis]], chosen: Format) -> frozenset[str]:
     """The names of those sites that had better keep the basis that they have.
 
-    Costs a pass over the first feeds of the calibration for each site, and a few more; none without such feeds.
+    Each costs one to four passes over the first feeds of the calibration, so that only the first of ``solved`` are
+    heard where there are many; without such feeds none is.
     """
     if not solved or not first_feeds(model) or chosen.activations is None:
         return frozenset()
@@ -43,7 +48,8 @@ def unnoticed(model: ir.Model, solved: Sequence[tuple[Site, Basis]], chosen: For
         own = heard[:feeds]
         return float((listener.noise(grids, feeds)[own] / total[:feeds][own]).mean()) if own.any() else np.inf
 
-    alone = {name: share({value: plain[value] for value in grids}, listener.enough) for name, grids in based.items()}
+    heeded = list(based.items())[: MOST_PASSES // listener.enough]
+    alone = {name: share({value: plain[value] for value in grids}, listener.enough) for name, grids in heeded}
     order = sorted(alone, key=lambda name: alone[name])
     spared = order[: int(np.searchsorted(np.cumsum([alone[name] for name in order]), SHARE, side="right"))]
     while spared and not share(together | _as_they_are(spared, based, plain), MOST_KEPT) <= 1 + SHARE:
