@@ -18,7 +18,7 @@ META = "requant.statistics"
 """Key in `Value.meta` of what was seen of a value."""
 
 FIRST = "requant.feeds"
-"""Key in `Model.meta` of the first feeds, for passes that have to run the model."""
+"""Key in `Graph.meta` of the first feeds, for passes that have to run the model."""
 
 MOST_KEPT = 4
 """How many feeds are kept: one pass over each is a few times what a rewrite costs."""
@@ -32,7 +32,7 @@ def statistics(value: ir.Value | None) -> ChannelStatistics | None:
 
 def first_feeds(model: ir.Model) -> tuple[Feed, ...]:
     """The first of the feeds that `collect` saw."""
-    found = model.meta.get(FIRST, ())
+    found = model.graph.meta.get(FIRST, ())
     return found if isinstance(found, tuple) else ()
 
 
@@ -70,7 +70,7 @@ def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int],
         raise DataError("calibration data: holds no samples")
     for name, total in totals.items():
         axes[name][0].meta[META] = total
-    model.meta[FIRST] = tuple(first)
+    model.graph.meta[FIRST] = tuple(first)  # a clone of a model has its graph's meta, and none of its own
     return samples
 
 

@@ -144,7 +144,7 @@ def test_nodes_that_the_outputs_notice_together_are_not_left_out_together() -> N
 def test_what_says_little_is_listened_to_more_often() -> None:
     """32 numbers come out of each feed."""
     model, _ = made(MATMUL, feeds=6)
-    listener = Listener.of(model, INT8)
+    listener = Listener.of(model.clone(), INT8)
     assert len(listener.feeds) == 4
     assert listener.enough == 4
     assert replace(listener, expected=([np.zeros(900)], [np.zeros(900)])).enough == 2
@@ -157,7 +157,7 @@ def test_only_so_many_sites_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_feeds_to_listen_to_every_node_that_pays_is_added() -> None:
     model, _ = made(QUIET)
-    del model.meta[FIRST]
+    del model.graph.meta[FIRST]
     RebaseSites()(model)
     assert all(record.added_nodes for record in site_records(model) if record.kind == "Explicit")
 
