@@ -21,7 +21,7 @@ FIRST = "requant.feeds"
 """Key in `Graph.meta` of the first feeds, for passes that have to run the model."""
 
 MOST_KEPT = 4
-"""How many feeds are kept: one pass over each is a few times what a rewrite costs."""
+"""How many feeds are kept."""
 
 
 def statistics(value: ir.Value | None) -> ChannelStatistics | None:

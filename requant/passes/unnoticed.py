@@ -31,9 +31,9 @@ def unnoticed(model: ir.Model, solved: Sequence[tuple[Site, Basis]], chosen: For
     """The names of those sites that had better keep the basis that they have.
 
     Each costs one to four passes over the first feeds of the calibration, so that only the first of ``solved`` are
-    heard where there are many; without such feeds none is.
+    heard where there are many; none is without such feeds, or where data are not coded in int8.
     """
-    if not solved or not first_feeds(model) or chosen.activations is None:
+    if not solved or not first_feeds(model) or chosen.activations != ir.DataType.INT8:
         return frozenset()
     listener, plain = Listener.of(model, chosen), plain_grids(model, chosen)
     based = {site.name: grids_of(site, basis, chosen) for site, basis in solved}

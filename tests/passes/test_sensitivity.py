@@ -20,7 +20,7 @@ from requant.passes.sensitivity import Listener, grid, plain_grids
 from requant.passes.solvers import Shift
 from requant.passes.unnoticed import grids_of, unnoticed
 from requant.runtime.feeds import Feed
-from requant.runtime.formats import INT8
+from requant.runtime.formats import FP8, INT8
 from requant.runtime.session import runner
 
 HEADER = '<ir_version: 8, opset_import: ["": 17]> g '
@@ -139,6 +139,7 @@ def test_nodes_that_the_outputs_notice_together_are_not_left_out_together() -> N
     assert 8 * share("x0") < 0.1
     assert share(*names) > 1.1 > share(*names[:4])
     assert len(unnoticed(model, solved, INT8) & set(names)) == 4
+    assert not unnoticed(model, solved, FP8), "its steps are not even"
 
 
 def test_what_says_little_is_listened_to_more_often() -> None:
