@@ -27,7 +27,7 @@ class Recipe:
     name: str = "int8"
     rewrites: tuple[ir.passes.InPlacePass, ...] = field(default_factory=lambda: (SplitChannels(), RebaseSites()))
     formats: tuple[Format, ...] = (INT8,)
-    ranges: str = "minmax"
+    ranges: str = "margin"
     rounding: Literal["nearest", "compensated"] = "compensated"
 
     @property
@@ -49,7 +49,7 @@ def weight_only(name: str, chosen: Format) -> Recipe:
 
 _RECIPES = (
     Recipe(),
-    Recipe("int8-plain", rewrites=(), rounding="nearest"),
+    Recipe("int8-plain", rewrites=(), ranges="minmax", rounding="nearest"),
     Recipe("int8-dynamic", (RebaseSites(explicit=False, free=True),), (INT8_DYNAMIC,)),
     Recipe("fp8", (), (FP8,)),
     Recipe("mixed8", (RebaseSites(formats=(INT8, FP8), explicit=False, free=True),), (INT8, FP8)),

@@ -60,11 +60,11 @@ def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int],
     samples, outputs, first = 0, len(model.graph.outputs), list[Feed]()
     for count, feed in enumerate(feeds, start=1):
         first += [feed] if count <= MOST_KEPT else []
-        seed = fingerprint(feed)
+        seed, batch = fingerprint(feed), len(next(iter(feed.values())))
         for name, data in zip(axes, run(feed)[outputs:], strict=True):
-            seen = _measured(name, data, axes[name][1], seed)
+            seen = _measured(name, data, axes[name][1], seed, batch)
             totals[name] = totals[name].merge(seen) if name in totals else seen
-        samples += len(next(iter(feed.values())))
+        samples += batch
         progress(count)
     if not samples:
         raise DataError("calibration data: holds no samples")
@@ -83,7 +83,8 @@ def fingerprint(feed: Mapping[str, NDArray[np.generic]]) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
-def _measured(name: str, data: NDArray[np.generic], axis: int, seed: int) -> ChannelStatistics:
+def _measured(name: str, data: NDArray[np.generic], axis: int, seed: int, batch: int) -> ChannelStatistics:
     if not np.isfinite(data).all():
         raise DataError(f"the float model computes NaN or infinity at {name!r} on the calibration data")
-    return measure(data, axis, seed)
+    samples_first = axis % data.ndim != 0 and len(data) == batch
+    return measure(data, axis, seed, batch if samples_first else 1)

@@ -36,6 +36,7 @@ def mse(statistics: ChannelStatistics, bits: int = 8, steps: int = 40) -> Interv
 
 
 RANGES: dict[str, Callable[[ChannelStatistics], Interval]] = {
+    "margin": minmax,
     "minmax": minmax,
     "percentile": percentile,
     "mse": mse,

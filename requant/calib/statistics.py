@@ -1,11 +1,15 @@
 """Mergeable statistics of a value's channels.
 
-Each is a commutative monoid with bit-identical results: min, max, a sum of terms rounded to a fixed grid (so that
-floating-point addition is exact), and the rows of smallest priority, where a row's priority depends on the sample
+Each is a commutative monoid with bit-identical results: minima and maxima, a sum of terms rounded to a fixed grid (so
+that floating-point addition is exact), and the rows of smallest priority, where a row's priority depends on the sample
 that it comes from and not on when it was seen.
+
+Each sample belongs to one of 32 groups, by its content. Extremes are kept for each group, so that the range of some
+samples can be judged on the others.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,25 +17,45 @@ from numpy.typing import NDArray
 ROWS = 1024
 """Rows kept for solvers and ranges: 4 KiB of float32 a channel."""
 
+GROUPS = 32
+"""Groups of samples."""
+
 _GRID = 2.0 ** np.arange(90, -91, -30)
 """Steps onto which a term is split: each part is a multiple of its step and below 2^31 steps (2^53 at the top)."""
 
 
 @dataclass(frozen=True)
 class ChannelStatistics:
-    """What was seen in C channels over ``count`` rows.
+    """Statistics of C channels over the rows of some samples.
 
-    ``minimum``, ``maximum`` are exact, of shape [C]. ``sums`` and ``squares`` hold Σx and Σx² split over a grid,
-    of shape [7, C]. ``rows`` [R, C], R ≤ 1024, is a random sample of rows with their ``priorities`` [R].
+    ``counts`` [32] are the rows of each group of samples; ``lowest`` and ``highest`` [32, C] its extremes, exact, and
+    infinite for a group without rows. ``sums`` and ``squares`` hold Σx and Σx² split over a grid, of shape [7, C].
+    ``rows`` [R, C], R ≤ 1024, is a random sample of rows with their ``priorities`` [R] and ``groups`` [R].
     """
 
-    count: int
-    minimum: NDArray[np.float64]
-    maximum: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    lowest: NDArray[np.float64]
+    highest: NDArray[np.float64]
     sums: NDArray[np.float64]
     squares: NDArray[np.float64]
     rows: NDArray[np.float32]
     priorities: NDArray[np.float64]
+    groups: NDArray[np.int64]
+
+    @cached_property
+    def count(self) -> int:
+        """Rows in all."""
+        return int(self.counts.sum())
+
+    @cached_property
+    def minimum(self) -> NDArray[np.float64]:
+        """Smallest value of each channel, [C]; exact."""
+        return np.asarray(self.lowest.min(axis=0))
+
+    @cached_property
+    def maximum(self) -> NDArray[np.float64]:
+        """Largest value of each channel, [C]; exact."""
+        return np.asarray(self.highest.max(axis=0))
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -55,56 +79,77 @@ class ChannelStatistics:
         priorities = np.concatenate([self.priorities, other.priorities])
         keep = np.argsort(priorities, kind="stable")[:ROWS]
         return ChannelStatistics(
-            self.count + other.count,
-            np.minimum(self.minimum, other.minimum),
-            np.maximum(self.maximum, other.maximum),
+            self.counts + other.counts,
+            np.minimum(self.lowest, other.lowest),
+            np.maximum(self.highest, other.highest),
             self.sums + other.sums,
             self.squares + other.squares,
             np.concatenate([self.rows, other.rows])[keep],
             priorities[keep],
+            np.concatenate([self.groups, other.groups])[keep],
         )
 
     def taken(self, order: NDArray[np.intp]) -> "ChannelStatistics":
         """The statistics of the channels in ``order``; one may come several times."""
         return replace(
             self,
-            minimum=self.minimum[order],
-            maximum=self.maximum[order],
+            lowest=self.lowest[:, order],
+            highest=self.highest[:, order],
             sums=self.sums[:, order],
             squares=self.squares[:, order],
             rows=self.rows[:, order],
         )
 
+    def without(self, left: NDArray[np.bool_]) -> "ChannelStatistics":
+        """The counts, extremes and rows of all groups but those ``left`` out, [32]; sums stay those of all."""
+        kept, others = ~left[self.groups], left[:, None]
+        return replace(
+            self,
+            counts=np.where(left, 0, self.counts),
+            lowest=np.where(others, np.inf, self.lowest),
+            highest=np.where(others, -np.inf, self.highest),
+            rows=self.rows[kept],
+            priorities=self.priorities[kept],
+            groups=self.groups[kept],
+        )
+
     def rebased(self, scale: NDArray[np.float64], shift: NDArray[np.float64]) -> "ChannelStatistics":
         """The statistics of (x - shift) / scale, in closed form: no second look at the data."""
         mean = (self.mean - shift) / scale
-        return ChannelStatistics(
-            self.count,
-            (self.minimum - shift) / scale,
-            (self.maximum - shift) / scale,
-            _split(mean * self.count),
-            _split((self.variance / scale**2 + mean**2) * self.count),
-            ((self.rows - shift) / scale).astype(np.float32),
-            self.priorities,
+        return replace(
+            self,
+            lowest=(self.lowest - shift) / scale,
+            highest=(self.highest - shift) / scale,
+            sums=_split(mean * self.count),
+            squares=_split((self.variance / scale**2 + mean**2) * self.count),
+            rows=((self.rows - shift) / scale).astype(np.float32),
         )
 
 
-def measure(data: NDArray[np.generic], axis: int, seed: int) -> ChannelStatistics:
+def measure(data: NDArray[np.generic], axis: int, seed: int, samples: int = 1) -> ChannelStatistics:
     """The statistics of one array, whose channels lie along ``axis``.
 
-    ``seed`` identifies the sample that the array comes from; it decides which rows are kept.
+    ``seed`` identifies the feed that the array comes from; it decides which rows are kept. The array holds that many
+    ``samples`` along its first axis, which then is not the one of the channels.
     """
     rows = np.moveaxis(data, axis, -1).reshape(-1, data.shape[axis]).astype(np.float32, copy=False)
     priorities = np.random.Generator(np.random.PCG64(seed)).random(len(rows))
     keep = np.argsort(priorities, kind="stable")[:ROWS]
+    groups = (seed % GROUPS + np.arange(samples)) % GROUPS
+    by_sample = rows.reshape(samples, -1, rows.shape[1])
+    counts = np.bincount(groups, minlength=GROUPS) * by_sample.shape[1]
+    lowest, highest = (np.full((GROUPS, rows.shape[1]), bound) for bound in (np.inf, -np.inf))
+    np.minimum.at(lowest, groups, by_sample.min(axis=1))
+    np.maximum.at(highest, groups, by_sample.max(axis=1))
     return ChannelStatistics(
-        len(rows),
-        rows.min(axis=0).astype(np.float64),
-        rows.max(axis=0).astype(np.float64),
+        counts.astype(np.int64),
+        lowest,
+        highest,
         _split(rows.sum(axis=0, dtype=np.float64)),
         _split(np.einsum("rc,rc->c", rows, rows, dtype=np.float64)),
         rows[keep],
         priorities[keep],
+        np.repeat(groups, by_sample.shape[1])[keep],
     )
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ..ir.rewrite.basis import Basis
 from ..runtime.formats import Format
 from .level import level
-from .loss import loss
+from .loss import Assessment, assess
 from .observation import Observation
 from .solvers import Keep, Roomy, Shift, SmoothQuant, Solver, Staggered, Unshifted
 
@@ -33,10 +33,10 @@ where the scale is free: there a graph without any node is within reach, so that
 
 
 class Choice(NamedTuple):
-    """A solver, what it gave, and its price."""
+    """A solver, what it gives, and its price."""
 
     solver: Solver
-    basis: Basis
+    given: Assessment
     price: float
 
 
@@ -59,11 +59,11 @@ def cheapest(
         tried += [Staggered(solver) for solver in tried]
 
     def priced(solver: Solver) -> Choice:
-        basis = level(solver(observation), observation) if coded else solver(observation)
-        return Choice(solver, basis, loss(observation, basis, formats) * price(basis))
+        found = assess(observation, (lambda seen: level(solver(seen), seen)) if coded else solver, formats)
+        return Choice(solver, found, found.loss * price(found.basis))
 
     choices = [priced(solver) for solver in tried]
-    choices += [priced(Unshifted(choice.solver)) for choice in choices if _shift_alone_costs(choice.basis, price)]
+    choices += [priced(Unshifted(choice.solver)) for choice in choices if _shift_alone_costs(choice.given.basis, price)]
     return min(choices, key=lambda choice: choice.price)
 
 

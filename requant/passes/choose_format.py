@@ -25,4 +25,4 @@ def choose_format(readers: Sequence[Linear], formats: Sequence[Format]) -> Forma
     planned = {found.dtype for linear in readers if (found := quantizer(linear.weight))}
     open_to = [choice for choice in formats if choice.weights in planned] or formats
     part = part_of([linear for linear in readers if KEPT not in linear.node.meta])
-    return open_to[0] if part is None else min(open_to, key=lambda choice: part_loss(part, choice))
+    return open_to[0] if part is None else min(open_to, key=lambda choice: part_loss(part, choice)[0])

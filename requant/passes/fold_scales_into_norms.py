@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from ..ir.rewrite.basis import Basis
 from ..ir.sites.find import Site
+from .loss import Assessment, assess
 from .observation import Observation
 from .site_rewrite import SiteRewrite
 from .solvers import SmoothQuant, Solver
@@ -19,6 +19,6 @@ class FoldScalesIntoNorms(SiteRewrite):
 
     solver: Solver = field(default_factory=SmoothQuant)
 
-    def solve(self, site: Site, observation: Observation) -> tuple[Solver, Basis]:
+    def solve(self, site: Site, observation: Observation) -> tuple[Solver, Assessment]:
         """The scale of the one solver that there is."""
-        return self.solver, self.solver(observation)
+        return self.solver, assess(observation, self.solver, self.formats)

@@ -1,19 +1,20 @@
 """What a basis costs: the error that its readers make when data and weights are quantized.
 
-    L(d, t) = ( mean over rows x of  (‖Q(x') Q(W') - x' W'‖² / ‖x W‖²)² )^½
-            +  mean over rows x of  1/n Σ_c (κ_c r_c - A d_c)₊² ‖w_c‖² / ‖x W‖²
+    L(d, t, m) = ( mean over rows x of  (v ‖Q(x') Q(W') - x' W'‖²)² )^½  +  (m² - 1) D  +  E(m)
+    v = 1 / max(‖x W‖², .1 · median over rows that compute anything)
 
 Each row counts relative to its own size: the norm after the block divides a massive token away, and a plain sum of
 squares would see nothing else. The mean is a quadratic one, so that a basis that is bad for a few rows is not chosen
 for being good for all others: what those few tokens hold is what the rest attend to.
 
-The second term is what clipping will cost on data that nobody has seen. A basis that gives every channel exactly the
-range A of the quantizer is best on the calibration data and clips everywhere else; one that leaves most channels some
-room loses little. In each channel, data that nobody has seen are taken to reach as much further than the n rows of
-calibration data as those reach further than a few of them (κ_c), and to do so once in n rows.
+E is what clipping costs on other data (`requant.passes.clipping`): the solver runs once more on the other samples of
+each fold, and the samples left out are clipped to the range that it gives. The range may have a margin m over what
+calibration has shown; D, the part of the rounding error that the step of the data makes, grows with its square.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,61 +23,98 @@ from ..calib.ranges import Interval
 from ..calib.statistics import ChannelStatistics
 from ..ir.rewrite.basis import Basis
 from ..runtime.formats import INT8, Format
+from .clipping import MARGINS, Reach, clipping, reach
 from .observation import Observation, Part
 from .quantizer import e4m3, largest_code
+from .row_weights import row_weights
 from .scales import activation_quantizer, in_blocks
 
-FARTHEST = 2.0
-"""Upper bound of κ: a channel that is almost always silent says little about how far it may reach."""
-
-IDLE = 0.1
-"""A row that computes less than this share of the median row counts as if it computed so much."""
+Chooser = Callable[[Observation], Basis]
+"""What a solver is (`requant.passes.solvers`)."""
 
 _TINY = float(np.finfo(np.float32).tiny)
 
 
-def loss(observation: Observation, basis: Basis, formats: Sequence[Format] = (INT8,)) -> float:
-    """Quadratic mean of the relative squared errors of the readers' outputs under ``basis``, and the clipping to come.
+class Assessment(NamedTuple):
+    """What a solver gives at a site: its basis, the loss of the readers, and the margin of each value's range."""
 
-    Of several ``formats`` each value takes the best. Data get one scale from the exact range; weights get one for each
-    output channel (for a Conv, each of its taps: a little kinder than the engine's) or block. The mean error is left
-    out: the bias takes it off again (`requant.passes.round_weights`).
+    basis: Basis
+    loss: float
+    margins: tuple[float, ...]
+
+
+def assess(observation: Observation, solver: Chooser, formats: Sequence[Format] = (INT8,)) -> Assessment:
+    """The loss of what ``solver`` chooses, summed over the values; of several ``formats`` each takes the best.
+
+    Data get one scale; weights get one for each output channel (for a Conv, each of its taps: a little kinder than the
+    engine's) or block. The mean error is left out: the bias takes it off again (`requant.passes.round_weights`).
     """
-    parts = ((part, basis.at(part.channels)) for part in observation.parts)
-    return sum(min(part_loss(part, chosen, own) for chosen in formats) for part, own in parts)
+    basis = solver(observation)
+    near = _near(observation, solver)
+    found = [
+        min(_part_loss(part, basis.at(part.channels), one, chosen) for chosen in formats)
+        for part, one in zip(observation.parts, near, strict=True)
+    ]
+    return Assessment(basis, sum(lost for lost, _ in found), tuple(margin for _, margin in found))
 
 
-def part_loss(part: Part, chosen: Format, basis: Basis | None = None) -> float:
-    """What one value and its readers contribute, as it is or under ``basis``."""
-    basis = basis or Basis.identity(len(part.channels))
+def loss(observation: Observation, basis: Basis, formats: Sequence[Format] = (INT8,)) -> float:
+    """The loss of a ``basis`` that does not depend on the data."""
+    return assess(observation, lambda _: basis, formats).loss
+
+
+def part_loss(part: Part, chosen: Format) -> tuple[float, float]:
+    """What one value and its readers contribute as they are, and the margin of the value's range."""
+    identity, channels = Basis.identity(len(part.channels)), np.arange(len(part.channels))
+    alone = Observation(len(channels), (replace(part, channels=channels),), shiftable=False)
+    (near,) = _near(alone, lambda _: identity)
+    return _part_loss(part, identity, near, chosen)
+
+
+def _part_loss(part: Part, basis: Basis, near: Reach, chosen: Format) -> tuple[float, float]:
+    """The least loss over all margins, and its margin."""
     seen, scale, shift = part.statistics, basis.scale.astype(np.float32), basis.shift.astype(np.float32)
-    low, high = ((bound - basis.shift) / basis.scale for bound in (seen.minimum, seen.maximum))
-    rows, farthest = _coded((seen.rows - shift) / scale, (float(low.min()), float(high.max())), chosen)
+    weights = row_weights(part.size)
+    rows, step = _quantized((seen.rows - shift) / scale, _interval(seen, basis), chosen)
     error = rows @ _rounded(part.matrix * scale[:, None], chosen) + shift @ part.matrix - part.product
-    reference = np.square(part.product).sum(axis=1, dtype=np.float64)
-    reference = np.maximum(reference, max(IDLE * float(np.median(reference)), _TINY))
-    error -= ((1 / reference) @ error / (1 / reference).sum()).astype(np.float32)
+    error -= (weights @ error / weights.sum()).astype(np.float32)
     squared = np.square(error).sum(axis=1, dtype=np.float64)
-    beyond = np.maximum(_unseen_reach(seen, basis) - farthest * basis.scale, 0.0)
-    clipped = float(beyond**2 @ np.square(part.matrix).sum(axis=1, dtype=np.float64)) / seen.count
-    return float(np.sqrt(np.mean((squared / reference) ** 2))) + clipped * float(np.mean(1 / reference))
+    rounding = float(np.sqrt(np.mean((squared * weights) ** 2)))
+    if not step:  # floats reach further than any margin
+        return rounding, 1.0
+    of_data = min(step**2 / 12 * float(basis.scale**2 @ part.energy) * float(weights.mean()), rounding)
+    total = rounding + (MARGINS**2 - 1) * of_data + clipping(near)
+    best = int(total.argmin())
+    return float(total[best]), float(MARGINS[best])
 
 
-def _coded(rows: NDArray[np.float32], interval: Interval, chosen: Format) -> tuple[NDArray[np.float32], float]:
-    """``rows`` as the quantizer of the data leaves them, and how far it reaches."""
+def _near(observation: Observation, solver: Chooser) -> list[Reach]:
+    """What the samples that each fold leaves out reach, in the basis and the range of the others, for each value."""
+    found = [[Reach.nothing()] for _ in observation.parts]
+    for fold in observation.folds:
+        basis = solver(fold.training)
+        for part, others, rows, into in zip(observation.parts, fold.training.parts, fold.left_out, found, strict=True):
+            own, seen = basis.at(part.channels), part.statistics
+            low, high = _interval(others.statistics, own)
+            size = np.maximum(max(-low, high), _TINY) * own.scale
+            ratio = np.abs(seen.rows[rows] - own.shift.astype(np.float32)) / size.astype(np.float32)
+            share = (others.statistics.count + 1) / (seen.count + 1) / len(seen.rows)
+            into.append(reach(ratio, share * row_weights(part.size)[rows], size**2 * part.energy, seen.groups[rows]))
+    return [Reach.joined(parts) for parts in found]
+
+
+def _interval(seen: ChannelStatistics, basis: Basis) -> Interval:
+    low, high = ((bound - basis.shift) / basis.scale for bound in (seen.minimum, seen.maximum))
+    return float(low.min()), float(high.max())
+
+
+def _quantized(rows: NDArray[np.float32], interval: Interval, chosen: Format) -> tuple[NDArray[np.float32], float]:
+    """``rows`` as the quantizer of the data leaves them, and its step, or 0 where it has no even one."""
     if chosen.activations is None:
-        return rows, np.inf
+        return rows, 0.0
     planned = activation_quantizer(interval, chosen)
-    reach = largest_code(planned.dtype, chosen.bits) + (not planned.dtype.is_floating_point())
-    return planned.nearest(rows / planned.scale) * planned.scale, float(planned.scale) * reach
-
-
-def _unseen_reach(seen: ChannelStatistics, basis: Basis) -> NDArray[np.float64]:
-    """κ r of each channel: as much further than the data as those went beyond a quarter of the sampled rows."""
-    reach = np.maximum(seen.maximum - basis.shift, basis.shift - seen.minimum)
-    few = np.abs(seen.rows[: max(len(seen.rows) // 4, 1)] - basis.shift).max(axis=0)
-    further: NDArray[np.float64] = np.clip(reach / np.maximum(few, _TINY), 1.0, FARTHEST) * reach
-    return further
+    even = not chosen.dynamic and not planned.dtype.is_floating_point()
+    return planned.nearest(rows / planned.scale) * planned.scale, float(planned.scale) if even else 0.0
 
 
 def _rounded(matrix: NDArray[np.float32], chosen: Format) -> NDArray[np.float32]:

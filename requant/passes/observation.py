@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from ..calib.statistics import ChannelStatistics
 from ..ir.linear import Linear
 from ..ir.sites.site import Reader, Site
 from .choose_layers import is_quantized
+from .folds import folds
 
 ORDER = "requant.order"
 """Key in `Value.meta` of the original channel of each channel of a value that was split, [C]."""
@@ -34,6 +36,18 @@ class Part:
         product: NDArray[np.float32] = self.statistics.rows @ self.matrix
         return product
 
+    @cached_property
+    def size(self) -> NDArray[np.float64]:
+        """The squared norm of what the readers compute from each sampled row, [R]."""
+        size: NDArray[np.float64] = np.square(self.product).sum(axis=1, dtype=np.float64)
+        return size
+
+    @cached_property
+    def energy(self) -> NDArray[np.float64]:
+        """Σ w² over all that the readers multiply each channel by, [K]."""
+        energy: NDArray[np.float64] = np.square(self.matrix).sum(axis=1, dtype=np.float64)
+        return energy
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -49,6 +63,19 @@ class Observation:
     shiftable: bool
     written: NDArray[np.float64] | None = None
     order: NDArray[np.intp] | None = None
+
+    @cached_property
+    def folds(self) -> tuple["HeldOut", ...]:
+        """The folds of the samples (`requant.passes.folds`)."""
+        found = folds([part.statistics for part in self.parts])
+        return tuple(
+            HeldOut(self._trained([one.training for one in fold]), tuple(one.left_out for one in fold))
+            for fold in found
+        )
+
+    def _trained(self, training: Sequence[ChannelStatistics]) -> "Observation":
+        parts = (replace(part, statistics=seen) for part, seen in zip(self.parts, training, strict=True))
+        return replace(self, parts=tuple(parts))
 
     @cached_property
     def minimum(self) -> NDArray[np.float64]:
@@ -68,8 +95,7 @@ class Observation:
     @cached_property
     def weight_norm(self) -> NDArray[np.float64]:
         """√ Σ w² over all that readers multiply each channel by, [C]."""
-        squares = self.folded(0.0, np.add, lambda part: np.square(part.matrix).sum(axis=1, dtype=np.float64))
-        norm: NDArray[np.float64] = np.sqrt(squares)
+        norm: NDArray[np.float64] = np.sqrt(self.folded(0.0, np.add, lambda part: part.energy))
         return norm
 
     @cached_property
@@ -96,17 +122,29 @@ class Observation:
         return folded
 
 
+class HeldOut(NamedTuple):
+    """A site as it looks without the samples of a fold, and which rows of each part are theirs, [R] each."""
+
+    training: Observation
+    left_out: tuple[NDArray[np.bool_], ...]
+
+
 def observe(site: Site) -> Observation | None:
     """The observation of ``site``, or None when a quantized reader's input was not calibrated along its channels."""
-    readers: dict[int, list[Reader]] = {}
-    for reader in site.readers:
-        if is_quantized(reader.linear):
-            readers.setdefault(id(reader.linear.data), []).append(reader)
-    parts = [_part(group) for group in readers.values()]
+    parts = [_part(group) for group in observed(site)]
     known = tuple(part for part in parts if part is not None)
     if len(known) < len(parts):
         return None
     return Observation(site.channels, known, site.fixed_shift is None, _written(site), _order(site))
+
+
+def observed(site: Site) -> list[list[Reader]]:
+    """The quantized readers of each value, in the order of an observation's parts."""
+    readers: dict[int, list[Reader]] = {}
+    for reader in site.readers:
+        if is_quantized(reader.linear):
+            readers.setdefault(id(reader.linear.data), []).append(reader)
+    return list(readers.values())
 
 
 def _order(site: Site) -> NDArray[np.intp] | None:

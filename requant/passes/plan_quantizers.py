@@ -3,7 +3,7 @@
 x ≈ s · clip(round(x / s), -128, 127)      one s for an activation, one for each output channel of a weight
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
@@ -16,6 +16,7 @@ from ..ir.outlets import activated
 from ..runtime.formats import INT8, Format
 from .choose_format import choose_format
 from .choose_layers import KEPT
+from .margin import widened
 from .quantizer import QUANTIZER, quantizer
 from .scales import activation_quantizer, weight_quantizer
 
@@ -57,19 +58,22 @@ class PlanQuantizers(ir.passes.InPlacePass):
         for readers in _by_data(model.graph):
             chosen = choose_format(readers, self.formats)
             for linear in readers:
-                planned |= self._plan(linear, chosen)
+                planned |= self._plan(linear, chosen, readers)
         for linear in find_linears(model.graph):
             if linear.node.op_type == "Conv":
                 self._plan_output(linear)
         return ir.passes.PassResult(model, planned)
 
-    def _plan(self, linear: Linear, chosen: Format) -> bool:
+    def _plan(self, linear: Linear, chosen: Format, readers: Sequence[Linear]) -> bool:
         seen = statistics(linear.data)
         if reason := linear.node.meta.get(KEPT) or _reason(linear, seen, chosen):
             linear.node.meta[KEPT] = reason
             return False
-        if chosen.static and seen is not None:
-            linear.data.meta[QUANTIZER] = activation_quantizer(RANGES[self.ranges](seen), chosen)
+        if chosen.static and seen is not None and quantizer(linear.data) is None:
+            interval = RANGES[self.ranges](seen)
+            if self.ranges == "margin":
+                interval = widened(interval, [one for one in readers if KEPT not in one.node.meta], chosen)
+            linear.data.meta[QUANTIZER] = activation_quantizer(interval, chosen)
         elif chosen.dynamic:
             linear.node.meta[DYNAMIC] = True
         linear.weight.meta[QUANTIZER] = weight_quantizer(

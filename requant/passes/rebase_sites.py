@@ -16,6 +16,7 @@ from ..ir.sites.find import Refused, Site, find_sites
 from ..runtime.formats import INT8, Format
 from .cheapest import CANDIDATES, EXPLICIT_ROOM, NODE_PRICE, ROOM, SHIFT_PRICE, cheapest
 from .choose_layers import is_direct
+from .loss import Assessment
 from .observation import Observation
 from .site_rewrite import SiteRewrite, Solved
 from .solvers import Solver
@@ -60,11 +61,11 @@ class RebaseSites(SiteRewrite):
         for item in solved:
             yield item.left("the outputs of the model would hardly notice") if item.record.name in spared else item
 
-    def solve(self, site: Site, observation: Observation) -> tuple[Solver, Basis]:
+    def solve(self, site: Site, observation: Observation) -> tuple[Solver, Assessment]:
         """The candidate of least loss, counting what its nodes cost."""
         room = ROOM if site.writers else EXPLICIT_ROOM
         choice = cheapest(observation, self.candidates, self._price(site), self.formats, room)
-        return choice.solver, choice.basis
+        return choice.solver, choice.given
 
     def _price(self, site: Site) -> Callable[[Basis], float]:
         """What a basis costs for the nodes that it adds, as a factor."""

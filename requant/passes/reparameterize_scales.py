@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from ..ir.rewrite.basis import Basis
 from ..ir.sites.find import Site
 from ..runtime.formats import INT8, Format
+from .loss import Assessment, assess
 from .observation import Observation
 from .site_rewrite import SiteRewrite
 from .solvers import RepQ, Solver
@@ -22,7 +22,7 @@ class ReparameterizeScales(SiteRewrite):
     alpha: float = 1.0
     formats: tuple[Format, ...] = (INT8,)
 
-    def solve(self, site: Site, observation: Observation) -> tuple[Solver, Basis]:
+    def solve(self, site: Site, observation: Observation) -> tuple[Solver, Assessment]:
         """The per-channel quantizer as a basis."""
         solver = RepQ(self.alpha, self.formats[0].bits)
-        return solver, solver(observation)
+        return solver, assess(observation, solver, self.formats)

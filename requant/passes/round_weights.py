@@ -17,8 +17,8 @@ from scipy.linalg import cho_factor, cho_solve, cholesky
 from ..calib.collect import statistics
 from ..ir.linear import Linear, find_linears
 from .choose_layers import KEPT
-from .loss import IDLE
 from .quantizer import QUANTIZER, Quantizer, quantizer
+from .row_weights import row_weights
 
 SHARES = "requant.shares"
 """Key in `Node.meta` of how much each calibration row counts, [R], for what a quantized layer loses in the mean."""
@@ -70,10 +70,8 @@ def _round(linear: Linear) -> None:
 
 def _shares(product: NDArray[np.float32]) -> NDArray[np.float64]:
     """How much each row counts: one over its size, and 1 in all."""
-    size = np.square(product).sum(axis=1, dtype=np.float64)
-    least = max(IDLE * float(np.median(size)), float(np.finfo(np.float32).tiny))
-    inverse = 1 / np.maximum(size, least)
-    shares: NDArray[np.float64] = inverse / inverse.sum()
+    weights = row_weights(np.square(product).sum(axis=1, dtype=np.float64))
+    shares: NDArray[np.float64] = weights / weights.sum()
     return shares
 
 

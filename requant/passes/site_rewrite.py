@@ -20,8 +20,9 @@ from ..ir.rewrite.basis import Basis
 from ..ir.rewrite.rebase import rebase
 from ..ir.sites.find import Refused, Site, find_sites
 from ..runtime.formats import INT8, Format
-from .loss import loss
-from .observation import Observation, observe
+from .loss import Assessment, loss
+from .margin import note_margin
+from .observation import Observation, observe, observed
 from .records import SITES, SiteRecord, site_records, summary
 from .solvers import Solver
 
@@ -38,6 +39,7 @@ class Solved:
     record: SiteRecord
     site: Site | None = None
     basis: Basis | None = None
+    margins: tuple[float, ...] = ()
 
     def left(self, reason: str) -> "Solved":
         """The same site, left as it is for a ``reason``."""
@@ -54,8 +56,8 @@ class SiteRewrite(ir.passes.InPlacePass):
     """What the loss imagines data and weights to be coded in."""
 
     @abstractmethod
-    def solve(self, site: Site, observation: Observation) -> tuple[Solver, Basis]:
-        """The basis for ``site``, and the solver that it comes from."""
+    def solve(self, site: Site, observation: Observation) -> tuple[Solver, Assessment]:
+        """The solver for ``site``, and what it gives."""
 
     def places(self, model: ir.Model) -> Iterator[Site | Refused]:
         """The sites to re-base, one after the other: those that a norm feeds."""
@@ -88,8 +90,7 @@ class SiteRewrite(ir.passes.InPlacePass):
         if not observation.parts:
             return Solved(replace(record, reason="nothing that reads it is quantized"))
         before = loss(observation, Basis.identity(site.channels), self.formats)
-        solver, basis = self.solve(site, observation)
-        after = loss(observation, basis, self.formats)
+        solver, (basis, after, margins) = self.solve(site, observation)
         names = tuple(value.name or "?" for value in site.values)
         readers = tuple(reader.linear.name for reader in site.readers)
         record = replace(
@@ -98,18 +99,22 @@ class SiteRewrite(ir.passes.InPlacePass):
         )  # fmt: skip
         if basis.is_identity:
             return Solved(replace(record, reason="no basis is better than what is there"))
-        return Solved(record, site, basis)
+        return Solved(record, site, basis, margins)
 
     def applied(self, solved: Solved) -> SiteRecord:
         """Re-base the site, if there is anything to do, and say what that took."""
         if solved.site is None or solved.basis is None:
             return solved.record
-        return replace(solved.record, added_nodes=apply(solved.site, solved.basis))
+        return replace(solved.record, added_nodes=apply(solved.site, solved.basis, solved.margins))
 
 
-def apply(site: Site, basis: Basis) -> int:
-    """Re-base the graph and the statistics on what linear layers read and write; returns the number of nodes added."""
+def apply(site: Site, basis: Basis, margins: Sequence[float] = ()) -> int:
+    """Re-base the graph and the statistics on what linear layers read and write; returns the number of nodes added.
+
+    ``margins`` are those of the values that quantized layers read, in the order of `observed`.
+    """
     inputs = {reader.linear.node: statistics(reader.linear.data) for reader in site.readers}
+    read = [readers[0].linear.node for readers in observed(site)]
     written = list(_written(site))
     handed = {edge.slot: statistics(edge.slot[0].inputs[edge.slot[1]]) for edge in site.restored}
     added = rebase(site, basis)
@@ -120,6 +125,8 @@ def apply(site: Site, basis: Basis) -> int:
         _carry(node.inputs[position], known, Basis.identity(1))
     for reader in {reader.linear.node.inputs[0]: reader for reader in site.readers}.values():
         _carry(reader.linear.node.inputs[0], inputs[reader.linear.node], basis.at(reader.channels))
+    for node, margin in zip(read, margins, strict=False):
+        note_margin(node.inputs[0], margin)
     return added
 
 
