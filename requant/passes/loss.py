@@ -50,7 +50,7 @@ def assess(observation: Observation, solver: Chooser, formats: Sequence[Format] 
     engine's) or block. The mean error is left out: the bias takes it off again (`requant.passes.round_weights`).
     """
     basis = solver(observation)
-    near = _near(observation, solver)
+    near = held_out_reach(observation, solver)
     found = [
         min(_part_loss(part, basis.at(part.channels), one, chosen) for chosen in formats)
         for part, one in zip(observation.parts, near, strict=True)
@@ -67,7 +67,7 @@ def part_loss(part: Part, chosen: Format) -> tuple[float, float]:
     """What one value and its readers contribute as they are, and the margin of the value's range."""
     identity, channels = Basis.identity(len(part.channels)), np.arange(len(part.channels))
     alone = Observation(len(channels), (replace(part, channels=channels),), shiftable=False)
-    (near,) = _near(alone, lambda _: identity)
+    (near,) = held_out_reach(alone, lambda _: identity)
     return _part_loss(part, identity, near, chosen)
 
 
@@ -88,8 +88,8 @@ def _part_loss(part: Part, basis: Basis, near: Reach, chosen: Format) -> tuple[f
     return float(total[best]), float(MARGINS[best])
 
 
-def _near(observation: Observation, solver: Chooser) -> list[Reach]:
-    """What the samples that each fold leaves out reach, in the basis and the range of the others, for each value."""
+def held_out_reach(observation: Observation, solver: Chooser) -> list[Reach]:
+    """The reach of the samples that each fold leaves out, in the basis and the range of the others, for each value."""
     found = [[Reach.nothing()] for _ in observation.parts]
     for fold in observation.folds:
         basis = solver(fold.training)
