@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 import requant
+from models.subject import Feed
 from requant.ir.load import load
 from requant.runtime.compare import distance
 from requant.runtime.session import Run, runner
@@ -39,7 +40,7 @@ def _rows(name: str, draws: int) -> Iterator[tuple[str, ...]]:
         yield row
 
 
-def _quantized(name: str, calibration: Sequence[requant.calib.sources.Feed]) -> Run:
+def _quantized(name: str, calibration: Sequence[Feed]) -> Run:
     return runner(requant.optimize(SUBJECTS[name].model(), calibration, "int8", "tensorrt").model)
 
 

@@ -21,6 +21,7 @@ from .ir.validate import refuse_nan, stored_tensors
 from .passes.choose_layers import ChooseLayers, unmatched
 from .passes.halve_precision import precision_records
 from .passes.insert_qdq import enclosed_layers
+from .passes.parallel import one_blas_thread
 from .passes.plan_quantizers import PlanQuantizers
 from .passes.records import layer_records, site_records
 from .passes.round_weights import RoundWeights
@@ -129,7 +130,7 @@ def _quantized(task: _Task, calibration: Data | None, report: Report, times: Sto
     _calibrate(task, data, report, times, collecting=not blind)
     reference = model.clone()
     _plan(task, data, report, times, knowing=not blind)
-    with times("lower"):
+    with times("lower"), one_blas_thread():
         lowered = task.lowering.apply(model, report)
     report.sites, report.layers = list(site_records(model)), list(layer_records(lowered))
     report.wide = list(precision_records(lowered))
@@ -174,9 +175,9 @@ def _plan(task: _Task, data: Batches, report: Report, times: Stopwatch, *, knowi
     recipe, model = task.recipe, task.model
     ChooseLayers(task.keep, task.lowering.target, recipe.formats)(model)
     if knowing:
-        with times("rewrite"):
+        with times("rewrite"), one_blas_thread():
             report.verification = _rewrite(model, recipe, data)
-    with times("plan"):
+    with times("plan"), one_blas_thread():
         PlanQuantizers(recipe.formats, recipe.ranges, find_target(task.lowering.target).weight_bits)(model)
         if knowing and recipe.rounding == "compensated":
             RoundWeights()(model)

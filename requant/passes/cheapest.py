@@ -12,6 +12,7 @@ from ..runtime.formats import Format
 from .level import level
 from .loss import Assessment, assess
 from .observation import Observation
+from .parallel import side_by_side
 from .solvers import Keep, Roomy, Shift, SmoothQuant, Solver, Staggered, Unshifted
 
 CANDIDATES: tuple[Solver, ...] = (Keep(), Shift(), SmoothQuant(0.7, shift=True), SmoothQuant(0.8, shift=True))
@@ -62,8 +63,10 @@ def cheapest(
         found = assess(observation, (lambda seen: level(solver(seen), seen)) if coded else solver, formats)
         return Choice(solver, found, found.loss * price(found.basis))
 
-    choices = [priced(solver) for solver in tried]
-    choices += [priced(Unshifted(choice.solver)) for choice in choices if _shift_alone_costs(choice.given.basis, price)]
+    observation.prepare()
+    choices = side_by_side(priced, tried)
+    unshifted = [Unshifted(choice.solver) for choice in choices if _shift_alone_costs(choice.given.basis, price)]
+    choices += side_by_side(priced, unshifted)
     return min(choices, key=lambda choice: choice.price)
 
 

@@ -73,6 +73,10 @@ class Observation:
             for fold in found
         )
 
+    def prepare(self) -> None:
+        """Compute what all candidates share, before they are assessed side by side."""
+        _ = self.folds, [(part.size, part.energy) for part in self.parts]
+
     def _trained(self, training: Sequence[ChannelStatistics]) -> "Observation":
         parts = (replace(part, statistics=seen) for part, seen in zip(self.parts, training, strict=True))
         return replace(self, parts=tuple(parts))

@@ -5,6 +5,9 @@
 Rows of W are rounded one after the other, those of the strongest channels first; what is lost by each is put onto those
 that are left, in proportion to the inverse of H = x̂ᵀ x̂ + λ (GPTQ, Frantar et al., 2023, section 3.3, after OBQ).
 The mean of what is still lost goes into the bias, where there is one (`requant.passes.lowering.correction`).
+
+Weights that are exactly 0 stay 0, and a column without negative weights gets none: the rest makes up for their share.
+What is sparse stays sparse, and a sum of energies before a logarithm stays positive.
 """
 
 from dataclasses import dataclass, replace
@@ -12,11 +15,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, cholesky
+from scipy.linalg import cholesky
+from scipy.linalg.lapack import dtrtri
 
 from ..calib.collect import statistics
 from ..ir.linear import Linear, find_linears
 from .choose_layers import KEPT
+from .floors import is_floor
+from .parallel import side_by_side
 from .quantizer import QUANTIZER, Quantizer, quantizer
 from .row_weights import row_weights
 
@@ -39,8 +45,7 @@ class RoundWeights(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         chosen = [linear for linear in find_linears(model.graph) if _is_plain(linear)]
-        for linear in chosen:
-            _round(linear)
+        side_by_side(_round, chosen)
         return ir.passes.PassResult(model, bool(chosen))
 
 
@@ -63,7 +68,7 @@ def _round(linear: Linear) -> None:
     gram = centred.T @ centred
     gram += max(DAMPING * float(np.trace(gram)) / len(gram), float(np.finfo(np.float32).tiny)) * np.eye(len(gram))
     rounded = compensated(matrix, gram, _as_matrix(linear, weight))
-    if linear.bias is not None or linear.node.op_type != "MatMul":
+    if (linear.bias is not None or linear.node.op_type != "MatMul") and not is_floor(linear):
         linear.node.meta[SHARES] = shares
     linear.weight.meta[QUANTIZER] = replace(weight, codes=_laid_out(linear, rounded.astype(weight.dtype.numpy())))
 
@@ -97,19 +102,36 @@ def compensated(matrix: NDArray[np.float32], gram: NDArray[np.float64], planned:
     zero = 0 if planned.zero_point is None else planned.spread(planned.zero_point, matrix.shape)
     step, zero = np.broadcast_to(step, matrix.shape), np.broadcast_to(np.float32(zero), matrix.shape)
     order = np.argsort(-np.diag(gram), kind="stable")
-    inverse = cho_solve(cho_factor(gram[np.ix_(order, order)]), np.eye(width))
-    upper = cholesky(inverse).astype(np.float32)
+    upper = _inverse_factor(gram[np.ix_(order, order)]).astype(np.float32)
+    least, most = _one_sided(matrix, zero)
     rest, codes = matrix[order] / column, np.empty(matrix.shape, np.float32)
     for start in range(0, width, _BLOCK):
         block = slice(start, min(start + _BLOCK, width))
         lost = np.empty_like(rest[block])
         for row in range(block.start, block.stop):
             own = order[row]
-            codes[own] = planned.nearest(rest[row] / step[own] + zero[own])
+            codes[own] = np.clip(planned.nearest(rest[row] / step[own] + zero[own]), least[own], most[own])
             lost[row - start] = (rest[row] - (codes[own] - zero[own]) * step[own]) / upper[row, row]
             rest[row + 1 : block.stop] -= np.outer(upper[row, row + 1 : block.stop], lost[row - start])
         rest[block.stop :] -= upper[block, block.stop :].T @ lost
     return codes
+
+
+def _inverse_factor(gram: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The upper triangular U with Uᵀ U = H⁻¹: that of the reversed H, inverted and turned back, in 2/3 K³ steps."""
+    inverse, failed = dtrtri(cholesky(gram[::-1, ::-1], lower=True), lower=1)
+    if failed:
+        raise np.linalg.LinAlgError("the Gram matrix of the calibration rows is singular")
+    upper: NDArray[np.float64] = inverse[::-1, ::-1]
+    return upper
+
+
+def _one_sided(matrix: NDArray[np.float32], zero: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+    """The smallest and the largest code that each weight may have, [K, N] each."""
+    nothing = matrix == 0
+    never_negative, never_positive = (side.all(axis=0) for side in (matrix >= 0, matrix <= 0))
+    least = np.where(nothing | never_negative, zero, np.float32(-np.inf))
+    return least, np.where(nothing | never_positive, zero, np.float32(np.inf))
 
 
 def _laid_out(linear: Linear, codes: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -133,9 +133,10 @@ def _gain(name: str, draw: int) -> float:
     family = FAMILIES[name](draw)
     fresh = family.feeds(64, 1)
     reference = runner(load(family.model))
-    wanted = [reference(feed)[0] for feed in fresh]
+    wanted = [reference(feed)[0].astype(np.float64) for feed in fresh]
     noise = []
     for recipe in ("int8-plain", "int8"):
         run = runner(optimize(family.model, family.feeds(8, 0), recipe, "tensorrt").model)
-        noise.append(sum(float(np.square(run(feed)[0] - y).sum()) for feed, y in zip(fresh, wanted, strict=True)))
+        pairs = zip(map(run, fresh), wanted, strict=True)
+        noise.append(sum(float(np.square(y - z.astype(np.float64)).sum()) for (z, *_), y in pairs))
     return float(10 * np.log10(noise[0] / noise[1]))

@@ -11,6 +11,7 @@ from requant.ir.canonical.form import canonicalize
 from requant.ir.linear import find_linears
 from requant.ir.load import load
 from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers, RoundWeights
+from requant.passes.floors import is_floor
 from requant.passes.quantizer import Quantizer, quantizer
 from requant.passes.round_weights import SHARES, compensated
 from requant.runtime.feeds import Feed
@@ -153,3 +154,37 @@ def test_fewer_bits_are_clipped_before_the_quantizer() -> None:
     found = runner(model)(large)[-1].astype(int)
     assert (found.min(), found.max()) == (-8, 7)
     onnx.checker.check_model(ir.to_proto(load(ir.to_proto(model))))
+
+
+def test_zeros_stay_zero_and_one_sided_columns_one_sided() -> None:
+    """What is pruned stays pruned; a filter bank whose sums go into a logarithm never sums to less than 0."""
+    rng = np.random.default_rng(0)
+    matrix = np.abs(rng.standard_normal((48, 12))).astype(np.float32) * (rng.random((48, 12)) < 0.3)
+    matrix[:, 6:] *= -1
+    matrix[:, 11] = rng.standard_normal(48)
+    rows = np.abs(rng.standard_normal((64, 48))) @ (np.eye(48) + 0.5)
+    planned = Quantizer(np.abs(matrix).max(axis=0) / np.float32(7), 1, bits=4)
+    codes = compensated(matrix, rows.T @ rows + np.eye(48), planned)
+    assert not codes[matrix == 0].any()
+    assert (codes[:, :6] >= 0).all()
+    assert (codes[:, 6:11] <= 0).all()
+    assert (codes != planned.encode(matrix)).any()
+
+
+@pytest.mark.parametrize(
+    ("behind", "floor"),
+    [("y = Log(h)", True), ("p = Relu(h) y = Sqrt(p)", True), ("y = Tanh(h)", False), ("y = Div(one, h)", True)],
+)
+def test_what_keeps_a_logarithm_finite_is_no_bias_to_correct(behind: str, floor: bool) -> None:
+    text = f"""<ir_version: 10, opset_import: ["" : 20]> g (float[2, 4] x) => (float[2, 4] y) <float[1] one = {{1}},
+        float[4, 4] w = {{1,0,0,0,0,1,0,0,0,0,1,0,0,0,0,1}}, float[4] b = {{0,0,0,0}}>
+        {{ m = MatMul(x, w) h = Add(m, b) {behind} }}"""
+    (linear,) = find_linears(ir.from_onnx_text(text).graph)
+    assert is_floor(linear) is floor
+
+
+def test_one_number_for_all_channels_is_no_bias_to_correct() -> None:
+    text = """<ir_version: 10, opset_import: ["" : 20]> g (float[2, 2] x) => (float[2, 2] y)
+        <float[2, 2] w = {1, 0, 0, 1}, float[1] b = {0.1}> { m = MatMul(x, w) y = Add(m, b) }"""
+    (linear,) = find_linears(ir.from_onnx_text(text).graph)
+    assert is_floor(linear)

@@ -5,14 +5,14 @@
 ONNX Runtime would quantize the weight of the latter by itself, to nearest, though somebody wanted the layer in float.
 """
 
-from collections.abc import Iterable, Iterator
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable
 
 import numpy as np
 import onnx_ir as ir
 
 from ...ir.constants import constant
 from ...ir.outlets import MOVES
+from ...ir.traverse import consumers
 from .describe import describe
 
 _QUANTIZED_BY_ITSELF = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -23,22 +23,10 @@ _PASSED = MOVES | {"Pad", "Resize"}
 def protect(graph: ir.Graph, dequantized: Iterable[ir.Value]) -> None:
     """Put a Clip that changes nothing between the ``dequantized`` values and float layers whose output is quantized."""
     for value in dequantized:
-        for layer, position in tuple(_uses(value, _PASSED)):
+        for layer, position in tuple(consumers(value, _PASSED)):
             multiplies = layer.domain == "" and layer.op_type in _QUANTIZED_BY_ITSELF and layer.graph is graph
             if multiplies and position == 0 and _is_float(layer) and _is_coded(layer):
                 layer.replace_input_with(0, _clipped(graph, layer))
-
-
-def _uses(value: ir.Value, through: AbstractSet[str]) -> Iterator[tuple[ir.Node, int]]:
-    """The nodes that read ``value``, or what others make of it, and at which input."""
-    waiting, met = [value], {value}
-    while waiting:
-        for node, position in waiting.pop().uses():
-            if node.op_type not in through:
-                yield node, position
-            elif not met.issuperset(node.outputs):
-                met.update(node.outputs)
-                waiting += node.outputs
 
 
 def _is_float(layer: ir.Node) -> bool:
@@ -47,7 +35,7 @@ def _is_float(layer: ir.Node) -> bool:
 
 
 def _is_coded(layer: ir.Node) -> bool:
-    behind = _uses(layer.outputs[0], _PASSED | {"Add", "Clip", "Relu"})
+    behind = consumers(layer.outputs[0], _PASSED | {"Add", "Clip", "Relu"})
     return any(node.op_type == "QuantizeLinear" for node, _ in behind)
 
 
