@@ -54,6 +54,12 @@ def optimize_command(
         Path | None,
         typer.Option("--calibration", "-c", help="An .npz, or a folder of them: real samples.", show_default=False),
     ] = None,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(
+            "--evaluate", help="Data to measure the result on, instead of held-out samples.", show_default=False
+        ),
+    ] = None,
     target: Target = "cpu",
     recipe: Recipe = "int8",
     keep: Annotated[
@@ -79,7 +85,7 @@ def optimize_command(
     with _progress() as progress:
         result = optimize(
             model, calibration, recipe, target, tuple(keep or ()), destination,
-            precision=precision, zero_points=zero_points, keep_io=not half_io, progress=progress,
+            precision=precision, zero_points=zero_points, keep_io=not half_io, evaluation=evaluation, progress=progress,
         )  # fmt: skip
     if report is not None:
         result.report.save(report)

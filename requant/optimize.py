@@ -2,15 +2,17 @@
 
 import os
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import onnx_ir as ir
 
 from .calib.collect import collect
+from .calib.holdout import Split, split
 from .calib.sources import Batches, Data, batches
+from .candidates import advantage, noise
 from .errors import DataError, RequantError, SourceError, SyntheticCalibrationWarning, TargetWarning
 from .ir.canonical.form import canonicalize
 from .ir.linear import find_linears
@@ -29,12 +31,14 @@ from .recipe import Recipe, find_recipe
 from .report import Report
 from .result import Lowering, Precision, Result, files, refuse_overwrite
 from .runtime.compare import common_layers, compare
+from .runtime.feeds import Feed
 from .runtime.targets import target as find_target
 from .runtime.verify import verify
 from .stages import Progress, Stopwatch
 
 VERIFIED_SAMPLES = 2
 MEASURED_SAMPLES = 4
+ONE_SAMPLE = "quantized without any transform: one sample tells nothing about others; calibrate on two or more"
 
 
 def optimize(
@@ -48,6 +52,7 @@ def optimize(
     precision: Precision = "float32",
     zero_points: bool = False,
     keep_io: bool = True,
+    evaluation: Data | None = None,
     progress: Progress = lambda stage, count: None,
 ) -> Result:
     """Quantize a float model for an engine, as close to the float model as its 8-bit kernels allow.
@@ -65,6 +70,8 @@ def optimize(
         zero_points: let one-sided data have a finer grid, where the engine takes any zero point; two engines'
             artifacts then no longer have the same codes.
         keep_io: leave the model's inputs and outputs in float32 in half precision too.
+        evaluation: data to measure the result on, as ``calibration`` is given. None measures on samples of the
+            calibration data that are held out of everything else, where there are enough.
         progress: told each stage and its steps.
 
     Raises:
@@ -89,7 +96,9 @@ def optimize(
     if any(True for _ in find_linears(model.graph)):
         if strangers := unmatched(model, keep):
             raise RequantError(f"{describe(source)}: no linear layer is called {strangers[0]!r}, which keep asks for")
-        result = _quantized(_Task(original, model, chosen, lowering, tuple(keep)), calibration, report, times)
+        result = _quantized(
+            _Task(original, model, chosen, lowering, tuple(keep), evaluation), calibration, report, times
+        )
     else:
         report.layers = list(enclosed_layers(model))
         where = " outside of the bodies of If and Loop" if report.layers else ""
@@ -121,29 +130,74 @@ class _Task:
     recipe: Recipe
     lowering: Lowering
     keep: tuple[str, ...]
+    evaluation: Data | None
 
 
 def _quantized(task: _Task, calibration: Data | None, report: Report, times: Stopwatch) -> tuple[ir.Model, ir.Model]:
     """The model for the engine, and the plan that it comes from; the former is the original if nothing is coded."""
     model, target = task.model, task.lowering.target
     data, blind = _data(calibration, model, task.recipe), calibration is None and not task.recipe.calibrated
-    _calibrate(task, data, report, times, collecting=not blind)
+    with times("calibrate"):
+        parts = Split(data) if calibration is None else split(data, _sample_count)
+    _calibrate(task, parts, report, times, collecting=not blind)
     reference = model.clone()
-    _plan(task, data, report, times, knowing=not blind)
+    if report.calibration.get("samples") == 1 and task.recipe.rewrites:
+        task = replace(task, recipe=task.recipe.plain)
+        report.notes.append(ONE_SAMPLE)
+    planned = _planned(task, parts, reference, report, times, knowing=not blind)
     with times("lower"), one_blas_thread():
-        lowered = task.lowering.apply(model, report)
-    report.sites, report.layers = list(site_records(model)), list(layer_records(lowered))
+        lowered = task.lowering.apply(planned, report)
+    report.sites, report.layers = list(site_records(planned)), list(layer_records(lowered))
     report.wide = list(precision_records(lowered))
     if not any(layer.quantized for layer in report.layers):
         reasons = dict.fromkeys(layer.reason for layer in report.layers)
         report.message = f"nothing to quantize: every linear layer stays in float on {target} ({'; '.join(reasons)})"
-        return task.original, model
+        return task.original, planned
     report.bytes_after = _size(lowered)
     with times("measure"):
         lowering = task.lowering.measurable
         report.measured_in = lowering.precision
-        _measure(reference, lowered if lowering == task.lowering else lowering.apply(model, report), data, report)
-    return lowered, model
+        feeds = _judges(task, parts, report)
+        _measure(reference, lowered if lowering == task.lowering else lowering.apply(planned, report), feeds, report)
+    return lowered, planned
+
+
+def _planned(
+    task: _Task, parts: Split, reference: ir.Model, report: Report, times: Stopwatch, *, knowing: bool
+) -> ir.Model:
+    """The plan of the recipe, or the plain one where samples that are held out show that it is better."""
+    simple = replace(task, recipe=task.recipe.plain, model=task.model.clone())
+    _plan(task, parts.training, report, times, knowing=knowing)
+    if parts.held_out is None or task.recipe == simple.recipe:
+        return task.model
+    _plan(simple, parts.training, report, times, knowing=knowing)
+    with times("judge"):
+        lowering = task.lowering.measurable
+        ours, plain = noise(reference, [lowering.apply(one.model, report) for one in (task, simple)], parts.held_out)
+        gain = advantage(ours, plain)
+    if not gain:
+        return task.model
+    report.notes.append(f"quantized without any transform: {gain:.1f} dB better on {len(plain)} held-out batches")
+    report.verification = 0.0
+    return simple.model
+
+
+def _judges(task: _Task, parts: Split, report: Report) -> Iterator[Feed]:
+    """The feeds that the result is measured on, which have set nothing wherever that can be had."""
+    if task.evaluation is not None:
+        data = batches(task.evaluation, task.model)
+        report.measured_on, feeds = f"samples of {data.origin}", iter(data)
+    elif parts.held_out is not None:
+        report.measured_on, feeds = "held-out samples", iter(parts.held_out)
+    else:
+        report.measured_on, feeds = "samples of the calibration data itself", islice(parts.training, MEASURED_SAMPLES)
+    for feed in feeds:
+        report.measured_samples += _sample_count(feed)
+        yield feed
+
+
+def _sample_count(feed: Feed) -> int:
+    return len(next(iter(feed.values()), ()))
 
 
 def _data(calibration: Data | None, model: ir.Model, recipe: Recipe) -> Batches:
@@ -157,14 +211,18 @@ def _data(calibration: Data | None, model: ir.Model, recipe: Recipe) -> Batches:
     return batches(calibration, model)
 
 
-def _calibrate(task: _Task, data: Batches, report: Report, times: Stopwatch, *, collecting: bool) -> None:
+def _calibrate(task: _Task, parts: Split, report: Report, times: Stopwatch, *, collecting: bool) -> None:
     """Collect statistics on the model, and make sure that it is still what the original was."""
     if collecting:
         with times("calibrate"):
-            samples = collect(task.model, data, progress=lambda count: times.progress("calibrate", count))
-        report.calibration = {"source": data.origin, "samples": samples}
+            samples = collect(task.model, parts.training, progress=lambda count: times.progress("calibrate", count))
+        report.calibration = {
+            "source": parts.training.origin,
+            "samples": samples + parts.samples,
+            "held_out": parts.samples,
+        }
     with times("verify"):
-        verify(task.original, task.model, islice(data, 1), done="the canonical form")
+        verify(task.original, task.model, islice(parts.training, 1), done="the canonical form")
 
 
 def _plan(task: _Task, data: Batches, report: Report, times: Stopwatch, *, knowing: bool) -> None:
@@ -201,9 +259,9 @@ def _rewrite(model: ir.Model, chosen: Recipe, data: Batches) -> float:
     return worst
 
 
-def _measure(reference: ir.Model, lowered: ir.Model, data: Batches, report: Report) -> None:
+def _measure(reference: ir.Model, lowered: ir.Model, feeds: Iterable[Feed], report: Report) -> None:
     try:
-        found = compare(reference, lowered, islice(data, MEASURED_SAMPLES))
+        found = compare(reference, lowered, feeds)
     except DataError as error:  # the size of what the model computes depends on what it computes
         report.message = f"not measured: {error}"
     except SourceError as error:  # ONNX Runtime has no kernel for a few ops of the opset that half precision needs

@@ -1,6 +1,6 @@
 """Recipes: which passes, in which order, with which options."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import onnx_ir as ir
@@ -29,6 +29,11 @@ class Recipe:
     formats: tuple[Format, ...] = (INT8,)
     ranges: str = "margin"
     rounding: Literal["nearest", "compensated"] = "compensated"
+
+    @property
+    def plain(self) -> "Recipe":
+        """The same formats on the graph as it is: min-max ranges, weights to nearest."""
+        return replace(self, rewrites=(), ranges="minmax", rounding="nearest")
 
     @property
     def opset(self) -> int:

@@ -26,8 +26,9 @@ _PACKAGES = ("requant", "onnx", "onnx-ir", "onnxscript", "numpy", "onnxruntime",
 class Report:
     """What `requant.optimize` did, and what it measured.
 
-    Distances compare the float model with the lowered one, both run as written, on calibration samples. A model in
-    bfloat16, for which ONNX Runtime's CPU has no kernels, is measured in float32: see ``measured_in``.
+    Distances compare the float model with the lowered one, both run as written, over ``measured_samples`` of what
+    ``measured_on`` says. A model in bfloat16, for which ONNX Runtime's CPU has no kernels, is measured in float32: see
+    ``measured_in``. ``notes`` are what a user should know of the data and of choices.
     """
 
     model: str
@@ -36,6 +37,9 @@ class Report:
     precision: str = "float32"
     measured_in: str = "float32"
     message: str = ""
+    notes: list[str] = field(default_factory=list)
+    measured_on: str = ""
+    measured_samples: int = 0
     calibration: dict[str, str | int] = field(default_factory=dict)
     sites: list[SiteRecord] = field(default_factory=list)
     layers: list[LayerRecord] = field(default_factory=list)
@@ -91,6 +95,12 @@ class Report:
         found = self.layer_distances.get(layer.output)
         return found.sqnr if found else None
 
+    @property
+    def _calibrated_on(self) -> str:
+        data = self.calibration
+        held = f", {data['held_out']} of them held out" if data.get("held_out") else ""
+        return f"{data.get('source', 'none')}, {data.get('samples', 0)} samples{held}"
+
     def _json(self) -> str:
         return json.dumps(self.to_dict(), indent=2) + "\n"
 
@@ -104,8 +114,10 @@ class Report:
         yield Text(f"{self.model} → {self.target} ({self.recipe}{half})", style="bold")
         if self.message:
             yield Text(self.message, style="yellow")
+        for note in self.notes:
+            yield Text(note, style="yellow")
         yield Text(
-            f"calibration: {self.calibration.get('source', 'none')}, {self.calibration.get('samples', 0)} samples; "
+            f"calibration: {self._calibrated_on}; "
             f"{self.bytes_before / 1e6:.1f} MB → {self.bytes_after / 1e6:.1f} MB; "
             f"{len(self.rebased)} sites re-based, {self.added_nodes} nodes added"
         )
@@ -118,6 +130,8 @@ class Report:
         columns = ("output", "SQNR", "cosine", "largest error")
         note = "" if self.measured_in == self.precision else f", computed in {self.measured_in}"
         yield table(f"Against the float model{note}", columns, distances(self.outputs))
+        if self.outputs:
+            yield Text(f"measured on {self.measured_samples} {self.measured_on}")
 
 
 def _site_row(site: SiteRecord) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-STAGES = ("load", "analyse", "calibrate", "verify", "rewrite", "plan", "lower", "measure", "save")
+STAGES = ("load", "analyse", "calibrate", "verify", "rewrite", "plan", "judge", "lower", "measure", "save")
 """What `optimize` goes through, in order."""
 
 Progress = Callable[[str, int], None]
@@ -25,4 +25,4 @@ class Stopwatch:
         self.progress(stage, 0)
         start = time.perf_counter()
         yield
-        self.seconds[stage] = time.perf_counter() - start
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
