@@ -23,14 +23,15 @@ WIDTH, TOKENS, HEADS, PAST = 64, 8, 4, 12
 
 @dataclass(frozen=True)
 class Family:
-    """A model and ``draw``, which makes one sample from a generator."""
+    """A model and ``draw``, which makes one sample from a generator; the data are others for other models."""
 
     model: onnx.ModelProto
     draw: Callable[[np.random.Generator], Feed]
+    number: int
 
     def feeds(self, samples: int, seed: int) -> list[Feed]:
         """``samples`` feeds of one sample each; those of other seeds are other samples of the same data."""
-        rng = np.random.default_rng([seed, samples])
+        rng = np.random.default_rng([self.number, seed, samples])
         return [self.draw(rng) for _ in range(samples)]
 
 
@@ -100,7 +101,7 @@ def mlp(seed: int) -> Family:
     for inputs, outputs in ((WIDTH, 128), (128, 128), (128, 128)):
         x = net.op("Relu" if seed % 2 else "Gelu", net.linear(x, inputs, outputs))
     net.linear(x, 128, 16)
-    return Family(net.model({"x": ["batch", WIDTH]}, ["batch", 16]), _row(net.rng))
+    return Family(net.model({"x": ["batch", WIDTH]}, ["batch", 16]), _row(net.rng), seed)
 
 
 def lora(seed: int) -> Family:
@@ -110,7 +111,7 @@ def lora(seed: int) -> Family:
         down = net.linear(x, WIDTH, 16, bias=False)
         x = net.op("Tanh", net.linear(down, 16, WIDTH))
     net.linear(x, WIDTH, 16)
-    return Family(net.model({"x": ["batch", WIDTH]}, ["batch", 16]), _row(net.rng))
+    return Family(net.model({"x": ["batch", WIDTH]}, ["batch", 16]), _row(net.rng), seed)
 
 
 def decoder(seed: int) -> Family:
@@ -136,7 +137,7 @@ def decoder(seed: int) -> Family:
         cache = {name: rng.standard_normal(shape, dtype=np.float32) for name in inputs if name != "x"}
         return {"x": rng.standard_normal((1, 1, WIDTH), dtype=np.float32) * size, **cache}
 
-    return Family(net.model(inputs, [1, 1, WIDTH]), draw)
+    return Family(net.model(inputs, [1, 1, WIDTH]), draw, seed)
 
 
 def cnn(seed: int) -> Family:
@@ -151,7 +152,7 @@ def cnn(seed: int) -> Family:
         coarse = rng.standard_normal((1, 3, 4, 4)).repeat(8, 2).repeat(8, 3)
         return {"x": (coarse + 0.3 * rng.standard_normal((1, 3, 32, 32))).astype(np.float32)}
 
-    return Family(net.model({"x": ["batch", 3, 32, 32]}, ["batch", 16]), draw)
+    return Family(net.model({"x": ["batch", 3, 32, 32]}, ["batch", 16]), draw, seed)
 
 
 def audio(seed: int) -> Family:
@@ -162,13 +163,15 @@ def audio(seed: int) -> Family:
         x, width = net.op("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2]), outputs
     net.linear(net.op("Flatten", x), width * 16, 16)
 
+    profile = np.exp(net.rng.standard_normal((1, 1, 32, 1)))
+
     def draw(rng: np.random.Generator) -> Feed:
-        spectrum = np.abs(rng.standard_normal((1, 1, 32, 32))) * np.exp(rng.standard_normal((1, 1, 1, 32)))
+        spectrum = np.abs(rng.standard_normal((1, 1, 32, 32))) * profile * rng.uniform(0.2, 1.0)
         start = int(rng.integers(0, 24))
         spoken = (np.arange(32) >= start) & (np.arange(32) < start + int(rng.integers(4, 16)))
         return {"x": (spectrum * spoken).astype(np.float32)}
 
-    return Family(net.model({"x": ["batch", 1, 32, 32]}, ["batch", 16]), draw)
+    return Family(net.model({"x": ["batch", 1, 32, 32]}, ["batch", 16]), draw, seed)
 
 
 def _stack(build: Callable[[Transformer], onnx.ModelProto]) -> Callable[[int], Family]:
@@ -176,7 +179,7 @@ def _stack(build: Callable[[Transformer], onnx.ModelProto]) -> Callable[[int], F
         spec = Transformer(WIDTH, HEADS, 2, tokens=TOKENS, opset=20, seed=seed, outliers=Outliers(3, 8.0, 2.0))
         size = np.exp(0.3 * np.random.default_rng(seed).standard_normal(WIDTH)).astype(np.float32)
         shape = (1, TOKENS, WIDTH)
-        return Family(build(spec), lambda rng: {"x": rng.standard_normal(shape, dtype=np.float32) * size})
+        return Family(build(spec), lambda rng: {"x": rng.standard_normal(shape, dtype=np.float32) * size}, seed)
 
     return family
 
