@@ -99,8 +99,20 @@ def held_out_reach(observation: Observation, solver: Chooser) -> list[Reach]:
             size = np.maximum(max(-low, high), _TINY) * own.scale
             ratio = np.abs(seen.rows[rows] - own.shift.astype(np.float32)) / size.astype(np.float32)
             share = (others.statistics.count + 1) / (seen.count + 1) / len(seen.rows)
-            into.append(reach(ratio, share * row_weights(part.size)[rows], size**2 * part.energy, seen.groups[rows]))
+            into.append(
+                reach(ratio, share * _between(row_weights(part.size))[rows], size**2 * part.energy, seen.groups[rows])
+            )
     return [Reach.joined(parts) for parts in found]
+
+
+def _between(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The geometric mean of each row's weight and of that of all.
+
+    Rows that clip are large ones. Where a norm follows, their error counts by their own size, and where none does by
+    that of all rows; no row knows which.
+    """
+    between: NDArray[np.float64] = np.sqrt(weights * weights.mean())
+    return between
 
 
 def _interval(seen: ChannelStatistics, basis: Basis) -> Interval:
