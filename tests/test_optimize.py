@@ -105,7 +105,7 @@ def test_the_report_tells_everything(proto: onnx.ModelProto, tmp_path: Path) -> 
     assert min(measured) > 10
     assert {"load", "analyse", "calibrate", "rewrite", "plan", "lower", "measure"} <= plain["times"].keys()
     assert {"requant", "onnx", "numpy"} <= plain["versions"].keys()
-    assert plain["calibration"] == {"source": "iterable", "samples": 8, "held_out": 2}
+    assert plain["calibration"] == {"source": "iterable", "samples": 8, "held_out": 0}
     report.save(tmp_path / "report.json")
     report.save(tmp_path / "report.html")
     assert json.loads((tmp_path / "report.json").read_text()) == plain
@@ -245,7 +245,7 @@ def test_bfloat16_is_measured_in_float32_and_the_report_says_so() -> None:
     assert reports["bfloat16"].outputs == reports["float32"].outputs != reports["float16"].outputs
     assert ", bfloat16)" in (text := printed(reports["bfloat16"]))
     assert "Against the float model, computed in float32" in text
-    assert "measured on 2 held-out samples" in text
+    assert "measured on 4 samples of the calibration data itself" in text
     assert "computed in" not in printed(reports["float16"])
 
 

@@ -3,12 +3,15 @@
 log(x W + ε)        ε is there for what it prevents; a correction of the mean, however small, would undo it
 """
 
+import onnx_ir as ir
+
+from ..ir.constants import array
 from ..ir.linear import Linear
 from ..ir.outlets import MOVES
 from ..ir.traverse import consumers
 
-_SINGULAR = frozenset({"Div", "Log", "Pow", "Reciprocal", "Sqrt"})
-"""Ops that are NaN or infinite on one side of 0."""
+_SINGULAR = {"Div": 1, "Log": 0, "Pow": 0, "Reciprocal": 0, "Sqrt": 0}
+"""Ops that are NaN or infinite at 0 or on one side of it, and the input for which that is so."""
 
 _THROUGH = MOVES | {"Abs", "Cast", "Clip", "Identity", "Max", "Relu", "Sum"}
 
@@ -21,4 +24,16 @@ def is_floor(linear: Linear) -> bool:
         assert bias.shape is not None
         if linear.outputs > 1 and all(size == 1 for size in bias.shape):
             return True
-    return any(node.op_type in _SINGULAR for node, _ in consumers(linear.output, _THROUGH))
+    return any(_is_singular(node, position) for node, position in consumers(linear.output, _THROUGH))
+
+
+def _is_singular(node: ir.Node, position: int) -> bool:
+    if node.op_type == "Pow":
+        exponent = array(node.inputs[1])
+        whole = exponent is not None and all(_is_positive_integer(float(power)) for power in exponent.flat)
+        return position == 0 and not whole
+    return _SINGULAR.get(node.op_type) == position
+
+
+def _is_positive_integer(power: float) -> bool:
+    return power > 0 and power.is_integer()

@@ -29,15 +29,15 @@ def names(data: Batches | None) -> set[bytes]:
     return {feed["x"].tobytes() for feed in data or ()}
 
 
-@pytest.mark.parametrize(("number", "held"), [(8, 2), (40, 10), (300, MOST)])
-def test_a_quarter_is_held_out_and_never_more_than_needed(number: int, held: int) -> None:
+@pytest.mark.parametrize(("number", "held"), [(12, 2), (40, 6), (300, MOST)])
+def test_a_share_is_held_out_and_never_more_than_needed(number: int, held: int) -> None:
     parts = split(Batches(feeds(number), "here"), count)
     assert len(names(parts.held_out)) == held
     assert len(names(parts.training)) == number - held
     assert not names(parts.training) & names(parts.held_out)
 
 
-@pytest.mark.parametrize(("number", "size"), [(7, 1), (3, 32)])
+@pytest.mark.parametrize(("number", "size"), [(11, 1), (3, 32)])
 def test_nothing_is_held_out_of_little(number: int, size: int) -> None:
     data = Batches(feeds(number, size), "here")
     parts = split(data, count)
@@ -54,7 +54,7 @@ def test_which_ones_depends_on_what_they_hold() -> None:
 
 
 def test_equal_feeds_stay_together() -> None:
-    data = feeds(8) * 5
+    data = feeds(12) * 5
     parts = split(Batches(data, "here"), count)
     assert parts.held_out is not None
     assert not names(parts.training) & names(parts.held_out)
@@ -67,10 +67,10 @@ def test_the_number_is_measured_on_data_that_set_nothing(build: Build, number: i
     held = split(Batches(tuple(data), "here"), count).held_out
     result = requant.optimize(build(TEXT), data, target="tensorrt")
     report = result.report
-    assert report.calibration == {"source": "iterable", "samples": number, "held_out": 0 if held is None else 10}
+    assert report.calibration == {"source": "iterable", "samples": number, "held_out": 0 if held is None else 6}
     wanted = "samples of the calibration data itself" if held is None else "held-out samples"
     assert report.measured_on == wanted
-    assert report.measured_samples == (4 if held is None else 10)
+    assert report.measured_samples == (4 if held is None else 6)
 
 
 def test_data_of_the_users_measures_instead(build: Build) -> None:

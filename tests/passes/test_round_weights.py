@@ -173,10 +173,19 @@ def test_zeros_stay_zero_and_one_sided_columns_one_sided() -> None:
 
 @pytest.mark.parametrize(
     ("behind", "floor"),
-    [("y = Log(h)", True), ("p = Relu(h) y = Sqrt(p)", True), ("y = Tanh(h)", False), ("y = Div(one, h)", True)],
+    [
+        ("y = Log(h)", True),
+        ("p = Relu(h) y = Sqrt(p)", True),
+        ("y = Tanh(h)", False),
+        ("y = Div(one, h)", True),
+        ("y = Div(h, one)", False),
+        ("y = Pow(h, two)", False),
+        ("y = Pow(h, half)", True),
+    ],
 )
 def test_what_keeps_a_logarithm_finite_is_no_bias_to_correct(behind: str, floor: bool) -> None:
     text = f"""<ir_version: 10, opset_import: ["" : 20]> g (float[2, 4] x) => (float[2, 4] y) <float[1] one = {{1}},
+        float[1] two = {{2}}, float[1] half = {{0.5}},
         float[4, 4] w = {{1,0,0,0,0,1,0,0,0,0,1,0,0,0,0,1}}, float[4] b = {{0,0,0,0}}>
         {{ m = MatMul(x, w) h = Add(m, b) {behind} }}"""
     (linear,) = find_linears(ir.from_onnx_text(text).graph)
