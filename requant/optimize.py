@@ -13,6 +13,7 @@ from .calib.collect import collect
 from .calib.sources import Batches, Data, batches
 from .errors import DataError, RequantError, SourceError, SyntheticCalibrationWarning, TargetWarning
 from .ir.canonical.form import canonicalize
+from .ir.interface import require_interface
 from .ir.linear import find_linears
 from .ir.load import Source, describe, load
 from .ir.save import require_writable
@@ -94,6 +95,7 @@ def optimize(
         where = " outside of the bodies of If and Loop" if report.layers else ""
         report.message = f"nothing to quantize: the graph has no MatMul, Gemm or Conv with a constant weight{where}"
         result = original, original
+    require_interface(original, result[0], narrowed=not lowering.keep_io)
     finished = Result(result[0], report, result[1], lowering, inputs)
     if output is not None:
         with times("save"):

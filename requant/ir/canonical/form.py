@@ -15,7 +15,7 @@ from .batch_norm import FoldBatchNorm
 from .contrib import Unfuse
 from .convert_opset import convert_opset, lowest_ir_version
 from .fuse_norms import FuseNorms
-from .hidden import all_nodes, hands_out, hidden
+from .hidden import all_nodes, hidden, necessary_identities
 from .shapes import InferShapes
 from .sink_transposes import SinkTransposes
 from .weight_layout import DropLeadingAxes, FoldWeightLayout
@@ -40,7 +40,6 @@ _QUANTIZED = (
 )
 
 _CLEAN = ir.passes.Sequential(
-    common.InlinePass(),
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
     common.RemoveInitializersFromInputsPass(),
     common.IdentityEliminationPass(),
@@ -105,7 +104,8 @@ def _settle(model: ir.Model) -> None:
 def _clean(model: ir.Model) -> None:
     for node in model.graph.all_nodes():
         node.name = node.name or node.outputs[0].name  # NameFixPass would call it "node_17"
-    with hidden(model, hands_out):
+    common.InlinePass()(model)
+    with hidden(model, necessary_identities(model).__contains__):
         _CLEAN(model)
 
 
