@@ -42,6 +42,12 @@ class Linear:
         return self.node.name or self.node.outputs[0].name or self.node.op_type
 
     @property
+    def current_data(self) -> ir.Value:
+        """What the node reads by now: rewrites put a bias behind ``data``, or other nodes between."""
+        value = self.node.inputs[0]
+        return self.data if value is None else value
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The weight's shape."""
         return _shape(self.weight)

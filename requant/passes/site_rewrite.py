@@ -109,7 +109,7 @@ class SiteRewrite(ir.passes.InPlacePass):
 
 def apply(site: Site, basis: Basis) -> int:
     """Re-base the graph and the statistics on what linear layers read and write; returns the number of nodes added."""
-    inputs = {reader.linear.node: statistics(reader.linear.data) for reader in site.readers}
+    inputs = {reader.linear.node: statistics(reader.linear.current_data) for reader in site.readers}
     written = list(_written(site))
     handed = {edge.slot: statistics(edge.slot[0].inputs[edge.slot[1]]) for edge in site.restored}
     added = rebase(site, basis)

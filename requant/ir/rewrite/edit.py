@@ -88,12 +88,17 @@ def affine(
 
 
 def insert_after(value: ir.Value, op_type: str, operand: ir.Value) -> None:
-    """Let every reader of ``value`` read op(value, operand) instead, under the old name."""
+    """Let every consumer of ``value`` read op(value, operand) instead, under the old name.
+
+    What passes noted on ``value`` is true of what its consumers read, and goes there too.
+    """
     node, name = value.producer(), value.name
     assert node is not None
     step = ir.node(op_type, [value, operand])
     value.name = f"{operand.name}.in"
     _describe(step.outputs[0], value, name or f"{operand.name}.out")
+    step.outputs[0].meta.update(value.meta)
+    value.meta.clear()
     ir.convenience.replace_all_uses_with(value, step.outputs[0], replace_graph_outputs=True)
     step.replace_input_with(0, value)
     graph_of(node).insert_after(node, step)
