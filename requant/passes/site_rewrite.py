@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..calib.collect import META, statistics
 from ..calib.statistics import ChannelStatistics
 from ..ir.linear import Linear, find_linears
+from ..ir.names import forget_names
 from ..ir.outlets import activated
 from ..ir.rewrite.basis import Basis
 from ..ir.rewrite.rebase import rebase
@@ -62,7 +63,8 @@ class SiteRewrite(ir.passes.InPlacePass):
         yield from (site for site in find_sites(model) if site.kind in NORMS)
 
     def requires(self, model: ir.Model) -> None:
-        """Raise PreconditionError when the model was not calibrated."""
+        """Raise PreconditionError when the model was not calibrated; read the names of the graph anew."""
+        forget_names(model.graph)
         linears = list(find_linears(model.graph))
         if linears and not any(statistics(linear.data) for linear in linears):
             raise ir.passes.PreconditionError("no statistics: run requant.calib.collect(model, feeds) first")

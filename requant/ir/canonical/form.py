@@ -11,6 +11,7 @@ from onnxscript.optimizer import fold_constants
 
 from ...errors import SourceError
 from ..load import reason
+from ..names import forget_names
 from .batch_norm import FoldBatchNorm
 from .contrib import Unfuse
 from .convert_opset import convert_opset, lowest_ir_version
@@ -74,6 +75,8 @@ def _rewrite(model: ir.Model, opset: int) -> None:
     common.RemoveUnusedNodesPass()(model)
     common.RemoveUnusedOpsetsPass()(model)
     common.TopologicalSortPass()(model)
+    common.NameFixPass()(model)
+    forget_names(model.graph)
     _forget_the_dead(model)
     model.ir_version = max(lowest_ir_version(model.graph.opset_imports.get("", 0)), LOWEST_IR)
 
@@ -107,6 +110,7 @@ def _clean(model: ir.Model) -> None:
     common.InlinePass()(model)
     with hidden(model, necessary_identities(model).__contains__):
         _CLEAN(model)
+    forget_names(model.graph)
 
 
 def refuse_quantized(model: ir.Model) -> None:

@@ -24,13 +24,13 @@ def multiply_codes(graph: ir.Graph, linear: Linear, data: tuple[ir.Value, ...], 
     node, name = linear.node, linear.name
     shape, dtype = node.outputs[0].shape, node.outputs[0].dtype
     bias = _bias(graph, linear)
-    sums = _computed("MatMulInteger", [values, codes, zero_point], f"{name}.multiply", shape, ir.DataType.INT32)
-    numbers = _computed("Cast", [sums], f"{name}.cast", shape, dtype, to=int(ir.DataType.FLOAT))
+    sums = _computed(graph, "MatMulInteger", [values, codes, zero_point], f"{name}.multiply", shape, ir.DataType.INT32)
+    numbers = _computed(graph, "Cast", [sums], f"{name}.cast", shape, dtype, to=int(ir.DataType.FLOAT))
     factors = [data_scale, _scaled(graph, weight_scale, linear.factor)]
-    scale = _computed("Mul", factors, f"{name}.scale", weight_scale.shape, dtype)
+    scale = _computed(graph, "Mul", factors, f"{name}.scale", weight_scale.shape, dtype)
     before, last = [sums, numbers, scale], (f"{name}.dequantize", "Mul", numbers, scale)
     if node.op_type == "Gemm" and bias is not None:
-        before.append(_computed("Mul", [numbers, scale], f"{name}.dequantize", shape, dtype))
+        before.append(_computed(graph, "Mul", [numbers, scale], f"{name}.dequantize", shape, dtype))
         last = (f"{name}.bias", "Add", before[-1], bias)
     graph.insert_before(node, [maker for value in before if (maker := value.producer()) is not None])
     _become(node, *last)
@@ -70,6 +70,7 @@ def _scaled(graph: ir.Graph, value: ir.Value, factor: float) -> ir.Value:
 
 
 def _computed(
+    graph: ir.Graph,
     op_type: str,
     inputs: list[ir.Value],
     name: str,
@@ -78,4 +79,4 @@ def _computed(
     **attributes: int,
 ) -> ir.Value:
     node = ir.node(op_type, inputs, attributes, name=name)
-    return describe(node.outputs[0], f"{name}.out", shape, dtype)
+    return describe(graph, node.outputs[0], f"{name}.out", shape, dtype)
