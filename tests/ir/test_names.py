@@ -11,6 +11,7 @@ import requant
 from requant.ir.load import load
 from requant.ir.names import forget_names, fresh_name
 from requant.result import Precision
+from requant.runtime.outputs import numbers
 from requant.runtime.session import runner
 
 Build = Callable[[str], onnx.ModelProto]
@@ -21,20 +22,9 @@ X = [{"x": (RANDOM.standard_normal((8, 4, 32)) * HOT).astype(np.float32)} for _ 
 GRAPH = """(float[8, 4, 32] x) => (float[8, 4, 32] y)
     <float[32] GAMMA, float[32] beta, float[32, 32] kernel, float[32] bias, float[32, 32] out> {
     norm = LayerNormalization<axis = -1>(x, GAMMA, beta)  h = MatMul(norm, kernel)  a = Add(h, bias)
-    ACT = Gelu(a)  TAIL = MatMul(ACT, out)  y = Neg(TAIL) }"""
+    ACT = com.microsoft.Gelu(a)  TAIL = MatMul(ACT, out)  y = Neg(TAIL) }"""
 
-OURS = (
-    "scale",
-    "codes",
-    "zero_point",
-    "quantize",
-    "dequantized",
-    "bias",
-    "float16",
-    "probe.on",
-    "probe.step",
-    "rebased",
-)
+OURS = ("scale", "codes", "zero_point", "dequantized", "bias", "float16", "probe.on", "probe.out", "rebased")
 
 
 @pytest.mark.parametrize("part", OURS)
@@ -42,17 +32,14 @@ OURS = (
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_values_may_be_called_as_ours_are(part: str, target: str, precision: Precision, build: Build) -> None:
     names = {"GAMMA": f"norm.{part}", "ACT": f"a.{part}", "TAIL": f"kernel.{part}"}
-    model = GRAPH
-    for place, name in names.items():
-        model = model.replace(place, f"V{place}")
-    proto = build(model.replace("Gelu", "com.microsoft.Gelu"))
-    _rename(proto, {f"V{place}": name for place, name in names.items()})
+    proto = build(GRAPH)
+    _rename(proto, names)
     result = requant.optimize(proto, X, target=target, precision=precision)
     assert all(layer.quantized for layer in result.report.layers)
     made = [value.name for node in result.model.graph for value in node.outputs]
     taken = [*made, *result.model.graph.initializers, *(value.name for value in result.model.graph.inputs)]
     assert len(taken) == len(set(taken))
-    (wanted,), (given,) = (runner(given)(X[0]) for given in (load(proto), result.model))
+    wanted, given = (numbers(runner(model)(X[0])) for model in (load(proto), result.model))
     assert np.linalg.norm(wanted - given) <= 0.05 * np.linalg.norm(wanted)
 
 
