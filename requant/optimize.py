@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from .calib.collect import collect
+from .calib.rows import dropped_rows
 from .calib.sources import Batches, Data, batches
 from .errors import DataError, RequantError, SourceError, SyntheticCalibrationWarning, TargetWarning
 from .ir.canonical.form import canonicalize
@@ -164,6 +165,8 @@ def _calibrate(task: _Task, data: Batches, report: Report, times: Stopwatch, *, 
         with times("calibrate"):
             samples = collect(task.model, data, progress=lambda count: times.progress("calibrate", count))
         report.calibration = {"source": data.origin, "samples": samples}
+        if dropped := dropped_rows(task.model):
+            report.calibration["dropped"] = dropped
     with times("verify"):
         verify(task.original, task.model, islice(data, 1), done="the canonical form")
 

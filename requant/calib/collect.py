@@ -12,6 +12,8 @@ from ..ir.linear import find_linears
 from ..ir.outlets import Outlet, outlets
 from ..runtime.feeds import Feed
 from ..runtime.session import runner
+from .rows import DROPPED, Dropped, finite_rows
+from .sample_axes import count_samples, sample_axes
 from .statistics import ChannelStatistics, measure
 
 META = "requant.statistics"
@@ -46,30 +48,35 @@ def watched(model: ir.Model) -> dict[ir.Value, int]:
 def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int], None] = lambda count: None) -> int:
     """Run ``model`` once on each feed and attach `ChannelStatistics` to the watched values; keep the first feeds.
 
-    Time is one forward pass a feed; memory is the watched values of one feed, whatever the number of feeds.
+    Time is one forward pass a feed; memory is the watched values of one feed, whatever the number of feeds. Rows that
+    are NaN or infinite are left out and counted (see `requant.calib.rows`), and a value that is empty says nothing.
 
     Returns:
         The number of samples seen.
 
     Raises:
-        DataError: there are no feeds, or a value turns out to be NaN or infinite.
+        DataError: there are no samples.
     """
     axes = {value.name or "": (value, axis) for value, axis in watched(model).items()}
     run = runner(model, list(axes), optimized=True)
     totals: dict[str, ChannelStatistics] = {}
-    samples, outputs, first = 0, len(model.graph.outputs), list[Feed]()
+    dropped = dict.fromkeys(axes, Dropped())
+    samples, outputs, first, along = 0, len(model.graph.outputs), list[Feed](), sample_axes(model)
     for count, feed in enumerate(feeds, start=1):
         first += [feed] if count <= MOST_KEPT else []
         seed = fingerprint(feed)
         for name, data in zip(axes, run(feed)[outputs:], strict=True):
-            seen = _measured(name, data, axes[name][1], seed)
-            totals[name] = totals[name].merge(seen) if name in totals else seen
-        samples += len(next(iter(feed.values())))
+            rows, lost = finite_rows(data, axes[name][1])
+            dropped[name] = dropped[name].and_of(len(rows) + lost, lost)
+            if len(rows):
+                seen = measure(rows, -1, seed)
+                totals[name] = totals[name].merge(seen) if name in totals else seen
+        samples += count_samples(feed, along)
         progress(count)
     if not samples:
         raise DataError("calibration data: holds no samples")
-    for name, total in totals.items():
-        axes[name][0].meta[META] = total
+    for name, (value, _) in axes.items():
+        value.meta[META], value.meta[DROPPED] = totals.get(name), dropped[name]
     model.graph.meta[FIRST] = tuple(first)  # a clone of a model has its graph's meta, and none of its own
     return samples
 
@@ -81,9 +88,3 @@ def fingerprint(feed: Mapping[str, NDArray[np.generic]]) -> int:
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(feed[name]).tobytes())
     return int.from_bytes(digest.digest(), "little")
-
-
-def _measured(name: str, data: NDArray[np.generic], axis: int, seed: int) -> ChannelStatistics:
-    if not np.isfinite(data).all():
-        raise DataError(f"the float model computes NaN or infinity at {name!r} on the calibration data")
-    return measure(data, axis, seed)

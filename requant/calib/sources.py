@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..runtime.feeds import Feed
+from .sample_axes import sample_axes
 from .samples import DATA, feeds, kind, named
 
 
@@ -105,9 +106,18 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
 def _samples(arrays: Feed, model: ir.Model, origin: str) -> Iterator[Feed]:
     """One feed a sample, or of as many samples as the model's fixed batch dimension asks for.
 
-    Samples that do not fill a last batch are left out; the report counts those that were used.
+    Samples that do not fill a last batch are left out; the report counts those that were used. An input that is a
+    number has one for all samples, or one for each.
     """
-    lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
+    numbers = {value.name for value in model.graph.inputs if value.shape is not None and len(value.shape) == 0}
+    axes = {name: 0 if name in numbers else axis for name, axis in sample_axes(model).items()}
+    if arrays and all(axis is None for axis in axes.values()):
+        raise DataError(
+            f"{origin}: the model scans over the first axis of its inputs, so that it is not one of samples; pass a "
+            "folder of .npz or an iterable, each a batch as the model takes it"
+        )
+    along = {name: axes.get(name, 0) if array.ndim else None for name, array in arrays.items()}
+    lengths = {name: arrays[name].shape[axis] for name, axis in along.items() if axis is not None}
     if not lengths or min(lengths.values()) == 0:
         raise DataError(f"{origin}: holds no samples")
     if len(set(lengths.values())) > 1:
@@ -116,7 +126,19 @@ def _samples(arrays: Feed, model: ir.Model, origin: str) -> Iterator[Feed]:
     if total < step:
         raise DataError(f"{origin}: holds {total} samples, but the model takes {step} at a time")
     for start in range(0, total - step + 1, step):
-        yield {name: array[start : start + step] for name, array in arrays.items()}
+        feed = {name: _part(array, along[name], start, step) for name, array in arrays.items()}
+        yield {name: _number(name, array, origin) if name in numbers else array for name, array in feed.items()}
+
+
+def _part(array: NDArray[np.generic], axis: int | None, start: int, step: int) -> NDArray[np.generic]:
+    return array if axis is None else array[(slice(None),) * axis + (slice(start, start + step),)]
+
+
+def _number(name: str, array: NDArray[np.generic], origin: str) -> NDArray[np.generic]:
+    """What all samples of a batch have in common."""
+    if array.ndim > 1 or array.size == 0 or (array != array.flat[0]).any():
+        raise DataError(f"{origin}: input {name!r} is one number for each batch, but samples of a batch have others")
+    return array.reshape(-1)[:1].reshape(())
 
 
 def _fixed_batch(model: ir.Model) -> int:
@@ -142,7 +164,10 @@ def _fitted(feed: Feed, model: ir.Model, origin: str) -> Feed:
             + (f"; missing {missing}" if missing else "")
             + (f"; unknown {unknown}" if unknown else "")
         )
-    return {name: _fit(feed[name], value, origin) for name, value in inputs.items()}
+    fitted = {name: _fit(feed[name], value, origin) for name, value in inputs.items()}
+    if fitted and all(array.shape[:1] == (0,) for array in fitted.values()):
+        raise DataError(f"{origin}: a batch holds no samples")
+    return fitted
 
 
 def _fit(array: NDArray[np.generic], value: ir.Value, origin: str) -> NDArray[np.generic]:
@@ -155,11 +180,9 @@ def _fit(array: NDArray[np.generic], value: ir.Value, origin: str) -> NDArray[np
     for axis, (given, fixed) in enumerate(zip(array.shape, shape, strict=True)):
         if isinstance(fixed, int) and given != fixed:
             raise DataError(f"{origin}: input {value.name!r} has {given} along axis {axis}, the model takes {fixed}")
-    if array.size == 0:
-        raise DataError(f"{origin}: input {value.name!r} is empty")
-    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-        raise DataError(f"{origin}: input {value.name!r} holds NaN or infinity")
-    return np.ascontiguousarray(array, wanted)
+    if np.issubdtype(array.dtype, np.floating) and np.isnan(array).any():
+        raise DataError(f"{origin}: input {value.name!r} holds NaN")
+    return np.asarray(array, wanted, order="C")
 
 
 def _synthetic(model: ir.Model, samples: int, seed: int) -> Iterator[Feed]:

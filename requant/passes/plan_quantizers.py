@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from ..calib.collect import statistics
 from ..calib.ranges import RANGES
+from ..calib.rows import unmeasured
 from ..calib.statistics import ChannelStatistics
 from ..ir.linear import Linear, find_linears
 from ..ir.outlets import activated
@@ -96,7 +97,7 @@ def _by_data(graph: ir.Graph) -> Iterator[list[Linear]]:
 def _reason(linear: Linear, seen: ChannelStatistics | None, chosen: Format) -> str:
     """Why no engine can have codes for ``linear``, or nothing."""
     if chosen.static and seen is None:
-        return "its input was not calibrated"
+        return unmeasured(linear.data)
     if seen is not None and seen.magnitude.max() > _MASK:
         return "its input holds an attention mask"
     if linear.data.dtype != ir.DataType.FLOAT:
