@@ -17,6 +17,7 @@ from .ir.canonical.form import canonicalize
 from .ir.interface import require_interface
 from .ir.linear import find_linears
 from .ir.load import Source, describe, load
+from .ir.names import remember_names, separate_nodes
 from .ir.save import require_writable
 from .ir.sites.find import Site, find_sites
 from .ir.validate import refuse_nan, stored_tensors
@@ -78,6 +79,7 @@ def optimize(
         require_writable(Path(output))
     with times("load"):
         original = load(source)
+        separate_nodes(original)
         inputs = files(source, original)
         if output is not None:
             refuse_overwrite(inputs, output)
@@ -87,6 +89,7 @@ def optimize(
     with times("analyse"):
         model = original.clone()
         canonicalize(model, chosen.opset)
+        remember_names(original, model)
     if any(True for _ in find_linears(model.graph)):
         if strangers := unmatched(model, keep):
             raise RequantError(f"{describe(source)}: no linear layer is called {strangers[0]!r}, which keep asks for")
