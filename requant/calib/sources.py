@@ -171,6 +171,8 @@ def _fitted(feed: Feed, model: ir.Model, origin: str) -> Feed:
 
 
 def _fit(array: NDArray[np.generic], value: ir.Value, origin: str) -> NDArray[np.generic]:
+    if value.type is not None and not isinstance(value.type, ir.TensorType):
+        raise DataError(f"{origin}: input {value.name!r} is no tensor, and data hold tensors alone")
     wanted = value.dtype.numpy() if value.dtype is not None else array.dtype
     if not np.can_cast(array.dtype, wanted, "same_kind"):
         raise DataError(f"{origin}: input {value.name!r} is {array.dtype}, the model takes {wanted}")
@@ -193,12 +195,21 @@ def _synthetic(model: ir.Model, samples: int, seed: int) -> Iterator[Feed]:
 
 
 def _random(value: ir.Value, generator: np.random.Generator) -> NDArray[np.generic]:
-    if value.shape is None or value.dtype is None:
-        raise DataError(
-            f"input {value.name!r} has no shape or type, so synthetic data cannot be made: pass calibration"
-        )
+    if reason := _unknown(value):
+        raise DataError(f"input {value.name!r} {reason}, so synthetic data cannot be made: pass calibration")
+    assert value.shape is not None
+    assert value.dtype is not None
     shape = [dim if isinstance(dim, int) else (1 if axis == 0 else 32) for axis, dim in enumerate(value.shape)]
     dtype = value.dtype.numpy()
     if np.issubdtype(dtype, np.floating):
         return generator.standard_normal(shape).astype(dtype)
     return generator.integers(0, 2, shape).astype(dtype)
+
+
+def _unknown(value: ir.Value) -> str:
+    """Say why no random array would do for the input ``value``, or nothing."""
+    if value.type is not None and not isinstance(value.type, ir.TensorType):
+        return "is no tensor"
+    if value.shape is None or value.dtype is None:
+        return "has no shape or type"
+    return "holds text" if value.dtype == ir.DataType.STRING else ""
