@@ -4,31 +4,20 @@
 parameters that several layers share, values that several blocks read, outputs in between, and ops that nobody knows.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
-import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from .attention import attention
-from .draft import BATCH, Block, Draft, Stream
+from .draft import BATCH, Block, Draft, RandomGraph, Stream
 from .image import stage
 from .movement import move
+from .products import random_products
 from .reference import compute_in_double, in_double
 from .sequence import VOCABULARY, WIDTHS, embedding, gated, linear, lookup, mixer, mlp, norm, treat
 
-__all__ = ["RandomGraph", "compute_in_double", "in_double", "random_graph"]
+__all__ = ["RandomGraph", "compute_in_double", "in_double", "random_graph", "random_products"]
 
 BLOCKS: tuple[Block, ...] = (attention, attention, mlp, mlp, gated, move, move, treat, mixer, lookup, stage, stage)
-
-
-@dataclass(frozen=True)
-class RandomGraph:
-    """A float32 model and its input."""
-
-    model: onnx.ModelProto
-    x: NDArray[np.generic]
 
 
 def random_graph(seed: int) -> RandomGraph:

@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import onnx
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 T = TypeVar("T")
@@ -25,6 +25,14 @@ class Stream(NamedTuple):
     name: str
     tokens: int
     width: int
+
+
+@dataclass(frozen=True)
+class RandomGraph:
+    """A float32 model and its input."""
+
+    model: onnx.ModelProto
+    x: NDArray[np.generic]
 
 
 @dataclass

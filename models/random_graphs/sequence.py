@@ -13,17 +13,19 @@ VOCABULARY = 7
 
 def linear(g: Draft, x: Stream, width: int) -> Stream:
     """A layer spelled as MatMul, Gemm or Conv, with or without a bias."""
-    spelling = g.pick((_matmul, _matmul, _matmul, _matmul, _gemm, _pointwise))
+    spelling = g.pick((matmul, matmul, matmul, matmul, gemm, _pointwise))
     return Stream(spelling(g, x, width), x.tokens, width)
 
 
-def _matmul(g: Draft, x: Stream, width: int) -> str:
+def matmul(g: Draft, x: Stream, width: int) -> str:
+    """A MatMul, and perhaps an Add."""
     y = g.op("MatMul", x.name, g.parameter(x.width, width, fan=x.width))
     bias = g.pick(((width,), (width,), (1, 1, width), (1,), ()))
     return g.either("Add", y, g.parameter(*bias, size=0.5)) if bias else y
 
 
-def _gemm(g: Draft, x: Stream, width: int) -> str:
+def gemm(g: Draft, x: Stream, width: int) -> str:
+    """A Gemm over all rows, in any of its forms."""
     rows = g.reshape(x.name, -1, x.width)
     transposed = g.chance(0.5)
     weight = g.parameter(*((width, x.width) if transposed else (x.width, width)), fan=x.width)
