@@ -159,7 +159,12 @@ def _data(calibration: Data | None, model: ir.Model, recipe: Recipe) -> Batches:
             SyntheticCalibrationWarning,
             stacklevel=4,
         )
-    return batches(calibration, model)
+    try:
+        return batches(calibration, model)
+    except DataError as error:  # random inputs do not fit the model, and no range is to come from them
+        if calibration is not None or recipe.calibrated:
+            raise
+        return Batches((), "none", str(error))
 
 
 def _calibrate(task: _Task, data: Batches, report: Report, times: Stopwatch, *, collecting: bool) -> None:
@@ -209,6 +214,9 @@ def _rewrite(model: ir.Model, chosen: Recipe, data: Batches) -> float:
 
 
 def _measure(reference: ir.Model, lowered: ir.Model, data: Batches, report: Report) -> None:
+    if data.missing:
+        report.message = f"neither verified nor measured: {data.missing}"
+        return
     try:
         found = compare(reference, lowered, islice(data, MEASURED_SAMPLES))
     except DataError as error:  # the size of what the model computes depends on what it computes

@@ -23,6 +23,7 @@ from ..errors import DataError
 from ..runtime.feeds import Feed
 from .sample_axes import sample_axes
 from .samples import DATA, feeds, kind, named
+from .synthetic import synthetic
 
 
 @runtime_checkable
@@ -38,10 +39,11 @@ Data = str | os.PathLike[str] | Mapping[str, object] | Table | Iterable[object] 
 
 @dataclass(frozen=True)
 class Batches:
-    """Checked feeds for a model, with a word for the report on where they come from."""
+    """Checked feeds for a model, with a word for the report on where they come from, and why there are none."""
 
     feeds: tuple[Feed, ...] | Callable[[], Iterator[Feed]]
     origin: str
+    missing: str = ""
 
     def __iter__(self) -> Iterator[Feed]:
         return iter(self.feeds) if isinstance(self.feeds, tuple) else self.feeds()
@@ -61,7 +63,7 @@ def batches(data: Data | None, model: ir.Model, *, samples: int = 16, seed: int 
         DataError: names the input and what is wrong with its name, type, rank, dimension or values.
     """
     if data is None:
-        return Batches(tuple(_synthetic(model, samples, seed)), f"synthetic (seed {seed})")
+        return Batches(tuple(synthetic(model, samples, seed)), f"synthetic (seed {seed})")
     if isinstance(data, str | os.PathLike):
         path = Path(data)
         return Batches(lambda: _checked(_from_path(path, model), model, str(path)), path.name or str(path))
@@ -185,31 +187,3 @@ def _fit(array: NDArray[np.generic], value: ir.Value, origin: str) -> NDArray[np
     if np.issubdtype(array.dtype, np.floating) and np.isnan(array).any():
         raise DataError(f"{origin}: input {value.name!r} holds NaN")
     return np.asarray(array, wanted, order="C")
-
-
-def _synthetic(model: ir.Model, samples: int, seed: int) -> Iterator[Feed]:
-    """Standard normal floats and small non-negative integers; unknown dimensions are 1 for the batch, else 32."""
-    generator = np.random.default_rng(seed)
-    for _ in range(samples):
-        yield {value.name or "": _random(value, generator) for value in model.graph.inputs}
-
-
-def _random(value: ir.Value, generator: np.random.Generator) -> NDArray[np.generic]:
-    if reason := _unknown(value):
-        raise DataError(f"input {value.name!r} {reason}, so synthetic data cannot be made: pass calibration")
-    assert value.shape is not None
-    assert value.dtype is not None
-    shape = [dim if isinstance(dim, int) else (1 if axis == 0 else 32) for axis, dim in enumerate(value.shape)]
-    dtype = value.dtype.numpy()
-    if np.issubdtype(dtype, np.floating):
-        return generator.standard_normal(shape).astype(dtype)
-    return generator.integers(0, 2, shape).astype(dtype)
-
-
-def _unknown(value: ir.Value) -> str:
-    """Say why no random array would do for the input ``value``, or nothing."""
-    if value.type is not None and not isinstance(value.type, ir.TensorType):
-        return "is no tensor"
-    if value.shape is None or value.dtype is None:
-        return "has no shape or type"
-    return "holds text" if value.dtype == ir.DataType.STRING else ""
