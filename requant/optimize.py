@@ -14,8 +14,9 @@ from .calib.rows import dropped_rows
 from .calib.sources import Batches, Data, batches
 from .errors import DataError, RequantError, SourceError, SyntheticCalibrationWarning, TargetWarning
 from .ir.canonical.form import canonicalize
+from .ir.canonical.shapes import InferShapes
 from .ir.interface import require_interface
-from .ir.linear import find_linears
+from .ir.linear import find_linears, no_layers
 from .ir.load import Source, describe, load
 from .ir.names import remember_names, separate_nodes
 from .ir.save import require_writable
@@ -31,6 +32,7 @@ from .recipe import Recipe, find_recipe
 from .report import Report
 from .result import Lowering, Precision, Result, files, refuse_overwrite
 from .runtime.compare import common_layers, compare
+from .runtime.known_types import know_types
 from .runtime.targets import target as find_target
 from .runtime.verify import verify
 from .stages import Progress, Stopwatch
@@ -90,6 +92,8 @@ def optimize(
         model = original.clone()
         canonicalize(model, chosen.opset)
         remember_names(original, model)
+        if know_types(model):
+            InferShapes()(model)
     if any(True for _ in find_linears(model.graph)):
         if strangers := unmatched(model, keep):
             raise RequantError(f"{describe(source)}: no linear layer is called {strangers[0]!r}, which keep asks for")
@@ -97,7 +101,7 @@ def optimize(
     else:
         report.layers = list(enclosed_layers(model))
         where = " outside of the bodies of If and Loop" if report.layers else ""
-        report.message = f"nothing to quantize: the graph has no MatMul, Gemm or Conv with a constant weight{where}"
+        report.message = f"nothing to quantize: {no_layers(model.graph)}{where}"
         result = original, original
     require_interface(original, result[0], narrowed=not lowering.keep_io)
     finished = Result(result[0], report, result[1], lowering, inputs)

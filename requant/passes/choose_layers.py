@@ -16,6 +16,7 @@ from ..ir.outlets import Outlet
 from ..runtime.formats import INT8, Format
 from ..runtime.targets import Target, target
 from .coded_convs import coded_convs
+from .magnitudes import without_codes
 
 KEPT = "requant.kept"
 """Key in `Node.meta` of the reason why a linear node stays in float on every target."""
@@ -47,6 +48,8 @@ class ChooseLayers(ir.passes.InPlacePass):
         for linear in linears:
             if linear.node in kept:
                 linear.node.meta[KEPT] = "kept by request"
+            elif reason := without_codes(linear, static=any(chosen.static for chosen in self.formats)):
+                linear.node.meta[KEPT] = reason
             elif self.target is not None and (reason := self._excluded(linear, target(self.target))):
                 linear.node.meta[SPARED] = reason
         if self.target is not None:

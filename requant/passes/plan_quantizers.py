@@ -17,14 +17,12 @@ from ..ir.outlets import activated
 from ..runtime.formats import INT8, Format
 from .choose_format import choose_format
 from .choose_layers import KEPT
+from .magnitudes import without_codes
 from .quantizer import QUANTIZER, quantizer
 from .scales import activation_quantizer, weight_quantizer
 
 DYNAMIC = "requant.dynamic"
 """Key in `Node.meta` of a linear node whose data get their scale at run time."""
-
-_MASK = 1e30
-"""Magnitudes beyond this are attention masks or overflow, never activations worth a code."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +96,10 @@ def _reason(linear: Linear, seen: ChannelStatistics | None, chosen: Format) -> s
     """Why no engine can have codes for ``linear``, or nothing."""
     if chosen.static and seen is None:
         return unmeasured(linear.data)
-    if seen is not None and seen.magnitude.max() > _MASK:
-        return "its input holds an attention mask"
+    if reason := without_codes(linear, static=chosen.static):
+        return reason
+    if linear.data.dtype is None:
+        return f"the type of its input {linear.data.name!r} is not known"
     if linear.data.dtype != ir.DataType.FLOAT:
         return f"its input is {linear.data.dtype}, not float32"
     if chosen.block and len(linear.shape) != 2:

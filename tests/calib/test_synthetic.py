@@ -15,7 +15,8 @@ from requant.ir.load import load
 
 Build = Callable[[str], onnx.ModelProto]
 
-DECODER = """(int64[N, S] ids, int64[N, TOTAL] mask, float[N, 4, P, 8] past) => (float[N, S, 32] y, float[N, 4, q, 8] now)
+DECODER = """(int64[N, S] ids, int64[N, TOTAL] mask, float[N, 4, P, 8] past)
+    => (float[N, S, 32] y, float[N, 4, q, 8] now)
     <float[50, 32] table, float[32, 32] wq, float[32, 32] wk, float[32, 32] wo, int64[4] split = {0, 0, 4, 8},
      int64[3] joined = {0, 0, 32}, int64[2] axes = {1, 2}, int64[1] last = {1}, int64 zero = {0}, int64 one = {1},
      int64 two = {2}> {

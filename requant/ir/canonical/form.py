@@ -19,6 +19,7 @@ from .fuse_norms import FuseNorms
 from .hidden import all_nodes, hidden, necessary_identities
 from .shapes import InferShapes
 from .sink_transposes import SinkTransposes
+from .weight_expressions import fold_weights
 from .weight_layout import DropLeadingAxes, FoldWeightLayout
 
 LOWEST_OPSET = 17
@@ -98,9 +99,9 @@ def _settle(model: ir.Model) -> None:
     infer(model)
     while unfuse(model).modified:  # what needs types or ranks can be spelled out now
         infer(model)
-    modified = FoldWeightLayout()(model).modified | fold_constants(model).modified
+    modified = FoldWeightLayout()(model).modified | fold_constants(model).modified | fold_weights(model)
     while modified:
-        modified = infer(model).modified
+        modified = infer(model).modified | fold_weights(model)
         fold_constants(model)
 
 
