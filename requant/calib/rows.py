@@ -42,6 +42,12 @@ def finite_rows(data: NDArray[np.generic], axis: int) -> tuple[NDArray[np.float3
     return rows[finite], int((~finite).sum())
 
 
+def dropped(value: ir.Value) -> int:
+    """The number of rows of ``value`` that were left out."""
+    seen = value.meta.get(DROPPED)
+    return seen.dropped if isinstance(seen, Dropped) else 0
+
+
 def unmeasured(value: ir.Value) -> str:
     """Say why there are no statistics of ``value``."""
     seen = value.meta.get(DROPPED)

@@ -14,17 +14,14 @@ Port: TypeAlias = tuple[str | None, ir.TypeProtocol | None]
 def require_interface(wanted: ir.Model, model: ir.Model, *, narrowed: bool = False) -> None:
     """Check that ``model`` takes and returns what ``wanted`` does.
 
-    Inputs that have a default in the model may be missing. A type that either does not declare counts as any, and with
+    Inputs that have a default in the model do not count. A type that either does not declare counts as any, and with
     ``narrowed`` so does a floating-point type.
 
     Raises:
         VerificationError: says which inputs or outputs there are, and which there should be.
     """
-    given = [value for value in wanted.graph.inputs if not value.is_initializer()]
-    for kind, before, after in (
-        ("inputs", _ports(given), _ports(model.graph.inputs)),
-        ("outputs", _ports(wanted.graph.outputs), _ports(model.graph.outputs)),
-    ):
+    ports = [(_ports(each.graph.inputs), _ports(each.graph.outputs)) for each in (wanted, model)]
+    for kind, before, after in zip(("inputs", "outputs"), *ports, strict=True):
         if len(before) != len(after) or not all(_agree(*pair, narrowed) for pair in zip(before, after, strict=True)):
             raise VerificationError(
                 f"the {kind} of the result would be {_text(after)}, those of the model are {_text(before)}; "
@@ -33,7 +30,7 @@ def require_interface(wanted: ir.Model, model: ir.Model, *, narrowed: bool = Fal
 
 
 def _ports(values: Iterable[ir.Value]) -> list[Port]:
-    return [(value.name, value.type) for value in values]
+    return [(value.name, value.type) for value in values if not (value.is_graph_input() and value.is_initializer())]
 
 
 def _agree(before: Port, after: Port, narrowed: bool) -> bool:

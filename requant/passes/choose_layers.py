@@ -48,7 +48,7 @@ class ChooseLayers(ir.passes.InPlacePass):
         for linear in linears:
             if linear.node in kept:
                 linear.node.meta[KEPT] = "kept by request"
-            elif reason := without_codes(linear, static=any(chosen.static for chosen in self.formats)):
+            elif reason := without_codes(linear, self.formats):
                 linear.node.meta[KEPT] = reason
             elif self.target is not None and (reason := self._excluded(linear, target(self.target))):
                 linear.node.meta[SPARED] = reason

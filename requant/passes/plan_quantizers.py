@@ -96,7 +96,7 @@ def _reason(linear: Linear, seen: ChannelStatistics | None, chosen: Format) -> s
     """Why no engine can have codes for ``linear``, or nothing."""
     if chosen.static and seen is None:
         return unmeasured(linear.data)
-    if reason := without_codes(linear, static=chosen.static):
+    if reason := without_codes(linear, [chosen]):
         return reason
     if linear.data.dtype is None:
         return f"the type of its input {linear.data.name!r} is not known"

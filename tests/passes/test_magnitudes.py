@@ -34,3 +34,23 @@ def test_reasons_are_true(factor: str, recipe: str, reason: str, build: Build) -
     assert layers["h"].reason.startswith(reason)
     assert layers["h"].quantized == (not reason)
     assert layers["k"].quantized
+
+
+@pytest.mark.parametrize(
+    ("recipe", "reason"),
+    [("int8", ""), ("int8-weight", ""), ("int8-dynamic", "its input is NaN or infinite in some rows")],
+)
+def test_rows_of_nan_that_are_thrown_away_spoil_no_others(recipe: str, reason: str, build: Build) -> None:
+    graph = """(float[n, 16, 32] x, bool[n, 16, 1] padded) => (float[n, 16, 32] y)
+        <float[32, 32] w, float[32, 32] v, float zero = {0}> {
+        z = Where(padded, zero, x) d = Div(x, z) h = Mul(d, z) p = MatMul(h, w) t = Where(padded, zero, p)
+        y = MatMul(t, v) }"""
+    x = np.random.default_rng(0).standard_normal((6, 16, 32)).astype(np.float32)
+    data = {"x": np.where(x == 0, 1, x), "padded": (np.arange(16) > 11)[None, :, None].repeat(6, 0)}
+    report = requant.optimize(build(graph), data, recipe).report
+    spoilt, other = report.layers
+    assert spoilt.reason.startswith(reason)
+    assert spoilt.quantized == (not reason)
+    assert other.quantized
+    assert report.outputs["y"].sqnr > 20
+    assert report.calibration["dropped"] == "24 of 96 rows at 'h' are NaN or infinite and were left out"

@@ -77,6 +77,10 @@ def test_an_interface_that_differs_is_an_error(build: Build) -> None:
     require_interface(wanted, wanted.clone())
     with pytest.raises(VerificationError, match=r"outputs of the result would be \(z: .*those of the model are \(y: "):
         require_interface(wanted, other)
+    with_default = wanted.clone()
+    with_default.graph.inputs.append(with_default.graph.initializers["w"])
+    require_interface(with_default, wanted)
+    require_interface(with_default, with_default)
     half = wanted.clone()
     half.graph.inputs[0].type = ir.TensorType(ir.DataType.FLOAT16)
     require_interface(wanted, half, narrowed=True)
