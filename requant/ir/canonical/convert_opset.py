@@ -18,7 +18,7 @@ def convert_opset(model: ir.Model, version: int) -> bool:
     Raises:
         SourceError: the opset cannot be converted.
     """
-    opset = model.graph.opset_imports.get("", 1)
+    opset = model.graph.opset_imports.setdefault("", version)  # a model may do without standard ops
     if opset >= version:
         return False
     with quiet("onnxscript.version_converter"), hidden(model, ahead_of_its_opset):

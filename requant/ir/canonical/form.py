@@ -16,7 +16,7 @@ from .batch_norm import FoldBatchNorm
 from .contrib import Unfuse
 from .convert_opset import convert_opset, lowest_ir_version
 from .fuse_norms import FuseNorms
-from .hidden import all_nodes, hidden, necessary_identities
+from .hidden import all_nodes, hidden, necessary_identities, splits_at_run_time
 from .shapes import InferShapes
 from .sink_transposes import SinkTransposes
 from .weight_expressions import fold_weights
@@ -99,10 +99,15 @@ def _settle(model: ir.Model) -> None:
     infer(model)
     while unfuse(model).modified:  # what needs types or ranks can be spelled out now
         infer(model)
-    modified = FoldWeightLayout()(model).modified | fold_constants(model).modified | fold_weights(model)
+    modified = FoldWeightLayout()(model).modified | _fold(model)
     while modified:
-        modified = infer(model).modified | fold_weights(model)
-        fold_constants(model)
+        modified = infer(model).modified
+        _fold(model)
+
+
+def _fold(model: ir.Model) -> bool:
+    with hidden(model, splits_at_run_time):
+        return bool(fold_constants(model).modified) | fold_weights(model)
 
 
 def _clean(model: ir.Model) -> None:

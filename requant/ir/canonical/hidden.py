@@ -33,6 +33,12 @@ def ahead_of_its_opset(node: ir.Node) -> bool:
     return node.op_type in _AHEAD_OF_ITS_OPSET
 
 
+def splits_at_run_time(node: ir.Node) -> bool:
+    """Tell whether a sequence is split by sizes that are computed, which onnxscript's folding takes for constants."""
+    sizes = node.inputs[1] if node.op_type == "SplitToSequence" and len(node.inputs) > 1 else None
+    return sizes is not None and ir.convenience.get_const_tensor(sizes) is None
+
+
 def necessary_identities(model: ir.Model) -> frozenset[ir.Node]:
     """Find the Identity nodes without which an output of a graph or of a body would have to be two things at once.
 

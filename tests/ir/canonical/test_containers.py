@@ -122,3 +122,21 @@ def test_data_for_a_sequence_are_refused(build: Build) -> None:
     proto = build(f"{text} y = MatMul(x, w) q = SequenceLength(t) }}")
     with pytest.raises(RequantError, match="input 't' is no tensor, and data hold tensors alone"):
         requant.optimize(proto, [{"t": np.ones((1, 3), np.float32), "x": np.ones((2, 32), np.float32)}])
+
+
+def test_sizes_of_parts_may_be_computed(build: Build) -> None:
+    text = """(float[n, 4, 32] x, int64 size) => (float[n, m, 32] y) <float[32, 32] w, int64 zero = {0}> {
+        h = MatMul(x, w) s = SplitToSequence<axis = 1>(h, size) y = SequenceAt(s, zero) }"""
+    feed = {**X, "size": np.array(2)}
+    report = requant.optimize(build(text), [feed]).report
+    assert [layer.quantized for layer in report.layers] == [True]
+
+
+def test_a_model_may_do_without_standard_ops() -> None:
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 4]) for name in "xy"]
+    node = onnx.helper.make_node("Binarizer", ["x"], ["y"], domain="ai.onnx.ml", threshold=0.5)
+    opsets = [onnx.helper.make_opsetid("ai.onnx.ml", 3)]
+    proto = onnx.helper.make_model(onnx.helper.make_graph([node], "g", ends[:1], ends[1:]), opset_imports=opsets)
+    assert requant.optimize(proto, [{"x": np.ones((2, 4), np.float32)}]).report.message.startswith(
+        "nothing to quantize"
+    )
