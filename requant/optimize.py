@@ -102,7 +102,7 @@ def optimize(
         report.layers = list(enclosed_layers(model))
         where = " outside of the bodies of If and Loop" if report.layers else ""
         report.message = f"nothing to quantize: {no_layers(model.graph)}{where}"
-        result = original, original
+        result = original, model
     require_interface(original, result[0], narrowed=not lowering.keep_io)
     finished = Result(result[0], report, result[1], lowering, inputs)
     if output is not None:

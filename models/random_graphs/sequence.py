@@ -2,8 +2,6 @@
 
 from .draft import Draft, Stream
 
-WIDTHS = (4, 6, 8)
-
 EPSILON = 0.1
 """Of norms: large, so that no chain of them makes rounding errors of rows that are almost constant matter."""
 
@@ -59,7 +57,7 @@ def norm(g: Draft, x: Stream) -> Stream:
 
 
 def _up(g: Draft, x: Stream) -> Stream:
-    return linear(g, x, g.pick(WIDTHS))
+    return linear(g, x, g.pick(g.widths.inner))
 
 
 def mlp(g: Draft, x: Stream) -> Stream:
@@ -73,7 +71,7 @@ def mlp(g: Draft, x: Stream) -> Stream:
 
 def gated(g: Draft, x: Stream) -> Stream:
     """act(gate) · up, from two layers or one; then down."""
-    width = g.pick(WIDTHS)
+    width = g.pick(g.widths.inner)
     if g.chance(0.3):
         gate, up = g.split(linear(g, x, 2 * width).name, 2, 2, width)
     else:
