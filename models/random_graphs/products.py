@@ -51,7 +51,11 @@ def _step(g: Draft, x: Stream) -> Stream:
 
 
 def _product(g: Draft, x: Stream, width: int) -> Stream:
-    return Stream(g.pick((matmul, matmul, gemm))(g, x, width), x.tokens, width)
+    return Stream(g.pick((matmul, _bare, _bare, gemm))(g, x, width), x.tokens, width)
+
+
+def _bare(g: Draft, x: Stream, width: int) -> str:
+    return g.op("MatMul", x.name, g.parameter(x.width, width, fan=x.width))
 
 
 def _adapted(g: Draft, x: Stream) -> Stream:

@@ -149,10 +149,13 @@ def _fixed_batch(model: ir.Model) -> int:
 
 
 def _checked(feeds: Iterable[Feed], model: ir.Model, origin: str) -> Iterator[Feed]:
+    """Those of ``feeds`` that hold samples, each as the model takes it."""
     count = 0
     for feed in feeds:
-        yield _fitted(feed, model, origin)
-        count += 1
+        fitted = _fitted(feed, model, origin)
+        if not fitted or any(array.shape[:1] != (0,) for array in fitted.values()):
+            yield fitted
+            count += 1
     if count == 0:
         raise DataError(f"{origin}: holds no samples")
 
@@ -166,10 +169,7 @@ def _fitted(feed: Feed, model: ir.Model, origin: str) -> Feed:
             + (f"; missing {missing}" if missing else "")
             + (f"; unknown {unknown}" if unknown else "")
         )
-    fitted = {name: _fit(feed[name], value, origin) for name, value in inputs.items()}
-    if fitted and all(array.shape[:1] == (0,) for array in fitted.values()):
-        raise DataError(f"{origin}: a batch holds no samples")
-    return fitted
+    return {name: _fit(feed[name], value, origin) for name, value in inputs.items()}
 
 
 def _fit(array: NDArray[np.generic], value: ir.Value, origin: str) -> NDArray[np.generic]:

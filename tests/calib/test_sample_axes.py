@@ -93,5 +93,6 @@ def test_infinity_and_an_empty_axis_are_data_and_nan_is_not(build: Build) -> Non
     past, x = np.zeros((2, 0, 4), np.float32), np.full((2, 4), -np.inf, np.float32)
     assert len(list(batches([{"past": past, "x": x}], model))) == 1
     assert len(list(batches({"past": past, "x": x}, model))) == 2
+    assert len(list(batches([{"past": past[:0], "x": x[:0]}, {"past": past, "x": x}], model))) == 1
     with pytest.raises(DataError, match="'x' holds NaN"):
         list(batches([{"past": past, "x": np.full_like(x, np.nan)}], model))

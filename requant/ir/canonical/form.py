@@ -17,6 +17,7 @@ from .contrib import Unfuse
 from .convert_opset import convert_opset, lowest_ir_version
 from .fuse_norms import FuseNorms
 from .hidden import all_nodes, hidden, necessary_identities, splits_at_run_time
+from .quiet import quiet
 from .shapes import InferShapes
 from .sink_transposes import SinkTransposes
 from .weight_expressions import fold_weights
@@ -106,7 +107,7 @@ def _settle(model: ir.Model) -> None:
 
 
 def _fold(model: ir.Model) -> bool:
-    with hidden(model, splits_at_run_time):
+    with quiet("onnxscript.optimizer"), hidden(model, splits_at_run_time):
         return bool(fold_constants(model).modified) | fold_weights(model)
 
 
