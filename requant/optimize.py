@@ -92,8 +92,6 @@ def optimize(
         model = original.clone()
         canonicalize(model, chosen.opset)
         remember_names(original, model)
-        if know_types(model):
-            InferShapes()(model)
     if any(True for _ in find_linears(model.graph)):
         if strangers := unmatched(model, keep):
             raise RequantError(f"{describe(source)}: no linear layer is called {strangers[0]!r}, which keep asks for")
@@ -135,6 +133,8 @@ class _Task:
 def _quantized(task: _Task, calibration: Data | None, report: Report, times: Stopwatch) -> tuple[ir.Model, ir.Model]:
     """The model for the engine, and the plan that it comes from; the former is the original if nothing is coded."""
     model, target = task.model, task.lowering.target
+    if know_types(model):
+        InferShapes()(model)
     data, blind = _data(calibration, model, task.recipe), calibration is None and not task.recipe.calibrated
     _calibrate(task, data, report, times, collecting=not blind)
     reference = model.clone()
