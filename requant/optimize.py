@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -11,12 +12,17 @@ import onnx_ir as ir
 
 from .calib.collect import collect
 from .calib.holdout import Split, split
+from .calib.rows import dropped_rows
+from .calib.sample_axes import count_samples, sample_axes
 from .calib.sources import Batches, Data, batches
 from .candidates import advantage, noise
 from .errors import DataError, RequantError, SourceError, SyntheticCalibrationWarning, TargetWarning
 from .ir.canonical.form import canonicalize
-from .ir.linear import find_linears
+from .ir.canonical.shapes import InferShapes
+from .ir.interface import require_interface
+from .ir.linear import find_linears, no_layers
 from .ir.load import Source, describe, load
+from .ir.names import remember_names, separate_nodes
 from .ir.save import require_writable
 from .ir.sites.find import Site, find_sites
 from .ir.validate import refuse_nan, stored_tensors
@@ -32,6 +38,7 @@ from .report import Report
 from .result import Lowering, Precision, Result, files, refuse_overwrite
 from .runtime.compare import common_layers, compare
 from .runtime.feeds import Feed
+from .runtime.known_types import know_types
 from .runtime.targets import target as find_target
 from .runtime.verify import verify
 from .stages import Progress, Stopwatch
@@ -84,6 +91,7 @@ def optimize(
         require_writable(Path(output))
     with times("load"):
         original = load(source)
+        separate_nodes(original)
         inputs = files(source, original)
         if output is not None:
             refuse_overwrite(inputs, output)
@@ -93,6 +101,7 @@ def optimize(
     with times("analyse"):
         model = original.clone()
         canonicalize(model, chosen.opset)
+        remember_names(original, model)
     if any(True for _ in find_linears(model.graph)):
         if strangers := unmatched(model, keep):
             raise RequantError(f"{describe(source)}: no linear layer is called {strangers[0]!r}, which keep asks for")
@@ -102,8 +111,9 @@ def optimize(
     else:
         report.layers = list(enclosed_layers(model))
         where = " outside of the bodies of If and Loop" if report.layers else ""
-        report.message = f"nothing to quantize: the graph has no MatMul, Gemm or Conv with a constant weight{where}"
-        result = original, original
+        report.message = f"nothing to quantize: {no_layers(model.graph)}{where}"
+        result = original, model
+    require_interface(original, result[0], narrowed=not lowering.keep_io)
     finished = Result(result[0], report, result[1], lowering, inputs)
     if output is not None:
         with times("save"):
@@ -136,9 +146,12 @@ class _Task:
 def _quantized(task: _Task, calibration: Data | None, report: Report, times: Stopwatch) -> tuple[ir.Model, ir.Model]:
     """The model for the engine, and the plan that it comes from; the former is the original if nothing is coded."""
     model, target = task.model, task.lowering.target
+    if know_types(model):
+        InferShapes()(model)
     data, blind = _data(calibration, model, task.recipe), calibration is None and not task.recipe.calibrated
     with times("calibrate"):
-        parts = Split(data) if calibration is None else split(data, _sample_count)
+        along = sample_axes(model)
+        parts = Split(data) if calibration is None else split(data, partial(count_samples, axes=along))
     _calibrate(task, parts, report, times, collecting=not blind)
     reference = model.clone()
     if report.calibration.get("samples") == 1 and task.recipe.rewrites:
@@ -157,8 +170,11 @@ def _quantized(task: _Task, calibration: Data | None, report: Report, times: Sto
     with times("measure"):
         lowering = task.lowering.measurable
         report.measured_in = lowering.precision
-        feeds = _judges(task, parts, report)
-        _measure(reference, lowered if lowering == task.lowering else lowering.apply(planned, report), feeds, report)
+        if data.missing and task.evaluation is None:
+            report.message = f"neither verified nor measured: {data.missing}"
+        else:
+            measurable = lowered if lowering == task.lowering else lowering.apply(planned, report)
+            _measure(reference, measurable, _judges(task, parts, report), report)
     return lowered, planned
 
 
@@ -191,13 +207,10 @@ def _judges(task: _Task, parts: Split, report: Report) -> Iterator[Feed]:
         report.measured_on, feeds = "held-out samples", iter(parts.held_out)
     else:
         report.measured_on, feeds = "samples of the calibration data itself", islice(parts.training, MEASURED_SAMPLES)
+    axes = sample_axes(task.model)
     for feed in feeds:
-        report.measured_samples += _sample_count(feed)
+        report.measured_samples += count_samples(feed, axes)
         yield feed
-
-
-def _sample_count(feed: Feed) -> int:
-    return len(next(iter(feed.values()), ()))
 
 
 def _data(calibration: Data | None, model: ir.Model, recipe: Recipe) -> Batches:
@@ -208,7 +221,12 @@ def _data(calibration: Data | None, model: ir.Model, recipe: Recipe) -> Batches:
             SyntheticCalibrationWarning,
             stacklevel=4,
         )
-    return batches(calibration, model)
+    try:
+        return batches(calibration, model)
+    except DataError as error:  # random inputs do not fit the model, and no range is to come from them
+        if calibration is not None or recipe.calibrated:
+            raise
+        return Batches((), "none", str(error))
 
 
 def _calibrate(task: _Task, parts: Split, report: Report, times: Stopwatch, *, collecting: bool) -> None:
@@ -221,6 +239,8 @@ def _calibrate(task: _Task, parts: Split, report: Report, times: Stopwatch, *, c
             "samples": samples + parts.samples,
             "held_out": parts.samples,
         }
+        if dropped := dropped_rows(task.model):
+            report.calibration["dropped"] = dropped
     with times("verify"):
         verify(task.original, task.model, islice(parts.training, 1), done="the canonical form")
 

@@ -121,6 +121,8 @@ class Report:
             f"{self.bytes_before / 1e6:.1f} MB → {self.bytes_after / 1e6:.1f} MB; "
             f"{len(self.rebased)} sites re-based, {self.added_nodes} nodes added"
         )
+        if dropped := self.calibration.get("dropped"):
+            yield Text(str(dropped))
         titles = ("site", "kind", "solver", "nodes added", "error before", "after")
         yield table("Sites", titles, map(_site_row, self.sites))
         left = [(layer.name, layer.op_type, layer.reason) for layer in self.layers if not layer.quantized]

@@ -9,6 +9,7 @@ from typing import Literal
 import onnx_ir as ir
 
 from .errors import OutputError
+from .ir.interface import require_interface
 from .ir.load import Source
 from .ir.save import save
 from .ir.validate import stored_tensors
@@ -49,6 +50,7 @@ class Lowering:
         model = planned.clone()
         for step in self._steps():
             step(model)
+        require_interface(planned, model, narrowed=not self.keep_io)
         model.metadata_props.update(
             {
                 "requant.version": report.versions.get("requant", ""),

@@ -4,38 +4,27 @@
 parameters that several layers share, values that several blocks read, outputs in between, and ops that nobody knows.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
-import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from .attention import attention
-from .draft import BATCH, Block, Draft, Stream
+from .draft import BATCH, NARROW, WIDE, Block, Draft, RandomGraph, Stream, Widths
 from .image import stage
 from .movement import move
+from .products import random_products
 from .reference import compute_in_double, in_double
-from .sequence import VOCABULARY, WIDTHS, embedding, gated, linear, lookup, mixer, mlp, norm, treat
+from .sequence import VOCABULARY, embedding, gated, linear, lookup, mixer, mlp, norm, treat
 
-__all__ = ["RandomGraph", "compute_in_double", "in_double", "random_graph"]
+__all__ = ["WIDE", "RandomGraph", "Widths", "compute_in_double", "in_double", "random_graph", "random_products"]
 
 BLOCKS: tuple[Block, ...] = (attention, attention, mlp, mlp, gated, move, move, treat, mixer, lookup, stage, stage)
 
 
-@dataclass(frozen=True)
-class RandomGraph:
-    """A float32 model and its input."""
-
-    model: onnx.ModelProto
-    x: NDArray[np.generic]
-
-
-def random_graph(seed: int) -> RandomGraph:
+def random_graph(seed: int, widths: Widths = NARROW) -> RandomGraph:
     """A model of 3 to 12 blocks from ``x`` to ``y`` and perhaps more outputs; the same for the same seed."""
     rng = np.random.default_rng(seed)
-    g = Draft(rng, opset=int(rng.choice((18, 20, 23))), dynamic=bool(rng.random() < 0.3))
-    x = Stream("x", int(rng.choice((4, 4, 9))), int(rng.choice(WIDTHS)))
+    g = Draft(rng, opset=int(rng.choice((18, 20, 23))), dynamic=bool(rng.random() < 0.3), widths=widths)
+    x = Stream("x", int(rng.choice((4, 4, 9))), int(rng.choice(widths.streams)))
     g.indices = x if g.chance(0.25) else None
     g.streams.append(embedding(g, x) if g.indices else x)
     for _ in range(int(rng.integers(3, 13))):

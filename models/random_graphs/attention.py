@@ -20,7 +20,7 @@ class Heads:
 
 def attention(g: Draft, x: Stream) -> Stream:
     """Q, K, V; scores; P V; the output projection."""
-    heads = Heads(2, g.pick((2, 2, 1)), g.pick((2, 4)))
+    heads = Heads(2, g.pick((2, 2, 1)), g.pick(g.widths.heads))
     q, k, v = _projected(g, x, heads)
     whole = {23: ("op3", "op4", "spelled", "contrib")}.get(g.opset, ("spelled", "spelled", "spelled", "contrib"))
     form = g.pick(whole)

@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import onnx
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 T = TypeVar("T")
@@ -27,18 +27,44 @@ class Stream(NamedTuple):
     width: int
 
 
+@dataclass(frozen=True)
+class RandomGraph:
+    """A float32 model and its input."""
+
+    model: onnx.ModelProto
+    x: NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Widths:
+    """The numbers of channels to choose from: of streams, between two layers, and of a head."""
+
+    streams: tuple[int, ...] = (4, 6, 8)
+    inner: tuple[int, ...] = (4, 6, 8)
+    heads: tuple[int, ...] = (2, 4)
+
+
+NARROW = Widths()
+"""Widths that are quick to compute by."""
+
+WIDE = Widths((16, 24, 32), (17, 24, 31, 40), (8, 12))
+"""Widths that engines have integer kernels for."""
+
+
 @dataclass
 class Draft:
     """A graph that is being written.
 
     ``streams`` are the values between blocks so far, ``sides`` others that may be read again, ``extra`` the outputs
-    beside the last stream. ``parameters`` may be reused. ``indices`` are what embeddings are looked up by, if there are
-    any. ``declared`` has the shapes that nobody infers, those of ONNX Runtime's own ops.
+    beside the last stream. ``widths`` are those to choose from. ``parameters`` may be reused. ``indices`` are what
+    embeddings are looked up by, if there are any. ``declared`` has the shapes that nobody infers, those of ONNX
+    Runtime's own ops.
     """
 
     rng: np.random.Generator
     opset: int
     dynamic: bool
+    widths: Widths = NARROW
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     tensors: list[onnx.TensorProto] = field(default_factory=list)
     streams: list[Stream] = field(default_factory=list)

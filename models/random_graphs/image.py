@@ -34,7 +34,7 @@ def _around(g: Draft) -> dict[str, list[int] | str]:
 
 
 def _plain(g: Draft, image: str, width: int) -> str:
-    hidden = g.pick((4, 6, 8))
+    hidden = g.pick(g.widths.inner)
     inside = conv(g, image, width, hidden)
     if g.chance(0.7):
         inside = activation(g, inside, 1)

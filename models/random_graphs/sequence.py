@@ -2,8 +2,6 @@
 
 from .draft import Draft, Stream
 
-WIDTHS = (4, 6, 8)
-
 EPSILON = 0.1
 """Of norms: large, so that no chain of them makes rounding errors of rows that are almost constant matter."""
 
@@ -13,17 +11,19 @@ VOCABULARY = 7
 
 def linear(g: Draft, x: Stream, width: int) -> Stream:
     """A layer spelled as MatMul, Gemm or Conv, with or without a bias."""
-    spelling = g.pick((_matmul, _matmul, _matmul, _matmul, _gemm, _pointwise))
+    spelling = g.pick((matmul, matmul, matmul, matmul, gemm, _pointwise))
     return Stream(spelling(g, x, width), x.tokens, width)
 
 
-def _matmul(g: Draft, x: Stream, width: int) -> str:
+def matmul(g: Draft, x: Stream, width: int) -> str:
+    """A MatMul, and perhaps an Add."""
     y = g.op("MatMul", x.name, g.parameter(x.width, width, fan=x.width))
     bias = g.pick(((width,), (width,), (1, 1, width), (1,), ()))
     return g.either("Add", y, g.parameter(*bias, size=0.5)) if bias else y
 
 
-def _gemm(g: Draft, x: Stream, width: int) -> str:
+def gemm(g: Draft, x: Stream, width: int) -> str:
+    """A Gemm over all rows, in any of its forms."""
     rows = g.reshape(x.name, -1, x.width)
     transposed = g.chance(0.5)
     weight = g.parameter(*((width, x.width) if transposed else (x.width, width)), fan=x.width)
@@ -57,7 +57,7 @@ def norm(g: Draft, x: Stream) -> Stream:
 
 
 def _up(g: Draft, x: Stream) -> Stream:
-    return linear(g, x, g.pick(WIDTHS))
+    return linear(g, x, g.pick(g.widths.inner))
 
 
 def mlp(g: Draft, x: Stream) -> Stream:
@@ -71,7 +71,7 @@ def mlp(g: Draft, x: Stream) -> Stream:
 
 def gated(g: Draft, x: Stream) -> Stream:
     """act(gate) · up, from two layers or one; then down."""
-    width = g.pick(WIDTHS)
+    width = g.pick(g.widths.inner)
     if g.chance(0.3):
         gate, up = g.split(linear(g, x, 2 * width).name, 2, 2, width)
     else:

@@ -12,6 +12,8 @@ from ..ir.linear import find_linears
 from ..ir.outlets import Outlet, outlets
 from ..runtime.feeds import Feed
 from ..runtime.session import runner
+from .rows import DROPPED, Dropped, finite_rows
+from .sample_axes import count_samples, sample_axes
 from .statistics import ChannelStatistics, measure
 
 META = "requant.statistics"
@@ -46,30 +48,35 @@ def watched(model: ir.Model) -> dict[ir.Value, int]:
 def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int], None] = lambda count: None) -> int:
     """Run ``model`` once on each feed and attach `ChannelStatistics` to the watched values; keep the first feeds.
 
-    Time is one forward pass a feed; memory is the watched values of one feed, whatever the number of feeds.
+    Time is one forward pass a feed; memory is the watched values of one feed, whatever the number of feeds. Rows that
+    are NaN or infinite are left out and counted (see `requant.calib.rows`), and a value that is empty says nothing.
 
     Returns:
         The number of samples seen.
 
     Raises:
-        DataError: there are no feeds, or a value turns out to be NaN or infinite.
+        DataError: there are no samples.
     """
     axes = {value.name or "": (value, axis) for value, axis in watched(model).items()}
     run = runner(model, list(axes), optimized=True)
     totals: dict[str, ChannelStatistics] = {}
-    samples, outputs, first = 0, len(model.graph.outputs), list[Feed]()
+    dropped = dict.fromkeys(axes, Dropped())
+    samples, outputs, first, along = 0, len(model.graph.outputs), list[Feed](), sample_axes(model)
     for count, feed in enumerate(feeds, start=1):
         first += [feed] if count <= MOST_KEPT else []
-        seed, batch = fingerprint(feed), len(next(iter(feed.values())))
+        seed, batch = fingerprint(feed), count_samples(feed, along)
         for name, data in zip(axes, run(feed)[outputs:], strict=True):
-            seen = _measured(name, data, axes[name][1], seed, batch)
-            totals[name] = totals[name].merge(seen) if name in totals else seen
+            rows, kept = finite_rows(data, axes[name][1])
+            dropped[name] = dropped[name].and_of(len(kept), len(kept) - len(rows))
+            if len(rows):
+                seen = measure(rows, -1, seed, _samples(data, axes[name][1], batch, kept))
+                totals[name] = totals[name].merge(seen) if name in totals else seen
         samples += batch
         progress(count)
     if not samples:
         raise DataError("calibration data: holds no samples")
-    for name, total in totals.items():
-        axes[name][0].meta[META] = total
+    for name, (value, _) in axes.items():
+        value.meta[META], value.meta[DROPPED] = totals.get(name), dropped[name]
     model.graph.meta[FIRST] = tuple(first)  # a clone of a model has its graph's meta, and none of its own
     return samples
 
@@ -83,8 +90,7 @@ def fingerprint(feed: Mapping[str, NDArray[np.generic]]) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
-def _measured(name: str, data: NDArray[np.generic], axis: int, seed: int, batch: int) -> ChannelStatistics:
-    if not np.isfinite(data).all():
-        raise DataError(f"the float model computes NaN or infinity at {name!r} on the calibration data")
-    samples_first = axis % data.ndim != 0 and len(data) == batch
-    return measure(data, axis, seed, batch if samples_first else 1)
+def _samples(data: NDArray[np.generic], axis: int, batch: int, kept: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The sample of each row that is kept: samples lie along the first axis wherever that is as long as the batch."""
+    first = data.ndim > 1 and axis % data.ndim != 0 and len(data) == batch
+    return np.repeat(np.arange(batch if first else 1), len(kept) // (batch if first else 1))[kept]

@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..runtime.feeds import Feed
+from .sample_axes import sample_axes
 from .samples import DATA, feeds, kind, named
+from .synthetic import synthetic
 
 
 @runtime_checkable
@@ -37,10 +39,11 @@ Data = str | os.PathLike[str] | Mapping[str, object] | Table | Iterable[object] 
 
 @dataclass(frozen=True)
 class Batches:
-    """Checked feeds for a model, with a word for the report on where they come from."""
+    """Checked feeds for a model, with a word for the report on where they come from, and why there are none."""
 
     feeds: tuple[Feed, ...] | Callable[[], Iterator[Feed]]
     origin: str
+    missing: str = ""
 
     def __iter__(self) -> Iterator[Feed]:
         return iter(self.feeds) if isinstance(self.feeds, tuple) else self.feeds()
@@ -60,7 +63,7 @@ def batches(data: Data | None, model: ir.Model, *, samples: int = 16, seed: int 
         DataError: names the input and what is wrong with its name, type, rank, dimension or values.
     """
     if data is None:
-        return Batches(tuple(_synthetic(model, samples, seed)), f"synthetic (seed {seed})")
+        return Batches(tuple(synthetic(model, samples, seed)), f"synthetic (seed {seed})")
     if isinstance(data, str | os.PathLike):
         path = Path(data)
         return Batches(lambda: _checked(_from_path(path, model), model, str(path)), path.name or str(path))
@@ -105,9 +108,18 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
 def _samples(arrays: Feed, model: ir.Model, origin: str) -> Iterator[Feed]:
     """One feed a sample, or of as many samples as the model's fixed batch dimension asks for.
 
-    Samples that do not fill a last batch are left out; the report counts those that were used.
+    Samples that do not fill a last batch are left out; the report counts those that were used. An input that is a
+    number has one for all samples, or one for each.
     """
-    lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
+    numbers = {value.name for value in model.graph.inputs if value.shape is not None and len(value.shape) == 0}
+    axes = {name: 0 if name in numbers else axis for name, axis in sample_axes(model).items()}
+    if arrays and all(axis is None for axis in axes.values()):
+        raise DataError(
+            f"{origin}: the model scans over the first axis of its inputs, so that it is not one of samples; pass a "
+            "folder of .npz or an iterable, each a batch as the model takes it"
+        )
+    along = {name: axes.get(name, 0) if array.ndim else None for name, array in arrays.items()}
+    lengths = {name: arrays[name].shape[axis] for name, axis in along.items() if axis is not None}
     if not lengths or min(lengths.values()) == 0:
         raise DataError(f"{origin}: holds no samples")
     if len(set(lengths.values())) > 1:
@@ -116,7 +128,19 @@ def _samples(arrays: Feed, model: ir.Model, origin: str) -> Iterator[Feed]:
     if total < step:
         raise DataError(f"{origin}: holds {total} samples, but the model takes {step} at a time")
     for start in range(0, total - step + 1, step):
-        yield {name: array[start : start + step] for name, array in arrays.items()}
+        feed = {name: _part(array, along[name], start, step) for name, array in arrays.items()}
+        yield {name: _number(name, array, origin) if name in numbers else array for name, array in feed.items()}
+
+
+def _part(array: NDArray[np.generic], axis: int | None, start: int, step: int) -> NDArray[np.generic]:
+    return array if axis is None else array[(slice(None),) * axis + (slice(start, start + step),)]
+
+
+def _number(name: str, array: NDArray[np.generic], origin: str) -> NDArray[np.generic]:
+    """What all samples of a batch have in common."""
+    if array.ndim > 1 or array.size == 0 or (array != array.flat[0]).any():
+        raise DataError(f"{origin}: input {name!r} is one number for each batch, but samples of a batch have others")
+    return array.reshape(-1)[:1].reshape(())
 
 
 def _fixed_batch(model: ir.Model) -> int:
@@ -125,10 +149,13 @@ def _fixed_batch(model: ir.Model) -> int:
 
 
 def _checked(feeds: Iterable[Feed], model: ir.Model, origin: str) -> Iterator[Feed]:
+    """Those of ``feeds`` that hold samples, each as the model takes it."""
     count = 0
     for feed in feeds:
-        yield _fitted(feed, model, origin)
-        count += 1
+        fitted = _fitted(feed, model, origin)
+        if not fitted or any(array.shape[:1] != (0,) for array in fitted.values()):
+            yield fitted
+            count += 1
     if count == 0:
         raise DataError(f"{origin}: holds no samples")
 
@@ -146,6 +173,8 @@ def _fitted(feed: Feed, model: ir.Model, origin: str) -> Feed:
 
 
 def _fit(array: NDArray[np.generic], value: ir.Value, origin: str) -> NDArray[np.generic]:
+    if value.type is not None and not isinstance(value.type, ir.TensorType):
+        raise DataError(f"{origin}: input {value.name!r} is no tensor, and data hold tensors alone")
     wanted = value.dtype.numpy() if value.dtype is not None else array.dtype
     if not np.can_cast(array.dtype, wanted, "same_kind"):
         raise DataError(f"{origin}: input {value.name!r} is {array.dtype}, the model takes {wanted}")
@@ -155,27 +184,6 @@ def _fit(array: NDArray[np.generic], value: ir.Value, origin: str) -> NDArray[np
     for axis, (given, fixed) in enumerate(zip(array.shape, shape, strict=True)):
         if isinstance(fixed, int) and given != fixed:
             raise DataError(f"{origin}: input {value.name!r} has {given} along axis {axis}, the model takes {fixed}")
-    if array.size == 0:
-        raise DataError(f"{origin}: input {value.name!r} is empty")
-    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-        raise DataError(f"{origin}: input {value.name!r} holds NaN or infinity")
-    return np.ascontiguousarray(array, wanted)
-
-
-def _synthetic(model: ir.Model, samples: int, seed: int) -> Iterator[Feed]:
-    """Standard normal floats and small non-negative integers; unknown dimensions are 1 for the batch, else 32."""
-    generator = np.random.default_rng(seed)
-    for _ in range(samples):
-        yield {value.name or "": _random(value, generator) for value in model.graph.inputs}
-
-
-def _random(value: ir.Value, generator: np.random.Generator) -> NDArray[np.generic]:
-    if value.shape is None or value.dtype is None:
-        raise DataError(
-            f"input {value.name!r} has no shape or type, so synthetic data cannot be made: pass calibration"
-        )
-    shape = [dim if isinstance(dim, int) else (1 if axis == 0 else 32) for axis, dim in enumerate(value.shape)]
-    dtype = value.dtype.numpy()
-    if np.issubdtype(dtype, np.floating):
-        return generator.standard_normal(shape).astype(dtype)
-    return generator.integers(0, 2, shape).astype(dtype)
+    if np.issubdtype(array.dtype, np.floating) and np.isnan(array).any():
+        raise DataError(f"{origin}: input {value.name!r} holds NaN")
+    return np.asarray(array, wanted, order="C")

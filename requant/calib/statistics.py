@@ -126,30 +126,32 @@ class ChannelStatistics:
         )
 
 
-def measure(data: NDArray[np.generic], axis: int, seed: int, samples: int = 1) -> ChannelStatistics:
+def measure(
+    data: NDArray[np.generic], axis: int, seed: int, samples: NDArray[np.int64] | None = None
+) -> ChannelStatistics:
     """The statistics of one array, whose channels lie along ``axis``.
 
-    ``seed`` identifies the feed that the array comes from; it decides which rows are kept. The array holds that many
-    ``samples`` along its first axis, which then is not the one of the channels.
+    ``seed`` identifies the feed that the array comes from; it decides which rows are kept. ``samples`` [R] are the
+    sample of each row, in order; None where all are of one.
     """
     rows = np.moveaxis(data, axis, -1).reshape(-1, data.shape[axis]).astype(np.float32, copy=False)
     priorities = np.random.Generator(np.random.PCG64(seed)).random(len(rows))
     keep = np.argsort(priorities, kind="stable")[:ROWS]
-    groups = (seed % GROUPS + np.arange(samples)) % GROUPS
-    by_sample = rows.reshape(samples, -1, rows.shape[1])
-    counts = np.bincount(groups, minlength=GROUPS) * by_sample.shape[1]
+    numbers = np.zeros(len(rows), np.int64) if samples is None else samples
+    groups = (seed % GROUPS + numbers) % GROUPS
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
     lowest, highest = (np.full((GROUPS, rows.shape[1]), bound) for bound in (np.inf, -np.inf))
-    np.minimum.at(lowest, groups, by_sample.min(axis=1))
-    np.maximum.at(highest, groups, by_sample.max(axis=1))
+    np.minimum.at(lowest, groups[starts], np.minimum.reduceat(rows, starts, axis=0))
+    np.maximum.at(highest, groups[starts], np.maximum.reduceat(rows, starts, axis=0))
     return ChannelStatistics(
-        counts.astype(np.int64),
+        np.bincount(groups, minlength=GROUPS),
         lowest,
         highest,
         _split(rows.sum(axis=0, dtype=np.float64)),
         _split(np.einsum("rc,rc->c", rows, rows, dtype=np.float64)),
         rows[keep],
         priorities[keep],
-        np.repeat(groups, by_sample.shape[1])[keep],
+        groups[keep],
     )
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from .names import fresh_name
+
 
 def array(value: ir.Value | None) -> NDArray[np.generic] | None:
     """The constant that ``value`` holds, or None when it is absent or computed at run time."""
@@ -22,10 +24,7 @@ def is_constant(value: ir.Value | None) -> bool:
 def constant(graph: ir.Graph, data: NDArray[np.generic] | ir.TensorProtocol, name: str) -> ir.Value:
     """Register ``data`` in ``graph`` as an initializer called ``name``, with a number if that is taken."""
     tensor = ir.Tensor(np.asarray(data)) if isinstance(data, np.ndarray | np.generic) else data
-    unique, count = name, 0
-    while unique in graph.initializers:
-        count += 1
-        unique = f"{name}.{count}"
+    unique = fresh_name(graph, name)
     value = ir.Value(name=unique, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype))
     value.const_value = tensor
     tensor.name = unique

@@ -5,6 +5,7 @@
 whatever the op calls its axes.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -40,6 +41,12 @@ class Linear:
     def name(self) -> str:
         """What messages and ``keep`` patterns call it: the node's name, else its output's."""
         return self.node.name or self.node.outputs[0].name or self.node.op_type
+
+    @property
+    def current_data(self) -> ir.Value:
+        """What the node reads by now: rewrites put a bias behind ``data``, or other nodes between."""
+        value = self.node.inputs[0]
+        return self.data if value is None else value
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -98,6 +105,16 @@ def find_linears(graph: ir.Graph) -> Iterator[Linear]:
     for node in graph:
         if linear := as_linear(node):
             yield linear
+
+
+def no_layers(graph: ir.Graph) -> str:
+    """Say why ``graph``, in which `find_linears` finds nothing, has no linear layer."""
+    ops = ("MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "LSTM", "GRU", "RNN")
+    counts = Counter(node.op_type for node in graph if node.domain == "" and node.op_type in ops)
+    if not counts:
+        return "the graph has no MatMul, Gemm or Conv with a constant weight"
+    present = ", ".join(f"{count} {op_type}" for op_type, count in counts.items())
+    return f"no MatMul of the graph has a constant matrix, and no Gemm or Conv constant parameters (it has {present})"
 
 
 def enclosed_linears(graph: ir.Graph) -> Iterator[Linear]:

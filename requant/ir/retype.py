@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from .constants import constant, is_constant, lazily
+from .names import forget_names, fresh_name
 from .narrow import headroom, masks, narrowed
 from .signatures import Signature, is_float
 
@@ -30,6 +31,7 @@ def retype(graph: ir.Graph, narrow: Mapping[ir.Node, Signature], dtype: ir.DataT
     Returns:
         Whether anything changed.
     """
+    forget_names(graph)
     change = _Change(graph, dtype)
     reads = list(_reads(graph, narrow))
     for node, types in narrow.items():
@@ -104,7 +106,7 @@ class _Change:
             outside = dtype == self._dtype and value.is_graph_input() and value in self._masks
             nodes = [self._limit(value)] if outside else []
             source = nodes[0].outputs[0] if nodes else value
-            name = f"{value.name}.{_NAMES[dtype]}"
+            name = fresh_name(self._graph, f"{value.name}.{_NAMES[dtype]}")
             cast = ir.node("Cast", [source], {"to": dtype}, name=f"{name}.cast")
             self.copies[value, dtype] = _like(cast, value, dtype, name)
             producer = value.producer()
@@ -119,7 +121,8 @@ class _Change:
         for position, value in enumerate(self._graph.outputs):
             if (is_float(value) or value in self.narrowed) and value.dtype is not None and value.dtype != dtype:
                 result = self.cast(value, dtype)
-                value.name, result.name = f"{value.name}.{_NAMES[value.dtype]}", value.name
+                name = fresh_name(self._graph, f"{value.name}.{_NAMES[value.dtype]}")
+                value.name, result.name = name, value.name
                 self._graph.outputs[position] = result
 
     def _limit(self, value: ir.Value) -> ir.Node:
@@ -127,7 +130,7 @@ class _Change:
         name, most = f"{value.name}.limited", headroom(self._dtype)
         bounds = [constant(self._graph, np.array(bound, np.float32), f"{name}.bound") for bound in (-most, most)]
         node = ir.node("Clip", [value, *bounds], name=name)
-        _like(node, value, ir.DataType.FLOAT, f"{name}.out")
+        _like(node, value, ir.DataType.FLOAT, fresh_name(self._graph, f"{name}.out"))
         return node
 
     def _in_half(self, tensor: ir.TensorProtocol, value: ir.Value) -> ir.LazyTensor:

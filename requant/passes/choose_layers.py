@@ -11,10 +11,12 @@ from fnmatch import fnmatchcase
 import onnx_ir as ir
 
 from ..ir.linear import Linear, find_linears
+from ..ir.names import GIVEN
 from ..ir.outlets import Outlet
 from ..runtime.formats import INT8, Format
 from ..runtime.targets import Target, target
 from .coded_convs import coded_convs
+from .magnitudes import without_codes
 
 KEPT = "requant.kept"
 """Key in `Node.meta` of the reason why a linear node stays in float on every target."""
@@ -31,7 +33,7 @@ class ChooseLayers(ir.passes.InPlacePass):
     """Note on each linear node whether it is kept in float by request, or spared because the target is.
 
     Attributes:
-        keep: names or glob patterns of nodes that stay in float.
+        keep: names or glob patterns of nodes that stay in float; see `named`.
         target: the engine that the search for bases has in mind; None is any.
         formats: what data and weights may be coded in.
     """
@@ -42,9 +44,12 @@ class ChooseLayers(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         linears = list(find_linears(model.graph))
+        kept = {linear.node for pattern in self.keep for linear in named(linears, pattern)}
         for linear in linears:
-            if any(fnmatchcase(linear.name, pattern) for pattern in self.keep):
+            if linear.node in kept:
                 linear.node.meta[KEPT] = "kept by request"
+            elif reason := without_codes(linear, self.formats):
+                linear.node.meta[KEPT] = reason
             elif self.target is not None and (reason := self._excluded(linear, target(self.target))):
                 linear.node.meta[SPARED] = reason
         if self.target is not None:
@@ -71,8 +76,15 @@ class ChooseLayers(ir.passes.InPlacePass):
 
 def unmatched(model: ir.Model, keep: Iterable[str]) -> list[str]:
     """The patterns in ``keep`` that no linear layer of ``model`` answers to."""
-    names = [linear.name for linear in find_linears(model.graph)]
-    return [pattern for pattern in keep if not any(fnmatchcase(name, pattern) for name in names)]
+    linears = list(find_linears(model.graph))
+    return [pattern for pattern in keep if not named(linears, pattern)]
+
+
+def named(linears: Iterable[Linear], pattern: str) -> list[Linear]:
+    """Those of ``linears`` that are called ``pattern`` to the letter, or else those that it describes as a glob."""
+    names = [(linear, {linear.name, str(linear.node.meta.get(GIVEN) or linear.name)}) for linear in linears]
+    literal = [linear for linear, own in names if pattern in own]
+    return literal or [linear for linear, own in names if any(fnmatchcase(name, pattern) for name in own)]
 
 
 def is_quantized(linear: Linear) -> bool:

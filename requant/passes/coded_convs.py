@@ -28,7 +28,7 @@ def coded_convs(graph: ir.Graph, layers: Iterable[Linear], engine: Target) -> di
     refused: dict[ir.Node, Outlet | str] = {}
     found: Mapping[ir.Node, Outlet | str] = {}
     while engine.writes_codes:
-        found = {node: _known(outlet) for node, outlet in outlets(coded).items()}
+        found = {node: _known(outlet, engine) for node, outlet in outlets(coded).items()}
         reasons = {node: outlet for node, outlet in found.items() if isinstance(outlet, str)}
         if not reasons:
             break
@@ -42,13 +42,15 @@ def coded_convs(graph: ir.Graph, layers: Iterable[Linear], engine: Target) -> di
     return refused
 
 
-def _known(outlet: Outlet | str) -> Outlet | str:
+def _known(outlet: Outlet | str, engine: Target) -> Outlet | str:
     """``outlet``, unless what it would write is not known or not possible."""
     if isinstance(outlet, str):
         return outlet
     planned, seen = quantizer(outlet.grid), statistics(outlet.grid)
     if planned is None and (seen is None or quantizer(outlet.conv.weight) is not None):
         return f"{outlet.grid.name!r} has no planned quantizer"
+    if planned is not None and planned.dtype not in engine.activations:
+        return f"its kernel does not write {planned.dtype.name.lower()}, in which {outlet.grid.name!r} is planned"
     if planned is not None and planned.bits < 8:
         return f"its kernel would round its output to 8 bits, not to {planned.bits}"
     interval = planned.interval if planned is not None else minmax(seen) if seen is not None else None

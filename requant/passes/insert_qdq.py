@@ -16,6 +16,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass, TopologicalSortPass
 
 from ..ir.constants import array
 from ..ir.linear import Linear, as_linear, enclosed_linears, find_linears
+from ..ir.names import forget_names
 from ..ir.outlets import SIZES, Outlet
 from ..ir.rewrite.edit import add_to_bias
 from ..runtime.formats import Format
@@ -56,6 +57,7 @@ class InsertQDQ(ir.passes.InPlacePass):
             raise ir.passes.PreconditionError("no plan: run requant.passes.PlanQuantizers first")
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
+        forget_names(model.graph)
         engine = target(self.target)
         layers, rounded = _judged(model.graph, engine)
         chosen = [linear for linear, record in layers if record.quantized]

@@ -147,7 +147,7 @@ def observed(site: Site) -> list[list[Reader]]:
     readers: dict[int, list[Reader]] = {}
     for reader in site.readers:
         if is_quantized(reader.linear):
-            readers.setdefault(id(reader.linear.data), []).append(reader)
+            readers.setdefault(id(reader.linear.current_data), []).append(reader)
     return list(readers.values())
 
 
@@ -164,7 +164,7 @@ def _part(readers: list[Reader]) -> Part | None:
 
 def part_of(readers: Sequence[Linear]) -> Part | None:
     """The value that ``readers`` share, in its own channels; None if there are none or it was not calibrated."""
-    seen = statistics(readers[0].data) if readers else None
+    seen = statistics(readers[0].current_data) if readers else None
     if seen is None or len(seen.minimum) != readers[0].inputs:
         return None
     matrices = [linear.matrix() for linear in {linear.weight: linear for linear in readers}.values()]

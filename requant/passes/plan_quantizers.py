@@ -10,21 +10,20 @@ import onnx_ir as ir
 
 from ..calib.collect import statistics
 from ..calib.ranges import RANGES
+from ..calib.rows import unmeasured
 from ..calib.statistics import ChannelStatistics
 from ..ir.linear import Linear, find_linears
 from ..ir.outlets import activated
 from ..runtime.formats import INT8, Format
 from .choose_format import choose_format
 from .choose_layers import KEPT
+from .magnitudes import without_codes
 from .margin import widened
 from .quantizer import QUANTIZER, quantizer
 from .scales import activation_quantizer, weight_quantizer
 
 DYNAMIC = "requant.dynamic"
 """Key in `Node.meta` of a linear node whose data get their scale at run time."""
-
-_MASK = 1e30
-"""Magnitudes beyond this are attention masks or overflow, never activations worth a code."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +99,11 @@ def _by_data(graph: ir.Graph) -> Iterator[list[Linear]]:
 def _reason(linear: Linear, seen: ChannelStatistics | None, chosen: Format) -> str:
     """Why no engine can have codes for ``linear``, or nothing."""
     if chosen.static and seen is None:
-        return "its input was not calibrated"
-    if seen is not None and seen.magnitude.max() > _MASK:
-        return "its input holds an attention mask"
+        return unmeasured(linear.data)
+    if reason := without_codes(linear, [chosen]):
+        return reason
+    if linear.data.dtype is None:
+        return f"the type of its input {linear.data.name!r} is not known"
     if linear.data.dtype != ir.DataType.FLOAT:
         return f"its input is {linear.data.dtype}, not float32"
     if chosen.block and len(linear.shape) != 2:

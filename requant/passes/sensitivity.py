@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from ..calib.collect import first_feeds, statistics
 from ..ir.constants import constant
 from ..ir.linear import Linear, find_linears
+from ..ir.names import fresh_name
 from ..ir.rewrite.basis import Basis
 from ..runtime.feeds import Feed
 from ..runtime.formats import Format
+from ..runtime.outputs import holds_floats, numbers
 from ..runtime.session import Run, runner
 from .choose_layers import is_quantized
 from .scales import activation_quantizer
@@ -33,6 +35,14 @@ class Grid(NamedTuple):
 
     step: NDArray[np.float32]
     shift: NDArray[np.float32]
+
+
+class Probe(NamedTuple):
+    """The names of the inputs that say whether and how a value is rounded."""
+
+    on: str
+    step: str
+    shift: str
 
 
 def grid(linear: Linear, basis: Basis, chosen: Format) -> Grid:
@@ -61,27 +71,27 @@ def plain_grids(model: ir.Model, chosen: Format) -> dict[str, Grid]:
 class Listener:
     """A model that rounds any of its values on demand: one session, whatever is asked.
 
-    ``names`` are those of the values, ``feeds`` the first ones of the calibration, and ``expected`` the float outputs
-    in each of them. Outputs of integers are left out.
+    ``probes`` are those of the values by name, ``feeds`` the first ones of the calibration, and ``expected`` the float
+    outputs in each of them. Outputs of integers are left out.
     """
 
     run: Run
-    names: tuple[str, ...]
+    probes: Mapping[str, "Probe"]
     feeds: tuple[Feed, ...]
     expected: tuple[list[NDArray[np.float64]], ...]
 
     @classmethod
     def of(cls, model: ir.Model, chosen: Format) -> "Listener":
         """For all values of ``model`` that are to be coded, in codes as wide as ``chosen`` says."""
-        probed, names, feeds = model.clone(), tuple(plain_grids(model, chosen)), first_feeds(model)
+        probed, names, feeds = model.clone(), plain_grids(model, chosen), first_feeds(model)
         readers: dict[ir.Value, list[ir.Node]] = {}
         for linear in find_linears(probed.graph):
             if _is_coded(linear):
                 readers.setdefault(linear.data, []).append(linear.node)
-        for value, nodes in readers.items():
-            _probe(probed.graph, value, nodes, chosen.bits)
+        placed = {value.name: _probe(probed.graph, value, nodes, chosen.bits) for value, nodes in readers.items()}
+        probes = {name: placed[name] for name in names}
         run = runner(probed, optimized=True)
-        return cls(run, names, feeds, tuple(_outputs(run, feed, names, {}) for feed in feeds))
+        return cls(run, probes, feeds, tuple(_outputs(run, feed, probes, {}) for feed in feeds))
 
     @property
     def enough(self) -> int:
@@ -91,7 +101,7 @@ class Listener:
 
     def noise(self, grids: Mapping[str, Grid], feeds: int) -> NDArray[np.float64]:
         """The squared error of the outputs in the first ``feeds``, [F, O], with the values in ``grids`` rounded."""
-        found = (_outputs(self.run, feed, self.names, grids) for feed in self.feeds[:feeds])
+        found = (_outputs(self.run, feed, self.probes, grids) for feed in self.feeds[:feeds])
         pairs = zip(found, self.expected[:feeds], strict=True)
         return np.array([[_lost(y, z) for y, z in zip(*pair, strict=True)] for pair in pairs])
 
@@ -102,10 +112,11 @@ def _is_coded(linear: Linear) -> bool:
     return known and is_quantized(linear) and linear.data.dtype == ir.DataType.FLOAT
 
 
-def _probe(graph: ir.Graph, value: ir.Value, readers: Sequence[ir.Node], bits: int) -> None:
+def _probe(graph: ir.Graph, value: ir.Value, readers: Sequence[ir.Node], bits: int) -> Probe:
     """Let ``readers`` have ``value`` rounded, as three new inputs of the graph say."""
-    parts = (("on", ir.DataType.BOOL), ("step", ir.DataType.FLOAT), ("shift", ir.DataType.FLOAT))
-    on, step, shift = (ir.val(f"{value.name}.probe.{part}", dtype) for part, dtype in parts)
+    probe = Probe(*(fresh_name(graph, f"{value.name}.probe.{part}") for part in Probe._fields))
+    types = (ir.DataType.BOOL, ir.DataType.FLOAT, ir.DataType.FLOAT)
+    on, step, shift = (ir.val(name, dtype) for name, dtype in zip(probe, types, strict=True))
     graph.inputs.extend([on, step, shift])
     half, name = 2 ** (bits - 1), f"{value.name}.probe.bound"
     bounds = [constant(graph, np.array(bound, np.float32), name) for bound in (-half, half - 1)]
@@ -113,11 +124,11 @@ def _probe(graph: ir.Graph, value: ir.Value, readers: Sequence[ir.Node], bits: i
         ("Sub", [value, shift]), ("Div", [step]), ("Round", []), ("Clip", bounds), ("Mul", [step]), ("Add", [shift])
     )  # fmt: skip
     branches = {
-        "then_branch": _branch(f"{value.name}.probe.rounded", *rounding),
-        "else_branch": _branch(f"{value.name}.probe.left", ("Identity", [value])),
+        "then_branch": _branch(graph, f"{value.name}.probe.rounded", *rounding),
+        "else_branch": _branch(graph, f"{value.name}.probe.left", ("Identity", [value])),
     }
     switch = ir.node("If", [on], branches)
-    switch.outputs[0].name = f"{value.name}.probe.out"
+    switch.outputs[0].name = fresh_name(graph, f"{value.name}.probe.out")
     producer = value.producer()
     if producer is None:
         graph.insert_before(graph[0], switch)
@@ -125,9 +136,10 @@ def _probe(graph: ir.Graph, value: ir.Value, readers: Sequence[ir.Node], bits: i
         graph.insert_after(producer, switch)
     for node in readers:
         node.replace_input_with(0, switch.outputs[0])
+    return probe
 
 
-def _branch(name: str, *ops: tuple[str, Sequence[ir.Value]]) -> ir.Graph:
+def _branch(graph: ir.Graph, name: str, *ops: tuple[str, Sequence[ir.Value]]) -> ir.Graph:
     """Nodes each of which reads what the one before it computes, then its own operands.
 
     What they compute has names of its own: in a branch, a name from outside would hide the value that is read.
@@ -135,20 +147,23 @@ def _branch(name: str, *ops: tuple[str, Sequence[ir.Value]]) -> ir.Graph:
     nodes: list[ir.Node] = []
     for count, (op_type, operands) in enumerate(ops):
         nodes.append(ir.node(op_type, [*(nodes[-1].outputs if nodes else ()), *operands]))
-        nodes[-1].outputs[0].name = f"{name}.{count}"
+        nodes[-1].outputs[0].name = fresh_name(graph, f"{name}.{count}")
     return ir.Graph([], nodes[-1].outputs, nodes=nodes, name=name)
 
 
-def _outputs(run: Run, feed: Feed, names: Sequence[str], grids: Mapping[str, Grid]) -> list[NDArray[np.float64]]:
+def _outputs(run: Run, feed: Feed, probes: Mapping[str, Probe], grids: Mapping[str, Grid]) -> list[NDArray[np.float64]]:
     """The float outputs, with the values in ``grids`` rounded."""
     neutral = Grid(np.ones(1, np.float32), np.zeros(1, np.float32))
-    switches = {f"{name}.probe.on": np.array(name in grids) for name in names}
-    steps = {f"{name}.probe.step": grids.get(name, neutral).step for name in names}
-    shifts = {f"{name}.probe.shift": grids.get(name, neutral).shift for name in names}
+    switches = {probe.on: np.array(name in grids) for name, probe in probes.items()}
+    steps = {probe.step: grids.get(name, neutral).step for name, probe in probes.items()}
+    shifts = {probe.shift: grids.get(name, neutral).shift for name, probe in probes.items()}
     found = run({**feed, **switches, **steps, **shifts})
-    return [output.astype(np.float64) for output in found if np.issubdtype(output.dtype, np.floating)]
+    return [numbers(output) for output in found if holds_floats(output)]
 
 
 def _lost(y: NDArray[np.float64], z: NDArray[np.float64]) -> float:
-    """‖y - z‖², or infinity where even the shape depends on the rounding."""
-    return float(np.square(y - z).sum()) if y.shape == z.shape else float("inf")
+    """‖y - z‖² over what is finite, or infinity where the rounding decides on the shape or on what is finite."""
+    if y.shape != z.shape or not np.array_equal(np.isfinite(y), np.isfinite(z)):
+        return float("inf")
+    finite = np.isfinite(y)
+    return float(np.square(y[finite] - z[finite]).sum())

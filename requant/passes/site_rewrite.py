@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..calib.collect import META, statistics
 from ..calib.statistics import ChannelStatistics
 from ..ir.linear import Linear, find_linears
+from ..ir.names import forget_names
 from ..ir.outlets import activated
 from ..ir.rewrite.basis import Basis
 from ..ir.rewrite.rebase import rebase
@@ -64,7 +65,8 @@ class SiteRewrite(ir.passes.InPlacePass):
         yield from (site for site in find_sites(model) if site.kind in NORMS)
 
     def requires(self, model: ir.Model) -> None:
-        """Raise PreconditionError when the model was not calibrated."""
+        """Raise PreconditionError when the model was not calibrated; read the names of the graph anew."""
+        forget_names(model.graph)
         linears = list(find_linears(model.graph))
         if linears and not any(statistics(linear.data) for linear in linears):
             raise ir.passes.PreconditionError("no statistics: run requant.calib.collect(model, feeds) first")
@@ -113,7 +115,7 @@ def apply(site: Site, basis: Basis, margins: Sequence[float] = ()) -> int:
 
     ``margins`` are those of the values that quantized layers read, in the order of `observed`.
     """
-    inputs = {reader.linear.node: statistics(reader.linear.data) for reader in site.readers}
+    inputs = {reader.linear.node: statistics(reader.linear.current_data) for reader in site.readers}
     read = [readers[0].linear.node for readers in observed(site)]
     written = list(_written(site))
     handed = {edge.slot: statistics(edge.slot[0].inputs[edge.slot[1]]) for edge in site.restored}

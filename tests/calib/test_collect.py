@@ -7,9 +7,11 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+import requant
 from models import synthetic
 from requant import DataError
 from requant.calib.collect import collect, statistics, watched
+from requant.calib.rows import dropped_rows
 from requant.ir.canonical.form import canonicalize
 from requant.ir.load import load
 from requant.runtime.feeds import Feed
@@ -50,17 +52,57 @@ def test_the_order_of_samples_does_not_matter() -> None:
             np.testing.assert_array_equal(left, right)
 
 
-def test_infinity_inside_the_model_is_named() -> None:
+def exponential(feeds: Sequence[Feed]) -> tuple[ir.Model, ir.Value]:
     model = ir.from_onnx_text(
-        '<ir_version: 8, opset_import: ["": 17]> g (float[1, 16] x) => (float[1, 16] y) '
+        '<ir_version: 8, opset_import: ["": 17]> g (float[n, 16] x) => (float[n, 16] y) '
         "<float[16, 16] w> { big = Exp(x) y = MatMul(big, w) }"
+    )
+    weight, data = model.graph[1].inputs[1], model.graph[1].inputs[0]
+    assert weight is not None
+    assert data is not None
+    weight.const_value = ir.tensor(np.eye(16, dtype=np.float32), name="w")
+    model.graph.register_initializer(weight)
+    collect(model, feeds)
+    return model, data
+
+
+ONES, NONE = np.ones((2, 16), np.float32), np.zeros((0, 16), np.float32)
+SPOILT = np.stack([ONES[0], np.where(np.arange(16) == 3, 100, ONES[0])]).astype(np.float32)
+
+
+def test_rows_that_are_not_finite_are_left_out_and_counted() -> None:
+    model, data = exponential([{"x": SPOILT}, {"x": ONES}, {"x": -np.inf * ONES}])
+    found = statistics(data)
+    assert found is not None
+    assert (found.count, found.minimum[3]) == (5, 0)
+    assert found.maximum[3] == pytest.approx(np.e)
+    assert dropped_rows(model) == "1 of 6 rows at 'big' are NaN or infinite and were left out"
+
+
+def test_what_is_empty_says_nothing() -> None:
+    model, data = exponential([{"x": NONE}, {"x": ONES}, {"x": NONE}])
+    found = statistics(data)
+    assert found is not None
+    assert found.count == 2
+    assert dropped_rows(model) == ""
+
+
+@pytest.mark.parametrize(
+    ("x", "reason"), [(100 * ONES, "is NaN or infinite in all 2 rows"), (NONE, "is empty in all of the calibration")]
+)
+def test_what_was_never_measured_has_its_reason(x: np.ndarray, reason: str) -> None:
+    feeds = [{"x": x, "z": ONES}]
+    model = ir.from_onnx_text(
+        '<ir_version: 8, opset_import: ["": 17]> g (float[n, 16] x, float[m, 16] z) => (float[n, 16] y, float u) '
+        "<float[16, 16] w> { big = Exp(x) y = MatMul(big, w) v = MatMul(z, w) u = ReduceSum<keepdims = 0>(v) }"
     )
     weight = model.graph[1].inputs[1]
     assert weight is not None
     weight.const_value = ir.tensor(np.eye(16, dtype=np.float32), name="w")
     model.graph.register_initializer(weight)
-    with pytest.raises(DataError, match="computes NaN or infinity at 'big'"):
-        collect(model, [{"x": np.full((1, 16), 100, np.float32)}])
+    layers = {layer.output: layer for layer in requant.optimize(model, feeds).report.layers}
+    assert layers["v"].quantized
+    assert reason in layers["y"].reason
 
 
 def test_no_samples_are_refused() -> None:

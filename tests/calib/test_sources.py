@@ -67,7 +67,7 @@ BAD = {
     "rank": ({**arrays(), "x": np.zeros((3, 4, 1), np.float32)}, "has 3 dimensions, the model takes 2"),
     "dimension": ({**arrays(), "x": np.zeros((3, 5), np.float32)}, "has 5 along axis 1, the model takes 4"),
     "nan": ({**arrays(), "x": np.full((3, 4), np.nan, np.float32)}, "'x' holds NaN"),
-    "empty": ({"x": np.zeros((0, 4), np.float32), "n": np.zeros(0, np.int64)}, "'x' is empty"),
+    "empty": ({"x": np.zeros((0, 4), np.float32), "n": np.zeros(0, np.int64)}, "holds no samples"),
 }
 
 

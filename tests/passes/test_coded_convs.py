@@ -17,12 +17,16 @@ from requant.ir.linear import find_linears
 from requant.ir.load import load
 from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers, RebaseSites
 from requant.passes.choose_layers import is_direct
+from requant.passes.quantizer import QUANTIZER
 from requant.passes.records import layer_records, site_records
+from requant.passes.scales import activation_quantizer, weight_quantizer
 from requant.runtime.check import check
 from requant.runtime.compare import distance
-from requant.runtime.formats import Format
+from requant.runtime.formats import FP8, Format
 from requant.runtime.session import runner
 from tests.passes.optimized import fused_ops
+
+FP8_REASON = "cpu has no product of float8e4m3fn codes"
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -347,3 +351,14 @@ def test_one_call_quantizes_a_network_of_convs() -> None:
     assert all(layer.quantized for layer in result.report.layers)
     (distance,) = result.report.outputs.values()
     assert distance.sqnr > 35
+
+
+def test_a_conv_writes_no_codes_of_another_format() -> None:
+    """A plan may have fp8 for what the next layer reads, which the CPU then leaves in float."""
+    model = planned("c = Conv(x, u, b) r = Relu(c) y = Conv(r, w)")
+    _, second = find_linears(model.graph)
+    second.data.meta[QUANTIZER] = activation_quantizer((0.0, 3.0), FP8)
+    second.weight.meta[QUANTIZER] = weight_quantizer(second, FP8)
+    InsertQDQ("cpu")(model)
+    reasons = [layer.reason for layer in layer_records(model)]
+    assert reasons == ["its kernel does not write float8e4m3fn, in which 'r' is planned", FP8_REASON]

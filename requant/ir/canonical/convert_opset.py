@@ -6,6 +6,7 @@ from onnxscript.version_converter import ConvertVersionPass
 
 from ...errors import SourceError
 from .hidden import ahead_of_its_opset, hidden
+from .old_resize import FIRST_WITH_MODES, settle_old_resizes
 from .quiet import quiet
 
 
@@ -17,13 +18,15 @@ def convert_opset(model: ir.Model, version: int) -> bool:
     Raises:
         SourceError: the opset cannot be converted.
     """
-    opset = model.graph.opset_imports.get("", 1)
+    opset = model.graph.opset_imports.setdefault("", version)  # a model may do without standard ops
     if opset >= version:
         return False
     with quiet("onnxscript.version_converter"), hidden(model, ahead_of_its_opset):
         ConvertVersionPass(target_version=version, fallback=True)(model)
     if model.graph.opset_imports.get("") != version:
         raise SourceError(f"the model's opset {opset} cannot be converted to {version}")
+    if opset < FIRST_WITH_MODES:
+        settle_old_resizes(model)
     return True
 
 

@@ -11,13 +11,16 @@ from onnxscript.optimizer import fold_constants
 
 from ...errors import SourceError
 from ..load import reason
+from ..names import forget_names
 from .batch_norm import FoldBatchNorm
 from .contrib import Unfuse
 from .convert_opset import convert_opset, lowest_ir_version
 from .fuse_norms import FuseNorms
-from .hidden import all_nodes, hands_out, hidden
+from .hidden import all_nodes, hidden, necessary_identities, splits_at_run_time
+from .quiet import quiet
 from .shapes import InferShapes
 from .sink_transposes import SinkTransposes
+from .weight_expressions import fold_weights
 from .weight_layout import DropLeadingAxes, FoldWeightLayout
 
 LOWEST_OPSET = 17
@@ -40,7 +43,6 @@ _QUANTIZED = (
 )
 
 _CLEAN = ir.passes.Sequential(
-    common.InlinePass(),
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
     common.RemoveInitializersFromInputsPass(),
     common.IdentityEliminationPass(),
@@ -75,6 +77,8 @@ def _rewrite(model: ir.Model, opset: int) -> None:
     common.RemoveUnusedNodesPass()(model)
     common.RemoveUnusedOpsetsPass()(model)
     common.TopologicalSortPass()(model)
+    common.NameFixPass()(model)
+    forget_names(model.graph)
     _forget_the_dead(model)
     model.ir_version = max(lowest_ir_version(model.graph.opset_imports.get("", 0)), LOWEST_IR)
 
@@ -96,17 +100,24 @@ def _settle(model: ir.Model) -> None:
     infer(model)
     while unfuse(model).modified:  # what needs types or ranks can be spelled out now
         infer(model)
-    modified = FoldWeightLayout()(model).modified | fold_constants(model).modified
+    modified = FoldWeightLayout()(model).modified | _fold(model)
     while modified:
         modified = infer(model).modified
-        fold_constants(model)
+        _fold(model)
+
+
+def _fold(model: ir.Model) -> bool:
+    with quiet("onnxscript.optimizer"), hidden(model, splits_at_run_time):
+        return bool(fold_constants(model).modified) | fold_weights(model)
 
 
 def _clean(model: ir.Model) -> None:
     for node in model.graph.all_nodes():
         node.name = node.name or node.outputs[0].name  # NameFixPass would call it "node_17"
-    with hidden(model, hands_out):
+    common.InlinePass()(model)
+    with hidden(model, necessary_identities(model).__contains__):
         _CLEAN(model)
+    forget_names(model.graph)
 
 
 def refuse_quantized(model: ir.Model) -> None:

@@ -33,10 +33,42 @@ def ahead_of_its_opset(node: ir.Node) -> bool:
     return node.op_type in _AHEAD_OF_ITS_OPSET
 
 
-def hands_out(node: ir.Node) -> bool:
-    """Whether it makes a value from around a body an output of the body, which has to have outputs of its own."""
-    value = node.inputs[0] if node.op_type == "Identity" and node.inputs else None
-    return value is not None and node.outputs[0].is_graph_output() and value.graph is not node.graph
+def splits_at_run_time(node: ir.Node) -> bool:
+    """Tell whether a sequence is split by sizes that are computed, which onnxscript's folding takes for constants."""
+    sizes = node.inputs[1] if node.op_type == "SplitToSequence" and len(node.inputs) > 1 else None
+    return sizes is not None and ir.convenience.get_const_tensor(sizes) is None
+
+
+def necessary_identities(model: ir.Model) -> frozenset[ir.Node]:
+    """Find the Identity nodes without which an output of a graph or of a body would have to be two things at once.
+
+    A graph's outputs are values of its own and different from each other, from its inputs and from its initializers.
+    """
+    taken: set[ir.Value] = set()
+    necessary: set[ir.Node] = set()
+    for node in model.graph.all_nodes():
+        if _is_identity(node) and node.outputs[0].is_graph_output():
+            source = _source(node)
+            own = source.producer() is not None and source.graph is node.graph and not source.is_graph_output()
+            if own and source not in taken:
+                taken.add(source)
+            else:
+                necessary.add(node)
+    return frozenset(necessary)
+
+
+def _source(identity: ir.Node) -> ir.Value:
+    """The value that comes through ``identity`` and those before it, up to an output of a graph."""
+    node: ir.Node | None = identity
+    value = identity.inputs[0]
+    while node is not None and _is_identity(node) and (value := node.inputs[0]) and not value.is_graph_output():
+        node = value.producer()
+    assert value is not None
+    return value
+
+
+def _is_identity(node: ir.Node) -> bool:
+    return node.op_type == "Identity" and node.domain == "" and len(node.inputs) == 1 and node.inputs[0] is not None
 
 
 def all_nodes(model: ir.Model) -> Iterator[ir.Node]:

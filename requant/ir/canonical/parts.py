@@ -49,12 +49,18 @@ class Parts:
 
     def take_place(self, outputs: Sequence[ir.Value | None]) -> None:
         """Put each of ``outputs`` in the place of the whole's output there, or None where nobody reads that."""
-        pairs = [(old, new) for old, new in zip(self.whole.outputs, outputs, strict=False) if new is not None]
+        pairs = [
+            (old, self._own(new)) for old, new in zip(self.whole.outputs, outputs, strict=False) if new is not None
+        ]
         old, new = zip(*pairs, strict=True)
         maker = new[0].producer()
         if maker is not None:
             maker.name = self.whole.name
         replace_nodes_and_values(self._graph, self.whole, [self.whole], self._nodes, old, new)
+
+    def _own(self, value: ir.Value) -> ir.Value:
+        """``value``, or an Identity of it where it is no part of the whole and has to keep its name."""
+        return value if value.producer() in self._nodes else self.op("Identity", value)
 
     @property
     def dtype(self) -> ir.DataType | None:

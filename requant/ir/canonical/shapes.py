@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from ..constants import constant
+from .containers import infer_containers
 from .dimensions import Dim, dimensions, factors, product
 from .foreign import foreign_functions
 from .quiet import quiet
@@ -31,6 +32,7 @@ class InferShapes(ir.passes.InPlacePass):
             for value in node.outputs:
                 _forget(value)
         with foreign_functions(model), quiet("onnx_ir.passes.common.shape_inference"):
+            infer_containers(model)
             common.ShapeInferencePass(strict_mode=False)(model)
         return ir.passes.PassResult(model, _sweep(model.graph))
 

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from ..constants import array, constant, lazily
 from ..linear import Linear, as_linear
+from ..names import fresh_name
 from ..norms import Slot
 
 _MARK = ".rebased"
@@ -70,7 +71,7 @@ def mark_output(node: ir.Node) -> None:
     linear = as_linear(node)
     assert linear is not None
     if not (linear.output.name or "").endswith(_MARK):
-        linear.output.name = f"{linear.output.name}{_MARK}"
+        linear.output.name = fresh_name(graph_of(node), f"{linear.output.name}{_MARK}")
 
 
 def affine(
@@ -83,17 +84,23 @@ def affine(
             operand = constant(graph_of(node), like(value, data), f"{value.name}.{purpose}.{op_type.lower()}")
             step = ir.node(op_type, [result, operand])
             graph_of(node).insert_before(node, step)
-            result, steps = _describe(step.outputs[0], value, f"{operand.name}.out"), steps + 1
+            result = _describe(step.outputs[0], value, fresh_name(graph_of(node), f"{operand.name}.out"))
+            steps += 1
     return result, steps
 
 
 def insert_after(value: ir.Value, op_type: str, operand: ir.Value) -> None:
-    """Let every reader of ``value`` read op(value, operand) instead, under the old name."""
+    """Let every consumer of ``value`` read op(value, operand) instead, under the old name.
+
+    What passes noted on ``value`` is true of what its consumers read, and goes there too.
+    """
     node, name = value.producer(), value.name
     assert node is not None
     step = ir.node(op_type, [value, operand])
-    value.name = f"{operand.name}.in"
-    _describe(step.outputs[0], value, name or f"{operand.name}.out")
+    value.name = fresh_name(graph_of(node), f"{operand.name}.in")
+    _describe(step.outputs[0], value, name or fresh_name(graph_of(node), f"{operand.name}.out"))
+    step.outputs[0].meta.update(value.meta)
+    value.meta.clear()
     ir.convenience.replace_all_uses_with(value, step.outputs[0], replace_graph_outputs=True)
     step.replace_input_with(0, value)
     graph_of(node).insert_after(node, step)

@@ -46,4 +46,4 @@ def _clipped(graph: ir.Graph, layer: ir.Node) -> ir.Value:
     bounds = [constant(graph, np.asarray(end, np.float32), f"{name}.bound") for end in (limits.min, limits.max)]
     clip = ir.node("Clip", [value, *bounds], name=name)
     graph.insert_before(layer, clip)
-    return describe(clip.outputs[0], f"{name}.out", value.shape, value.dtype)
+    return describe(graph, clip.outputs[0], f"{name}.out", value.shape, value.dtype)

@@ -31,14 +31,15 @@ def quantized(graph: ir.Graph, value: ir.Value, grid: Quantizer, engine: Target)
     quantize = ir.node("QuantizeLinear", [limited, scale, zero_point], name=f"{name}.quantize")
     clip = limited.producer() if limited is not value else None
     insert_behind(graph, value, [quantize] if clip is None else [clip, quantize])
-    return Codes(describe(quantize.outputs[0], f"{name}.codes", value.shape, zero_point.dtype), scale, zero_point)
+    codes = describe(graph, quantize.outputs[0], f"{name}.codes", value.shape, zero_point.dtype)
+    return Codes(codes, scale, zero_point)
 
 
 def dequantized(graph: ir.Graph, value: ir.Value, coded: Codes) -> ir.Value:
     """What is left of ``value`` behind a DQ."""
     node = ir.node("DequantizeLinear", list(coded), name=f"{value.name}.dequantize")
     insert_behind(graph, coded.codes, [node])
-    return describe(node.outputs[0], f"{value.name}.dequantized", value.shape, value.dtype)
+    return describe(graph, node.outputs[0], f"{value.name}.dequantized", value.shape, value.dtype)
 
 
 def factors(graph: ir.Graph, value: ir.Value, coded: Codes) -> tuple[ir.Value, ...]:
@@ -50,7 +51,7 @@ def factors(graph: ir.Graph, value: ir.Value, coded: Codes) -> tuple[ir.Value, .
     one = constant(graph, np.array(1, np.int8), f"{value.name}.one")
     node = ir.node("DequantizeLinear", [one, coded.scale], name=f"{value.name}.step")
     insert_behind(graph, coded.codes, [node])
-    step = describe(node.outputs[0], f"{value.name}.step.out", ir.Shape(()), ir.DataType.FLOAT)
+    step = describe(graph, node.outputs[0], f"{value.name}.step.out", ir.Shape(()), ir.DataType.FLOAT)
     return coded.codes, step, coded.zero_point
 
 
@@ -69,4 +70,4 @@ def _limited(graph: ir.Graph, value: ir.Value, planned: Quantizer) -> ir.Value:
     half, name = 2 ** (planned.bits - 1), f"{value.name}.clip"
     bounds = [constant(graph, planned.scale * np.float32(bound), name) for bound in (-half, half - 1)]
     clip = ir.node("Clip", [value, *bounds], name=name)
-    return describe(clip.outputs[0], f"{name}.out", value.shape, value.dtype)
+    return describe(graph, clip.outputs[0], f"{name}.out", value.shape, value.dtype)

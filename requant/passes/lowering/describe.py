@@ -4,10 +4,14 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from ...ir.names import fresh_name
 
-def describe(value: ir.Value, name: str, shape: ir.Shape | None, dtype: ir.DataType | None) -> ir.Value:
-    """``value``, with its name, shape and type."""
-    value.name, value.shape = name, shape
+
+def describe(
+    graph: ir.Graph, value: ir.Value, name: str, shape: ir.Shape | None, dtype: ir.DataType | None
+) -> ir.Value:
+    """Give the new ``value`` of ``graph`` a shape, a type and ``name``, with a number where that is taken."""
+    value.name, value.shape = fresh_name(graph, name), shape
     value.type = ir.TensorType(dtype) if dtype is not None else None
     return value
 

@@ -21,22 +21,28 @@ def multiply_codes(graph: ir.Graph, linear: Linear, data: tuple[ir.Value, ...], 
     ``weight`` the codes [K, N] and their scale [N].
     """
     (values, data_scale, zero_point), (codes, weight_scale) = data, weight
-    product, name = linear.node.outputs[0], linear.name
-    shape, dtype = product.shape, product.dtype
+    node, name = linear.node, linear.name
+    shape, dtype = node.outputs[0].shape, node.outputs[0].dtype
     bias = _bias(graph, linear)
-    sums = _computed("MatMulInteger", [values, codes, zero_point], f"{name}.multiply", shape, ir.DataType.INT32)
-    numbers = _computed("Cast", [sums], f"{name}.cast", shape, dtype, to=int(ir.DataType.FLOAT))
+    sums = _computed(graph, "MatMulInteger", [values, codes, zero_point], f"{name}.multiply", shape, ir.DataType.INT32)
+    numbers = _computed(graph, "Cast", [sums], f"{name}.cast", shape, dtype, to=int(ir.DataType.FLOAT))
     factors = [data_scale, _scaled(graph, weight_scale, linear.factor)]
-    scale = _computed("Mul", factors, f"{name}.scale", weight_scale.shape, dtype)
-    results = [_computed("Mul", [numbers, scale], f"{name}.dequantize", shape, dtype)]
-    if linear.node.op_type == "Gemm" and bias is not None:
-        results.append(_computed("Add", [results[0], bias], f"{name}.bias", shape, dtype))
-    nodes = [value.producer() for value in (sums, numbers, scale, *results)]
-    result = results[-1]
-    graph.insert_before(linear.node, [node for node in nodes if node is not None])
-    ir.convenience.replace_all_uses_with(product, result, replace_graph_outputs=True)
-    result.name, product.name = product.name, None
-    graph.remove(linear.node, safe=True)
+    scale = _computed(graph, "Mul", factors, f"{name}.scale", weight_scale.shape, dtype)
+    before, last = [sums, numbers, scale], (f"{name}.dequantize", "Mul", numbers, scale)
+    if node.op_type == "Gemm" and bias is not None:
+        before.append(_computed(graph, "Mul", [numbers, scale], f"{name}.dequantize", shape, dtype))
+        last = (f"{name}.bias", "Add", before[-1], bias)
+    graph.insert_before(node, [maker for value in before if (maker := value.producer()) is not None])
+    _become(node, *last)
+
+
+def _become(node: ir.Node, name: str, op_type: str, *inputs: ir.Value) -> None:
+    """Let ``node`` be another op, so that all that is known of its output, and all who hold it, need not be told."""
+    node.name, node.op_type = name, op_type
+    node.attributes.clear()
+    node.resize_inputs(len(inputs))
+    for position, value in enumerate(inputs):
+        node.replace_input_with(position, value)
 
 
 def _bias(graph: ir.Graph, linear: Linear) -> ir.Value | None:
@@ -64,6 +70,7 @@ def _scaled(graph: ir.Graph, value: ir.Value, factor: float) -> ir.Value:
 
 
 def _computed(
+    graph: ir.Graph,
     op_type: str,
     inputs: list[ir.Value],
     name: str,
@@ -72,4 +79,4 @@ def _computed(
     **attributes: int,
 ) -> ir.Value:
     node = ir.node(op_type, inputs, attributes, name=name)
-    return describe(node.outputs[0], f"{name}.out", shape, dtype)
+    return describe(graph, node.outputs[0], f"{name}.out", shape, dtype)

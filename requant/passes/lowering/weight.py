@@ -66,7 +66,7 @@ def dequantized_weight(graph: ir.Graph, linear: Linear, planned: Quantizer) -> i
     attributes = {"axis": planned.axis, "block_size": planned.block} if planned.block else {"axis": planned.axis}
     node = ir.node("DequantizeLinear", [codes, scale, zero_point], attributes, name=f"{name}.dequantize")
     graph.insert_before(linear.node, node)
-    return describe(node.outputs[0], f"{name}.dequantized", value.shape, value.dtype)
+    return describe(graph, node.outputs[0], f"{name}.dequantized", value.shape, value.dtype)
 
 
 def _codes(

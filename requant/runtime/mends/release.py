@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnx_ir.convenience import replace_nodes_and_values
 
 from ...ir.constants import constant
+from ...ir.names import fresh_name
 from ..rules.attention import attentions
 from ..rules.norms import written_out
 from ..rules.quantizers import same
@@ -127,7 +128,8 @@ def _in_range(view: View, quantize: ir.Node, own: Grid) -> ir.Value | None:
     assert value.dtype is not None
     ends = own.ends.astype(value.dtype.numpy())
     clip = ir.node("Clip", [value, *(constant(graph, end, name) for end in ends)], name=name)
-    clip.outputs[0].name, clip.outputs[0].shape, clip.outputs[0].type = f"{name}.out", value.shape, value.type
+    result = clip.outputs[0]
+    result.name, result.shape, result.type = fresh_name(graph, f"{name}.out"), value.shape, value.type
     graph.insert_before(quantize, clip)
     return clip.outputs[0]
 

@@ -1,0 +1,120 @@
+"""Random feeds that fit a model: standard normal floats, small whole numbers, and sizes that belong together.
+
+    past [N, H, P, D], ids [N, S], mask [N, P + S]        N = 1, P = S = 32, and the mask has 64
+
+Dimensions of one name are equal. That one is the sum of others is read from their names, as "past + new", or is found
+out by running the model: it is what else no graph with such a cache runs with.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from ..errors import DataError, SourceError
+from ..runtime.feeds import Feed
+from ..runtime.session import runner
+
+LENGTH = 32
+"""The size of a dynamic dimension that is not of samples."""
+
+MOST_TRIED = 200
+"""How many sets of sizes are tried at most."""
+
+Sizes = Mapping[str, int]
+"""The size of each dynamic dimension by its name."""
+
+
+def synthetic(model: ir.Model, samples: int, seed: int) -> Iterator[Feed]:
+    """Make ``samples`` feeds of one sample each, or of as many as the model has fixed.
+
+    Raises:
+        DataError: an input is no tensor of numbers of known rank, or no sizes are found with which the model runs.
+    """
+    for value in model.graph.inputs:
+        if reason := _unknown(value):
+            raise DataError(f"input {value.name!r} {reason}, so synthetic data cannot be made: pass calibration")
+    sizes = fitting_sizes(model, seed)
+    generator = np.random.default_rng(seed)
+    for _ in range(samples):
+        yield _feed(model, sizes, generator)
+
+
+def fitting_sizes(model: ir.Model, seed: int = 0) -> Sizes:
+    """Find sizes of the dynamic dimensions of ``model`` with which it runs.
+
+    Raises:
+        DataError: there are none among those that are tried.
+    """
+    run, reason = runner(model, optimized=True), ""
+    for sizes in _candidates(model)[:MOST_TRIED]:
+        try:
+            run(_feed(model, sizes, np.random.default_rng(seed)))
+        except SourceError as error:
+            reason = reason or str(error)
+        else:
+            return sizes
+    raise DataError(f"random inputs do not fit the model, pass calibration: {reason}")
+
+
+def _candidates(model: ir.Model) -> list[Sizes]:
+    """Sizes as their names tell, and then with one name more that is a sum of two others, or larger than one by 1."""
+    shapes = [_dims(value) for value in model.graph.inputs]
+    names = dict.fromkeys(dim for shape in shapes for dim in shape if isinstance(dim, str))
+    batch = {name for name in names if all(name not in shape[1:] for shape in shapes)}
+    sums = dict(_sums(names))
+    free = [name for name in names if name not in batch and name not in sums]
+    plain = {name: 1 if name in batch else LENGTH for name in names}
+    tried = [{**sums, total: parts} for total in free for parts in _parts([name for name in free if name != total])]
+    return [_settled(plain, some) for some in (sums, *tried)]
+
+
+def _parts(names: list[str]) -> Iterator[tuple[str | int, ...]]:
+    yield from combinations(names, 2)
+    yield from ((name, 1) for name in names)
+
+
+def _settled(sizes: Sizes, sums: Mapping[str, tuple[str | int, ...]]) -> Sizes:
+    """``sizes`` where those that are ``sums`` are; sums may be of sums."""
+    settled = dict(sizes)
+    for _ in sums:
+        for total, parts in sums.items():
+            settled[total] = sum(part if isinstance(part, int) else settled[part] for part in parts)
+    return settled
+
+
+def _sums(names: Mapping[str, None]) -> Iterator[tuple[str, tuple[str | int, ...]]]:
+    """Which of ``names`` are called a sum of others, such as "past_sequence_length + 1"."""
+    for name in names:
+        parts = tuple(int(part) if part.strip().isdigit() else part.strip() for part in name.split("+"))
+        if len(parts) > 1 and all(isinstance(part, int) or part in names for part in parts):
+            yield name, parts
+
+
+def _feed(model: ir.Model, sizes: Sizes, generator: np.random.Generator) -> Feed:
+    return {value.name or "": _random(value, sizes, generator) for value in model.graph.inputs}
+
+
+def _random(value: ir.Value, sizes: Sizes, generator: np.random.Generator) -> NDArray[np.generic]:
+    assert value.dtype is not None
+    shape = [dim if isinstance(dim, int) else 1 if dim is None and axis == 0 else sizes.get(str(dim), LENGTH)
+             for axis, dim in enumerate(_dims(value))]  # fmt: skip
+    dtype = value.dtype.numpy()
+    if value.dtype.is_floating_point():
+        return np.asarray(generator.standard_normal(shape)).astype(dtype)
+    return np.asarray(generator.integers(0, 2, shape)).astype(dtype)
+
+
+def _dims(value: ir.Value) -> list[int | str | None]:
+    return [] if value.shape is None else [dim if isinstance(dim, int) else dim.value for dim in value.shape]
+
+
+def _unknown(value: ir.Value) -> str:
+    """Say why no random array would do for the input ``value``, or nothing."""
+    if value.type is not None and not isinstance(value.type, ir.TensorType):
+        return "is no tensor"
+    if value.shape is None or value.dtype is None:
+        return "has no shape or type"
+    return "holds text" if value.dtype == ir.DataType.STRING else ""

@@ -1,0 +1,50 @@
+"""Resize as it was before opset 11, in words that later opsets have for it: ONNX's converter leaves them out.
+
+    x_original = x_resized / scale        nearest: the floor of that where an axis grows, the ceiling where it shrinks
+
+Source: ONNX Runtime's kernels of Upsample 7 and 9 and Resize 10; ONNX's text of these versions says nothing.
+"""
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from ..constants import constant
+from ..names import fresh_name
+
+FIRST_WITH_MODES = 11
+"""The first opset in which a Resize says where its coordinates are."""
+
+
+def settle_old_resizes(model: ir.Model) -> None:
+    """Let each Resize of ``model``, whose opset was raised from below `FIRST_WITH_MODES`, compute what it did there."""
+    for node in list(model.graph.all_nodes()):
+        if node.op_type == "Resize" and node.domain == "" and "coordinate_transformation_mode" not in node.attributes:
+            node.attributes["coordinate_transformation_mode"] = ir.AttrString(
+                "coordinate_transformation_mode", "asymmetric"
+            )
+            if node.attributes.get_string("mode", "nearest") == "nearest":
+                _round(node)
+
+
+def _round(node: ir.Node) -> None:
+    """Choose the rounding of a nearest Resize; one that grows along some axes and shrinks along others becomes two."""
+    scales, graph = _scales(node), node.graph
+    shrinks = scales is not None and bool((scales < 1).any())
+    node.attributes["nearest_mode"] = ir.AttrString("nearest_mode", "ceil" if shrinks else "floor")
+    if scales is None or not shrinks or not (scales > 1).any() or not isinstance(graph, ir.Graph):
+        return
+    name = node.outputs[0].name
+    larger = ir.node("Resize", list(node.inputs), dict(node.attributes), name=f"{node.name}.larger")
+    larger.attributes["nearest_mode"] = ir.AttrString("nearest_mode", "floor")
+    larger.outputs[0].name = fresh_name(graph, f"{name}.larger")
+    for part, factors in ((larger, np.maximum(scales, 1)), (node, np.minimum(scales, 1))):
+        part.replace_input_with(2, constant(graph, factors, f"{name}.scales"))
+    graph.insert_before(node, larger)
+    node.replace_input_with(0, larger.outputs[0])
+
+
+def _scales(node: ir.Node) -> NDArray[np.float32] | None:
+    """The scales, unless they are computed at run time; the constant may still be a node."""
+    tensor = ir.convenience.get_const_tensor(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
+    return None if tensor is None else tensor.numpy().astype(np.float32)

@@ -1,0 +1,58 @@
+"""One register of the names in a graph: what a pass adds is called like no value that is there.
+
+ONNX wants the names of inputs, initializers and values to be different, also from those in bodies of control flow, and
+a model may have values that are called as ours are, such as "norm.scale" or "dense.kernel.codes".
+"""
+
+import itertools
+from collections.abc import Iterator
+from weakref import WeakKeyDictionary
+
+import onnx_ir as ir
+
+GIVEN = "requant.given"
+"""Key in `Node.meta` of the name that a node has in the model, where it shares that with another."""
+
+_REGISTERS: WeakKeyDictionary[ir.Graph, set[str]] = WeakKeyDictionary()
+
+
+def fresh_name(graph: ir.Graph, name: str) -> str:
+    """Take ``name`` for a value of ``graph``, with a number behind it where it is taken."""
+    if graph not in _REGISTERS:
+        _REGISTERS[graph] = set(_names(graph))
+    names, unique, count = _REGISTERS[graph], name, 0
+    while unique in names:
+        count += 1
+        unique = f"{name}.{count}"
+    names.add(unique)
+    return unique
+
+
+def forget_names(graph: ir.Graph) -> None:
+    """Read the names of ``graph`` again when the next one is taken: passes of others may have added some."""
+    _REGISTERS.pop(graph, None)
+
+
+def separate_nodes(model: ir.Model) -> None:
+    """Give different names to nodes of ``model`` that share one, which ONNX allows and ONNX Runtime refuses."""
+    taken = {node.name for node in model.graph.all_nodes()}
+    seen: set[str | None] = {None, ""}
+    for node in model.graph.all_nodes():
+        if node.name in seen and node.name:
+            node.meta[GIVEN] = node.name
+            node.name = next(name for count in itertools.count(1) if (name := f"{node.name}.{count}") not in taken)
+            taken.add(node.name)
+        seen.add(node.name)
+
+
+def remember_names(original: ir.Model, model: ir.Model) -> None:
+    """Note on the nodes of ``model``, a canonical form of ``original``, what `separate_nodes` noted there."""
+    given = {value.name: node.meta.get(GIVEN) for node in original.graph for value in node.outputs}
+    for node in model.graph:
+        node.meta[GIVEN] = given.get(node.outputs[0].name) if node.outputs else None
+
+
+def _names(graph: ir.Graph) -> Iterator[str]:
+    for part in (graph, *graph.subgraphs()):
+        made = (value for node in part for value in node.outputs)
+        yield from (value.name or "" for value in (*part.inputs, *part.initializers.values(), *made))
