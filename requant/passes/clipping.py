@@ -1,6 +1,6 @@
 """What clipping costs on data that set no range, and the margin that pays for it.
 
-    ρ = |x_c - t_c| / (A d_c)      e = √(v v̄) (A d_c)² ‖w_c‖² / R    for each element x_c of the rows that a fold leaves
+    ρ = |x_c - t_c| / (A d_c)      e = v (A d_c)² ‖w_c‖² / R     for each element x_c of the rows that a fold leaves
                                                                  out; t, d and the range A come from the other folds
     E(m) = h Σ e (ρ - m)₊²                                       h = (n' + 1) / (n + 1): n' of n rows are in those
     m* = argmin over m of  (m² - 1) D + E(m)                     D: what rounding the data costs at m = 1

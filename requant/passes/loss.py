@@ -1,11 +1,12 @@
 """What a basis costs: the error that its readers make when data and weights are quantized.
 
     L(d, t, m) = ( mean over rows x of  (v ‖Q(x') Q(W') - x' W'‖²)² )^½  +  (m² - 1) D  +  E(m)
-    v = 1 / max(‖x W‖², .1 · median over rows that compute anything)
+    v = the geometric mean of 1 / max(‖x W‖², .1 · median) and of its mean, both over rows that compute anything
 
-Each row counts relative to its own size: the norm after the block divides a massive token away, and a plain sum of
-squares would see nothing else. The mean is a quadratic one, so that a basis that is bad for a few rows is not chosen
-for being good for all others: what those few tokens hold is what the rest attend to.
+Each row counts between relative to its own size, since the norm after the block divides a massive token away, and
+alike, since where no norm follows the largest rows decide, which are those that clip. The mean is a quadratic one, so
+that a basis that is bad for a few rows is not chosen for being good for all others: what those few tokens hold is what
+the rest attend to.
 
 E is what clipping costs on other data (`requant.passes.clipping`): the solver runs once more on the other samples of
 each fold, and the samples left out are clipped to the range that it gives. The range may have a margin m over what
@@ -74,7 +75,7 @@ def part_loss(part: Part, chosen: Format) -> tuple[float, float]:
 def _part_loss(part: Part, basis: Basis, near: Reach, chosen: Format) -> tuple[float, float]:
     """The least loss over all margins, and its margin."""
     seen, scale, shift = part.statistics, basis.scale.astype(np.float32), basis.shift.astype(np.float32)
-    weights = row_weights(part.size)
+    weights = _weights(part)
     rows, step = _quantized((seen.rows - shift) / scale, _interval(seen, basis), chosen)
     error = rows @ _rounded(part.matrix * scale[:, None], chosen) + shift @ part.matrix - part.product
     error -= (weights @ error / weights.sum()).astype(np.float32)
@@ -99,20 +100,16 @@ def held_out_reach(observation: Observation, solver: Chooser) -> list[Reach]:
             size = np.maximum(max(-low, high), _TINY) * own.scale
             ratio = np.abs(seen.rows[rows] - own.shift.astype(np.float32)) / size.astype(np.float32)
             share = (others.statistics.count + 1) / (seen.count + 1) / len(seen.rows)
-            into.append(
-                reach(ratio, share * _between(row_weights(part.size))[rows], size**2 * part.energy, seen.groups[rows])
-            )
+            into.append(reach(ratio, share * _weights(part)[rows], size**2 * part.energy, seen.groups[rows]))
     return [Reach.joined(parts) for parts in found]
 
 
-def _between(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The geometric mean of each row's weight and of that of all.
-
-    Rows that clip are large ones. Where a norm follows, their error counts by their own size, and where none does by
-    that of all rows; no row knows which.
-    """
-    between: NDArray[np.float64] = np.sqrt(weights * weights.mean())
-    return between
+def _weights(part: Part) -> NDArray[np.float64]:
+    """v of each sampled row, [R]."""
+    relative = row_weights(part.size)
+    loud = relative[part.size > 0]
+    weights: NDArray[np.float64] = np.sqrt(relative * (loud.mean() if len(loud) else 1.0))
+    return weights
 
 
 def _interval(seen: ChannelStatistics, basis: Basis) -> Interval:

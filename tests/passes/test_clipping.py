@@ -93,7 +93,8 @@ def test_the_cost_is_that_of_data_which_set_no_range(name: str, samples: int) ->
         top = (np.maximum(part.statistics.maximum, -part.statistics.minimum) / basis.scale).max()
         fresh = DRAWS[name](np.random.default_rng([seed, 1, 1]), 20_000)
         beyond = np.square(np.maximum(np.abs(fresh / basis.scale) - top, 0)) @ (basis.scale**2 * part.energy)
-        true = float(np.mean(beyond * row_weights(np.square(fresh @ part.matrix).sum(axis=1))))
+        weights = row_weights(np.square(fresh @ part.matrix).sum(axis=1))
+        true = float(np.mean(beyond * np.sqrt(weights * weights.mean())))
         (near,) = held_out_reach(site(part), SmoothQuant(1.0))
         found.append(10 * np.log10(clipping(near)[0] / true))
     assert abs(np.median(found)) < 6
