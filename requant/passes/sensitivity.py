@@ -20,6 +20,7 @@ from ..ir.linear import Linear, find_linears
 from ..ir.rewrite.basis import Basis
 from ..runtime.feeds import Feed
 from ..runtime.formats import Format
+from ..runtime.outputs import holds_floats, numbers
 from ..runtime.session import Run, runner
 from .choose_layers import is_quantized
 from .scales import activation_quantizer
@@ -146,9 +147,12 @@ def _outputs(run: Run, feed: Feed, names: Sequence[str], grids: Mapping[str, Gri
     steps = {f"{name}.probe.step": grids.get(name, neutral).step for name in names}
     shifts = {f"{name}.probe.shift": grids.get(name, neutral).shift for name in names}
     found = run({**feed, **switches, **steps, **shifts})
-    return [output.astype(np.float64) for output in found if np.issubdtype(output.dtype, np.floating)]
+    return [numbers(output) for output in found if holds_floats(output)]
 
 
 def _lost(y: NDArray[np.float64], z: NDArray[np.float64]) -> float:
-    """‖y - z‖², or infinity where even the shape depends on the rounding."""
-    return float(np.square(y - z).sum()) if y.shape == z.shape else float("inf")
+    """‖y - z‖² over what is finite, or infinity where the rounding decides on the shape or on what is finite."""
+    if y.shape != z.shape or not np.array_equal(np.isfinite(y), np.isfinite(z)):
+        return float("inf")
+    finite = np.isfinite(y)
+    return float(np.square(y[finite] - z[finite]).sum())

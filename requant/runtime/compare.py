@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..ir.linear import as_linear
 from .feeds import Feed, fitted
+from .outputs import layout, numbers
 from .session import runner
 
 CEILING = 200.0
@@ -94,15 +94,15 @@ def common_layers(reference: ir.Model, candidate: ir.Model) -> list[str]:
     return [name for name in outputs if name in present]
 
 
-def distance(expected: NDArray[np.generic], actual: NDArray[np.generic], name: str = "value") -> Distance:
-    """The distance between two arrays of one shape.
+def distance(expected: object, actual: object, name: str = "value") -> Distance:
+    """The distance between two arrays of one shape, or between the numbers in two sequences of such.
 
     Raises:
         DataError: the shapes differ.
     """
-    if expected.shape != actual.shape:
-        raise DataError(f"{name!r} has shape {expected.shape} in one model and {actual.shape} in the other")
-    y, z = expected.astype(np.float64).ravel(), actual.astype(np.float64).ravel()
+    if layout(expected) != layout(actual):
+        raise DataError(f"{name!r} has shape {layout(expected)} in one model and {layout(actual)} in the other")
+    y, z = numbers(expected), numbers(actual)
     noise, signal = float(np.square(y - z).sum()), float(np.square(y).sum())
     norms = float(np.sqrt(signal) * np.linalg.norm(z))
     return Distance(

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from ..errors import VerificationError
 from .feeds import Feed
+from .outputs import layout, numbers, texts
 from .rules.walk import MOVERS, PAIR, maker
 from .session import runner
 
@@ -54,7 +54,7 @@ def verify(
         left, right = expected(feed), actual(feed)
         pairs = zip([*left[outputs:], *left[:outputs]], [*right[outputs:], *right[:outputs]], strict=True)
         for name, (old, new) in zip(names, pairs, strict=True):
-            difference = _relative(old.astype(np.float64), new.astype(np.float64), least[name])
+            difference = _relative(old, new, least[name])
             if not difference <= tolerance:
                 place = f" at site {watched[name]!r}" if watched.get(name) else ""
                 raise VerificationError(
@@ -70,10 +70,17 @@ def _is_probability(value: ir.Value | None) -> bool:
     return node is not None and node.op_type in _PROBABILITIES
 
 
-def _relative(old: NDArray[np.float64], new: NDArray[np.float64], least: float) -> float:
-    """‖old - new‖ / ‖old‖, where the elements of old count as ``least`` on average, or more."""
-    if old.shape != new.shape:
+def _relative(old: object, new: object, least: float) -> float:
+    """‖old - new‖ / ‖old‖ over what is finite, where the elements of old count as ``least`` on average, or more.
+
+    It is infinite where shapes or text differ, or where either is not finite and the other not the same.
+    """
+    if layout(old) != layout(new) or texts(old) != texts(new):
         return float("inf")
-    size = max(float(np.linalg.norm(old)), least * old.size**0.5)
-    error = float(np.linalg.norm(old - new))
+    y, z = numbers(old), numbers(new)
+    finite = np.isfinite(y)
+    if not np.isfinite(z[finite]).all() or not np.array_equal(y[~finite], z[~finite], equal_nan=True):
+        return float("inf")
+    y, z = y[finite], z[finite]
+    size, error = max(float(np.linalg.norm(y)), least * y.size**0.5), float(np.linalg.norm(y - z))
     return error / size if size else error

@@ -45,3 +45,28 @@ def test_another_size_is_a_difference(build: Build) -> None:
     body = "c = Greater(x, k) i = NonZero(c) y = Cast<to = 1>(i)"
     with pytest.raises(VerificationError, match="'y' differs by inf"):
         verify(graph(build, body, k=0.0), graph(build, body, k=0.5), [X], done="it")
+
+
+@pytest.mark.parametrize("special", ["-inf", "nan"])
+def test_what_is_not_finite_must_stay_the_same(special: str, build: Build) -> None:
+    chosen = "l" if special == "-inf" else "n"
+    body = f"c = Less(x, k) d = Sub(k, k) l = Log(d) n = Sub(l, l) y = Where(c, {chosen}, x)"
+    before = graph(build, body, k=0.0)
+    assert verify(before, graph(build, body, k=0.0), [X], done="it") == 0
+    with pytest.raises(VerificationError, match="'y' differs by inf"):
+        verify(before, graph(build, body, k=0.5), [X], done="it")
+
+
+def test_sequences_and_text_are_compared_too(build: Build) -> None:
+    model = "(float[8, 8] x) => (seq(float[8, 1]) y, string[8] t) <float k = {{{k}}}> {{ {body} }}"
+    body = (
+        'm = Mul(x, k) y = SplitToSequence<axis = 1>(m) p = Greater(m, x) a = Constant<value_string = "a">()'
+        ' b = Constant<value_string = "b">() i = Constant<value_ints = [1]>() n = Cast<to = 7>(p)'
+        " r = ReduceMax<axes = [1], keepdims = 0>(n) g = Cast<to = 9>(r) t = Where(g, a, b)"
+    )
+    same, near, far = (ir.from_proto(build(model.format(k=k, body=body))) for k in (1.0, 0.9999, 0.5))
+    assert verify(same, same, [X], done="it") == 0
+    with pytest.raises(VerificationError, match="'t' differs by inf"):
+        verify(same, near, [X], done="it")
+    with pytest.raises(VerificationError, match=r"'y' differs by 0\.5"):
+        verify(same, far, [X], done="it")
