@@ -4,7 +4,6 @@ Results go to stdout, everything else to stderr. Exit codes: 0 done; 1 findings 
 bad input, with one line that says what is wrong.
 """
 
-import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from . import inspection, mending, tables, verdict
 from .errors import OutputError, RequantError, SyntheticCalibrationWarning, TargetWarning, VerificationError
 from .ir.save import require_writable
 from .optimize import optimize
+from .plain import dumps
 from .recipe import RECIPES
 from .result import Precision
 from .runtime.placement import FallbackWarning
@@ -189,7 +189,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 
 def _print(plain: Any, render: Callable[[], Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(plain, indent=2))
+        print(dumps(plain))
     else:
         out.print(render())
 

@@ -211,7 +211,7 @@ def _measure(reference: ir.Model, lowered: ir.Model, data: Batches, report: Repo
             raise
         report.message = f"not measured: {error}"
     else:
-        report.outputs, report.layer_distances = found.outputs, found.layers
+        report.outputs, report.layer_distances, report.unmeasured = found.outputs, found.layers, found.unmeasured
 
 
 def _size(model: ir.Model) -> int:

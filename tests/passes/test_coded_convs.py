@@ -19,7 +19,7 @@ from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers, RebaseSites
 from requant.passes.choose_layers import is_direct
 from requant.passes.records import layer_records, site_records
 from requant.runtime.check import check
-from requant.runtime.compare import distance
+from requant.runtime.distance import distance
 from requant.runtime.formats import Format
 from requant.runtime.session import runner
 from tests.passes.optimized import fused_ops
