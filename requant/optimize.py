@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from .calib.collect import collect
 from .calib.sources import Batches, Data, batches
-from .errors import DataError, RequantError, SourceError, SyntheticCalibrationWarning, TargetWarning
+from .errors import RequantError, SourceError, SyntheticCalibrationWarning, TargetWarning
 from .ir.canonical.form import canonicalize
 from .ir.linear import find_linears
 from .ir.load import Source, describe, load
@@ -28,7 +28,7 @@ from .passes.round_weights import RoundWeights
 from .recipe import Recipe, find_recipe
 from .report import Report
 from .result import Lowering, Precision, Result, files, refuse_overwrite
-from .runtime.compare import common_layers, compare
+from .runtime.compare import common_layers, compare, require_finite
 from .runtime.targets import target as find_target
 from .runtime.verify import verify
 from .stages import Progress, Stopwatch
@@ -204,14 +204,18 @@ def _rewrite(model: ir.Model, chosen: Recipe, data: Batches) -> float:
 def _measure(reference: ir.Model, lowered: ir.Model, data: Batches, report: Report) -> None:
     try:
         found = compare(reference, lowered, islice(data, MEASURED_SAMPLES))
-    except DataError as error:  # the size of what the model computes depends on what it computes
-        report.message = f"not measured: {error}"
     except SourceError as error:  # ONNX Runtime has no kernel for a few ops of the opset that half precision needs
         if report.measured_in == "float32":
             raise
         report.message = f"not measured: {error}"
     else:
+        require_finite(found)
+        if data.random:
+            report.message = "not measured: random inputs say nothing about the accuracy; pass real samples for that"
+            return
         report.outputs, report.layer_distances, report.unmeasured = found.outputs, found.layers, found.unmeasured
+        if not found.outputs:
+            report.message = f"not measured: {'; '.join(found.unmeasured.values())}"
 
 
 def _size(model: ir.Model) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from ..errors import DataError
+from ..errors import DataError, VerificationError
 from ..ir.linear import as_linear
 from .distance import Distance, Sums, pooled, sums
 from .feeds import Feed, fitted
@@ -79,6 +79,16 @@ def compare(
         samples,
         unmeasured,
     )
+
+
+def require_finite(found: Comparison) -> None:
+    """Raise VerificationError when an output is NaN or infinite in the candidate and not the same in the reference."""
+    for name, measured in found.outputs.items():
+        if measured.nonfinite:
+            raise VerificationError(
+                f"the quantized model computes NaN or infinity at {measured.nonfinite} elements of output {name!r} "
+                "where the float model does not; nothing was written"
+            )
 
 
 def common_layers(reference: ir.Model, candidate: ir.Model) -> list[str]:
