@@ -1,7 +1,7 @@
 """The command line: optimize, inspect, compare, check, bench.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 done; 1 findings or a failed verification; 2 bad usage or
-bad input, with one line that says what is wrong.
+bad input, with one line that says what is wrong; 3 nothing was quantized.
 """
 
 import sys
@@ -85,6 +85,9 @@ def optimize_command(
         result.report.save(report)
     _print(result.report.to_dict(), result.report.render, as_json)
     err.print(f"wrote {escape(str(destination))}")
+    if not any(layer.quantized for layer in result.report.layers):
+        _failed(f"{model}: {result.report.message}", 3)
+        raise typer.Exit(3)
 
 
 @app.command("inspect")
