@@ -18,7 +18,14 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from typer.exceptions import TyperException
 
 from . import inspection, mending, tables, verdict
-from .errors import OutputError, RequantError, SyntheticCalibrationWarning, TargetWarning, VerificationError
+from .errors import (
+    CalibrationWarning,
+    OutputError,
+    RequantError,
+    SyntheticCalibrationWarning,
+    TargetWarning,
+    VerificationError,
+)
 from .ir.save import require_writable
 from .optimize import optimize
 from .plain import dumps
@@ -159,7 +166,7 @@ def run(arguments: list[str]) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # libraries' warnings are not for the user; ours is
-            for ours in (SyntheticCalibrationWarning, TargetWarning, FallbackWarning):
+            for ours in (CalibrationWarning, SyntheticCalibrationWarning, TargetWarning, FallbackWarning):
                 warnings.simplefilter("always", ours)
             warnings.showwarning = _show_warning
             code = app(arguments, standalone_mode=False, prog_name="requant")

@@ -10,8 +10,9 @@ from pathlib import Path
 import onnx_ir as ir
 
 from .calib.collect import collect
+from .calib.notes import Notes
 from .calib.sources import Batches, Data, batches
-from .errors import RequantError, SourceError, SyntheticCalibrationWarning, TargetWarning
+from .errors import CalibrationWarning, RequantError, SourceError, SyntheticCalibrationWarning, TargetWarning
 from .ir.canonical.form import canonicalize
 from .ir.linear import find_linears
 from .ir.load import Source, describe, load
@@ -161,8 +162,13 @@ def _calibrate(task: _Task, data: Batches, report: Report, times: Stopwatch, *, 
     """Collect statistics on the model, and make sure that it is still what the original was."""
     if collecting:
         with times("calibrate"):
-            samples = collect(task.model, data, progress=lambda count: times.progress("calibrate", count))
+            notes = Notes(task.model)
+            watched = notes.watch(data)
+            samples = collect(task.model, watched, progress=lambda count: times.progress("calibrate", count))
         report.calibration = {"source": data.origin, "samples": samples}
+        report.notes += [] if data.random else notes.lines(samples)
+        for note in report.notes:
+            warnings.warn(note, CalibrationWarning, stacklevel=4)
     with times("verify"):
         verify(task.original, task.model, islice(data, 1), done="the canonical form")
 

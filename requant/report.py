@@ -38,6 +38,7 @@ class Report:
     precision: str = "float32"
     measured_in: str = "float32"
     message: str = ""
+    notes: list[str] = field(default_factory=list)
     calibration: dict[str, str | int] = field(default_factory=dict)
     sites: list[SiteRecord] = field(default_factory=list)
     layers: list[LayerRecord] = field(default_factory=list)
@@ -107,6 +108,7 @@ class Report:
         yield Text(f"{self.model} → {self.target} ({self.recipe}{half})", style="bold")
         if self.message:
             yield Text(self.message, style="yellow")
+        yield from (Text(f"note: {note}", style="yellow") for note in self.notes)
         yield Text(
             f"calibration: {self.calibration.get('source', 'none')}, {self.calibration.get('samples', 0)} samples; "
             f"{self.bytes_before / 1e6:.1f} MB → {self.bytes_after / 1e6:.1f} MB; "
