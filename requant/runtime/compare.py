@@ -81,13 +81,16 @@ def compare(
     )
 
 
-def require_finite(found: Comparison) -> None:
-    """Raise VerificationError when an output is NaN or infinite in the candidate and not the same in the reference."""
+def require_finite(found: Comparison, where: str = "") -> None:
+    """Raise VerificationError when an output is NaN or infinite in the candidate and not the same in the reference.
+
+    ``where`` says, for the message, how the models were run.
+    """
     for name, measured in found.outputs.items():
         if measured.nonfinite:
             raise VerificationError(
                 f"the quantized model computes NaN or infinity at {measured.nonfinite} elements of output {name!r} "
-                "where the float model does not; nothing was written"
+                f"where the float model does not{where}; nothing was written: keep layers before it in float"
             )
 
 
