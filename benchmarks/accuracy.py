@@ -26,7 +26,7 @@ from models.subject import Subject
 from models.vit import VIT_S
 from requant.ir.load import load
 from requant.passes.records import LayerRecord, layer_records
-from requant.runtime.compare import distance
+from requant.runtime.distance import distance
 from requant.runtime.session import Run, runner
 from requant.tables import table
 

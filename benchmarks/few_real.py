@@ -12,7 +12,7 @@ import numpy as np
 import requant
 from models.subject import Feed
 from requant.ir.load import load
-from requant.runtime.compare import distance
+from requant.runtime.distance import distance
 from requant.runtime.session import Run, runner
 
 from .accuracy import SUBJECTS, Outputs, outputs, show

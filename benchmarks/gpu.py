@@ -25,7 +25,7 @@ from models import synthetic
 from models.subject import Array, Feed
 from requant.ir.load import load
 from requant.runtime import FallbackError, FallbackWarning, runner
-from requant.runtime.compare import distance
+from requant.runtime.distance import distance
 from requant.runtime.gpu import gpu_name
 from requant.tables import table
 

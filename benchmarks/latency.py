@@ -24,7 +24,7 @@ from models.strangers import STRANGERS
 from models.subject import Feed
 from requant.ir.load import Source, load
 from requant.ir.save import to_bytes
-from requant.runtime.compare import distance
+from requant.runtime.distance import distance
 from requant.runtime.session import runner
 from requant.tables import table
 

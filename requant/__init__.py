@@ -5,6 +5,7 @@ first so that the plainest quantizer loses almost nothing. `inspect`, `check`, `
 """
 
 from .errors import (
+    CalibrationWarning,
     DataError,
     OutputError,
     RequantError,
@@ -22,6 +23,7 @@ from .report import Report
 from .result import Result
 
 __all__ = [
+    "CalibrationWarning",
     "DataError",
     "Inspection",
     "OutputError",

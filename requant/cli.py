@@ -1,10 +1,9 @@
 """The command line: optimize, inspect, compare, check, bench.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 done; 1 findings or a failed verification; 2 bad usage or
-bad input, with one line that says what is wrong.
+bad input, with one line that says what is wrong; 3 nothing was quantized.
 """
 
-import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,9 +18,17 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from typer.exceptions import TyperException
 
 from . import inspection, mending, tables, verdict
-from .errors import OutputError, RequantError, SyntheticCalibrationWarning, TargetWarning, VerificationError
+from .errors import (
+    CalibrationWarning,
+    OutputError,
+    RequantError,
+    SyntheticCalibrationWarning,
+    TargetWarning,
+    VerificationError,
+)
 from .ir.save import require_writable
 from .optimize import optimize
+from .plain import dumps
 from .recipe import RECIPES
 from .result import Precision
 from .runtime.placement import FallbackWarning
@@ -91,6 +98,9 @@ def optimize_command(
         result.report.save(report)
     _print(result.report.to_dict(), result.report.render, as_json)
     err.print(f"wrote {escape(str(destination))}")
+    if not any(layer.quantized for layer in result.report.layers):
+        _failed(f"{model}: {result.report.message}", 3)
+        raise typer.Exit(3)
 
 
 @app.command("inspect")
@@ -162,7 +172,7 @@ def run(arguments: list[str]) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # libraries' warnings are not for the user; ours is
-            for ours in (SyntheticCalibrationWarning, TargetWarning, FallbackWarning):
+            for ours in (CalibrationWarning, SyntheticCalibrationWarning, TargetWarning, FallbackWarning):
                 warnings.simplefilter("always", ours)
             warnings.showwarning = _show_warning
             code = app(arguments, standalone_mode=False, prog_name="requant")
@@ -195,7 +205,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 
 def _print(plain: Any, render: Callable[[], Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(plain, indent=2))
+        print(dumps(plain))
     else:
         out.print(render())
 

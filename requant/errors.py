@@ -37,5 +37,9 @@ class SyntheticCalibrationWarning(UserWarning):
     """No calibration data was given, so ranges come from random inputs: the model's accuracy is not to be trusted."""
 
 
+class CalibrationWarning(UserWarning):
+    """The calibration data is valid, but ranges that come from it may not hold for other data."""
+
+
 class TargetWarning(UserWarning):
     """The engine has no kernels for what the recipe asks for, so that every layer stays in float."""

@@ -80,7 +80,10 @@ def compare(
         SourceError, DataError: a model or the data cannot be used.
     """
     left, right = load(reference), load(candidate)
-    return distances(left, right, islice(batches(data, left), samples))
+    found = distances(left, right, islice(batches(data, left), samples))
+    if not found.outputs:
+        raise DataError(f"no output can be compared: {'; '.join(found.unmeasured.values())}")
+    return found
 
 
 def benchmark(

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -12,11 +12,19 @@ import onnx_ir as ir
 
 from .calib.collect import collect
 from .calib.holdout import Split, split
+from .calib.notes import Notes
 from .calib.rows import dropped_rows
 from .calib.sample_axes import count_samples, sample_axes
 from .calib.sources import Batches, Data, batches
 from .candidates import advantage, noise
-from .errors import DataError, RequantError, SourceError, SyntheticCalibrationWarning, TargetWarning
+from .errors import (
+    CalibrationWarning,
+    DataError,
+    RequantError,
+    SourceError,
+    SyntheticCalibrationWarning,
+    TargetWarning,
+)  # fmt: skip
 from .ir.canonical.form import canonicalize
 from .ir.canonical.shapes import InferShapes
 from .ir.interface import require_interface
@@ -36,7 +44,7 @@ from .passes.round_weights import RoundWeights
 from .recipe import Recipe, find_recipe
 from .report import Report
 from .result import Lowering, Precision, Result, files, refuse_overwrite
-from .runtime.compare import common_layers, compare
+from .runtime.compare import common_layers, compare, require_finite
 from .runtime.feeds import Feed
 from .runtime.known_types import know_types
 from .runtime.targets import target as find_target
@@ -154,7 +162,7 @@ def _quantized(task: _Task, calibration: Data | None, report: Report, times: Sto
         parts = Split(data) if calibration is None else split(data, partial(count_samples, axes=along))
     _calibrate(task, parts, report, times, collecting=not blind)
     reference = model.clone()
-    if report.calibration.get("samples") == 1 and task.recipe.rewrites:
+    if report.calibration.get("samples") == 1 and task.recipe.rewrites and not data.random:
         task = replace(task, recipe=task.recipe.plain)
         report.notes.append(ONE_SAMPLE)
     planned = _planned(task, parts, reference, report, times, knowing=not blind)
@@ -174,7 +182,8 @@ def _quantized(task: _Task, calibration: Data | None, report: Report, times: Sto
             report.message = f"neither verified nor measured: {data.missing}"
         else:
             measurable = lowered if lowering == task.lowering else lowering.apply(planned, report)
-            _measure(reference, measurable, _judges(task, parts, report), report)
+            random = data.random and task.evaluation is None
+            _measure(reference, measurable, partial(_judges, task, parts, report), report, random=random)
     return lowered, planned
 
 
@@ -207,7 +216,7 @@ def _judges(task: _Task, parts: Split, report: Report) -> Iterator[Feed]:
         report.measured_on, feeds = "held-out samples", iter(parts.held_out)
     else:
         report.measured_on, feeds = "samples of the calibration data itself", islice(parts.training, MEASURED_SAMPLES)
-    axes = sample_axes(task.model)
+    axes, report.measured_samples = sample_axes(task.model), 0
     for feed in feeds:
         report.measured_samples += count_samples(feed, axes)
         yield feed
@@ -233,14 +242,16 @@ def _calibrate(task: _Task, parts: Split, report: Report, times: Stopwatch, *, c
     """Collect statistics on the model, and make sure that it is still what the original was."""
     if collecting:
         with times("calibrate"):
-            samples = collect(task.model, parts.training, progress=lambda count: times.progress("calibrate", count))
-        report.calibration = {
-            "source": parts.training.origin,
-            "samples": samples + parts.samples,
-            "held_out": parts.samples,
-        }
+            notes = Notes(task.model)
+            watched = notes.watch(parts.training)
+            samples = collect(task.model, watched, progress=lambda count: times.progress("calibrate", count))
+        data = parts.training
+        report.calibration = {"source": data.origin, "samples": samples + parts.samples, "held_out": parts.samples}
         if dropped := dropped_rows(task.model):
             report.calibration["dropped"] = dropped
+        report.notes += [] if data.random else notes.lines(samples)
+        for note in report.notes:
+            warnings.warn(note, CalibrationWarning, stacklevel=4)
     with times("verify"):
         verify(task.original, task.model, islice(parts.training, 1), done="the canonical form")
 
@@ -279,17 +290,25 @@ def _rewrite(model: ir.Model, chosen: Recipe, data: Batches) -> float:
     return worst
 
 
-def _measure(reference: ir.Model, lowered: ir.Model, feeds: Iterable[Feed], report: Report) -> None:
+def _measure(
+    reference: ir.Model, lowered: ir.Model, feeds: Callable[[], Iterator[Feed]], report: Report, *, random: bool
+) -> None:
     try:
-        found = compare(reference, lowered, feeds)
-    except DataError as error:  # the size of what the model computes depends on what it computes
-        report.message = f"not measured: {error}"
+        found = compare(reference, lowered, feeds())
     except SourceError as error:  # ONNX Runtime has no kernel for a few ops of the opset that half precision needs
         if report.measured_in == "float32":
             raise
         report.message = f"not measured: {error}"
     else:
-        report.outputs, report.layer_distances = found.outputs, found.layers
+        require_finite(found)
+        if report.target == "cpu" and report.precision == "float32":  # kernels that fuse nodes may round data again
+            require_finite(compare(reference, lowered, feeds(), layers=False, optimized=True), " in a default session")
+        if random:
+            report.message = "not measured: random inputs say nothing about the accuracy; pass real samples for that"
+            return
+        report.outputs, report.layer_distances, report.unmeasured = found.outputs, found.layers, found.unmeasured
+        if not found.outputs:
+            report.message = f"not measured: {'; '.join(found.unmeasured.values())}"
 
 
 def _size(model: ir.Model) -> int:

@@ -16,8 +16,9 @@ from .errors import OutputError
 from .ir.save import require_writable
 from .passes.halve_precision import PrecisionRecord
 from .passes.records import LayerRecord, SiteRecord
-from .runtime.compare import Distance
-from .tables import distances, table
+from .plain import dumps
+from .runtime.distance import Distance
+from .tables import DISTANCE, distances, table, unmeasured
 
 _PACKAGES = ("requant", "onnx", "onnx-ir", "onnxscript", "numpy", "onnxruntime", "onnxruntime-gpu")
 
@@ -28,7 +29,8 @@ class Report:
 
     Distances compare the float model with the lowered one, both run as written, over ``measured_samples`` of what
     ``measured_on`` says. A model in bfloat16, for which ONNX Runtime's CPU has no kernels, is measured in float32: see
-    ``measured_in``. ``notes`` are what a user should know of the data and of choices.
+    ``measured_in``. ``unmeasured`` says of the other outputs and layers why their values cannot be compared. ``notes``
+    are what a user should know of the data and of choices.
     """
 
     model: str
@@ -46,6 +48,7 @@ class Report:
     wide: list[PrecisionRecord] = field(default_factory=list)
     outputs: dict[str, Distance] = field(default_factory=dict)
     layer_distances: dict[str, Distance] = field(default_factory=dict)
+    unmeasured: dict[str, str] = field(default_factory=dict)
     verification: float = 0.0
     bytes_before: int = 0
     bytes_after: int = 0
@@ -70,7 +73,7 @@ class Report:
         plain["sites"] = [asdict(site) for site in self.rebased]
         plain["added_nodes"] = self.added_nodes
         del plain["layer_distances"]
-        return dict(json.loads(json.dumps(plain)))  # tuples become lists
+        return dict(json.loads(dumps(plain)))  # tuples become lists
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the report as ``.json`` or as ``.html``.
@@ -102,7 +105,7 @@ class Report:
         return f"{data.get('source', 'none')}, {data.get('samples', 0)} samples{held}"
 
     def _json(self) -> str:
-        return json.dumps(self.to_dict(), indent=2) + "\n"
+        return dumps(self.to_dict()) + "\n"
 
     def _html(self) -> str:
         console = Console(record=True, width=160, file=StringIO())
@@ -114,8 +117,7 @@ class Report:
         yield Text(f"{self.model} → {self.target} ({self.recipe}{half})", style="bold")
         if self.message:
             yield Text(self.message, style="yellow")
-        for note in self.notes:
-            yield Text(note, style="yellow")
+        yield from (Text(f"note: {note}", style="yellow") for note in self.notes)
         yield Text(
             f"calibration: {self._calibrated_on}; "
             f"{self.bytes_before / 1e6:.1f} MB → {self.bytes_after / 1e6:.1f} MB; "
@@ -129,11 +131,11 @@ class Report:
         yield table("Left in float", ("layer", "op", "reason"), left)
         kept = [(record.name, record.op_type, record.reason) for record in self.wide]
         yield table("Left in float32", ("node", "op", "reason"), kept)
-        columns = ("output", "SQNR", "cosine", "largest error")
         note = "" if self.measured_in == self.precision else f", computed in {self.measured_in}"
-        yield table(f"Against the float model{note}", columns, distances(self.outputs))
+        yield table(f"Against the float model{note}", ("output", *DISTANCE), distances(self.outputs))
         if self.outputs:
             yield Text(f"measured on {self.measured_samples} {self.measured_on}")
+        yield unmeasured(self.unmeasured)
 
 
 def _site_row(site: SiteRecord) -> tuple[str, ...]:

@@ -8,7 +8,11 @@ from rich.text import Text
 
 from .inspection import Inspection
 from .runtime.benchmark import Latency
-from .runtime.compare import Comparison, Distance
+from .runtime.compare import Comparison
+from .runtime.distance import Distance
+
+DISTANCE = ("SQNR", "worst feed", "cosine", "largest error")
+"""Columns of a `Distance`."""
 
 
 def inspection(found: Inspection) -> RenderableType:
@@ -33,10 +37,10 @@ def inspection(found: Inspection) -> RenderableType:
 
 def comparison(found: Comparison) -> RenderableType:
     """Distances of outputs and layers."""
-    columns = ("SQNR", "cosine", "largest error")
     return Group(
-        table(f"Outputs ({found.samples} feeds)", ("output", *columns), distances(found.outputs)),
-        table("Layers", ("layer", *columns), distances(found.layers)),
+        table(f"Outputs ({found.samples} feeds)", ("output", *DISTANCE), distances(found.outputs)),
+        table("Layers", ("layer", *DISTANCE), distances(found.layers)),
+        unmeasured(found.unmeasured),
     )
 
 
@@ -50,10 +54,20 @@ def latencies(found: Sequence[Latency]) -> RenderableType:
 
 
 def distances(found: dict[str, Distance]) -> list[tuple[str, ...]]:
-    """Rows of name, SQNR, cosine and largest error."""
+    """Make a row of name and `DISTANCE` for each."""
     return [
-        (name, f"{item.sqnr:.1f} dB", f"{item.cosine:.6f}", f"{item.max_error:.3g}") for name, item in found.items()
+        (name, _sqnr(item), f"{item.worst:.1f} dB", f"{item.cosine:.6f}", f"{item.max_error:.3g}")
+        for name, item in found.items()
     ]
+
+
+def unmeasured(reasons: dict[str, str]) -> RenderableType:
+    """Make a table of values that could not be compared, or nothing."""
+    return table("Not compared", ("value", "reason"), list(reasons.items()))
+
+
+def _sqnr(item: Distance) -> str:
+    return f"{item.sqnr:.1f} dB" + (f" ({item.nonfinite} NaN or infinite)" if item.nonfinite else "")
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> RenderableType:

@@ -197,3 +197,16 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     text = capsys.readouterr().out
     assert all(command in text for command in ("optimize", "inspect", "compare", "check", "bench"))
+
+
+def test_nothing_quantized_exits_with_3_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    proto = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[b,4] x) => (float[b,4] y) { y = Relu(x) }'
+    )
+    onnx.save(proto, tmp_path / "relu.onnx")
+    np.savez(tmp_path / "data.npz", x=np.ones((8, 4), np.float32))
+    arguments = ["optimize", str(tmp_path / "relu.onnx"), "-c", str(tmp_path / "data.npz")]
+    assert run([*arguments, "-o", str(tmp_path / "out.onnx"), "--json"]) == 3
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("requant: ")]
+    assert len(lines) == 1
+    assert "relu.onnx: nothing to quantize" in lines[0]

@@ -82,6 +82,8 @@ def test_without_data_it_warns_and_records_it(proto: onnx.ModelProto) -> None:
     with pytest.warns(requant.SyntheticCalibrationWarning, match="no calibration data"):
         result = requant.optimize(proto)
     assert "synthetic" in str(result.report.calibration["source"])
+    assert not result.report.outputs, "random inputs give no accuracy"
+    assert all(layer["sqnr"] is None for layer in result.report.to_dict()["layers"])
     assert "synthetic" in result.model.metadata_props["requant.calibration"]
 
 
@@ -187,11 +189,14 @@ def test_w8a8_on_cuda_warns_and_says_what_to_do_instead() -> None:
 
 @pytest.mark.parametrize(("recipe", "least"), [("int8-dynamic", 12), ("int8-weight", 25), ("int4-weight", 3)])
 def test_what_needs_no_ranges_needs_no_data_and_does_not_warn(recipe: str, least: float) -> None:
-    result = requant.optimize(synthetic.pre_norm(SPEC), recipe=recipe, target="cpu")
+    source = synthetic.pre_norm(SPEC)
+    result = requant.optimize(source, recipe=recipe, target="cpu")
     assert all(layer.quantized for layer in result.report.layers)
     assert not result.report.calibration
     assert not result.report.sites
-    assert result.report.outputs["y"].sqnr > least
+    assert not result.report.outputs, "random inputs give no accuracy"
+    assert "random inputs say nothing about the accuracy" in result.report.message
+    assert requant.compare(source, result.model).outputs["y"].sqnr > least
 
 
 @pytest.mark.parametrize(

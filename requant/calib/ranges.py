@@ -21,9 +21,9 @@ def minmax(statistics: ChannelStatistics) -> Interval:
 
 
 def percentile(statistics: ChannelStatistics, percent: float = 99.99) -> Interval:
-    """The interval that holds ``percent`` of the sampled elements at each end."""
+    """The interval that holds ``percent`` of the sampled elements at each end; all, where nearly all are 0."""
     low, high = np.percentile(statistics.rows, [100 - percent, percent])
-    return float(low), float(high)
+    return (float(low), float(high)) if low or high else minmax(statistics)
 
 
 def mse(statistics: ChannelStatistics, bits: int = 8, steps: int = 40) -> Interval:

@@ -39,11 +39,15 @@ Data = str | os.PathLike[str] | Mapping[str, object] | Table | Iterable[object] 
 
 @dataclass(frozen=True)
 class Batches:
-    """Checked feeds for a model, with a word for the report on where they come from, and why there are none."""
+    """Checked feeds for a model, with a word for the report on where they come from.
+
+    ``missing`` says why there are none; ``random`` that they say nothing about the accuracy.
+    """
 
     feeds: tuple[Feed, ...] | Callable[[], Iterator[Feed]]
     origin: str
     missing: str = ""
+    random: bool = False
 
     def __iter__(self) -> Iterator[Feed]:
         return iter(self.feeds) if isinstance(self.feeds, tuple) else self.feeds()
@@ -63,7 +67,7 @@ def batches(data: Data | None, model: ir.Model, *, samples: int = 16, seed: int 
         DataError: names the input and what is wrong with its name, type, rank, dimension or values.
     """
     if data is None:
-        return Batches(tuple(synthetic(model, samples, seed)), f"synthetic (seed {seed})")
+        return Batches(tuple(synthetic(model, samples, seed)), f"synthetic (seed {seed})", random=True)
     if isinstance(data, str | os.PathLike):
         path = Path(data)
         return Batches(lambda: _checked(_from_path(path, model), model, str(path)), path.name or str(path))

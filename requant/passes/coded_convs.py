@@ -17,6 +17,7 @@ from ..ir.linear import Linear, find_linears
 from ..ir.outlets import Outlet, outlets
 from ..runtime.targets import Target
 from .quantizer import quantizer
+from .scale_limits import no_range
 
 LEAST_SHARE = 0.5
 """Share of the work of a network's Convs that has to be in codes for any of them to be."""
@@ -47,6 +48,8 @@ def _known(outlet: Outlet | str, engine: Target) -> Outlet | str:
     if isinstance(outlet, str):
         return outlet
     planned, seen = quantizer(outlet.grid), statistics(outlet.grid)
+    if planned is None and (reason := no_range(seen, static=True, subject="its output")):
+        return reason
     if planned is None and (seen is None or quantizer(outlet.conv.weight) is not None):
         return f"{outlet.grid.name!r} has no planned quantizer"
     if planned is not None and planned.dtype not in engine.activations:

@@ -2,18 +2,14 @@
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from ..calib.collect import statistics
 from ..calib.rows import dropped
 from ..ir.linear import Linear
 from ..runtime.formats import Format
+from .scale_limits import no_range
 
 LARGEST = 1e15
 """Magnitudes beyond this are masks or overflow, and their squares are none that float32 can say."""
-
-SMALLEST = 448 * float(np.finfo(np.float32).tiny)
-"""Magnitudes below this need scales that are no normal numbers in some format; engines take such for 0."""
 
 
 def without_codes(linear: Linear, formats: Iterable[Format]) -> str:
@@ -28,6 +24,4 @@ def without_codes(linear: Linear, formats: Iterable[Format]) -> str:
     most = float(seen.magnitude.max())
     if most > LARGEST:
         return f"its input reaches {most:.0e}, as masks and overflows do: codes would say nothing of smaller values"
-    if most >= SMALLEST or (most == 0 and not static):
-        return ""
-    return f"its input is {f'below {SMALLEST:.0e}' if most else 'zero'} in all of the calibration data"
+    return no_range(seen, static=static)

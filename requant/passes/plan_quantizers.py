@@ -19,7 +19,8 @@ from .choose_format import choose_format
 from .choose_layers import KEPT
 from .magnitudes import without_codes
 from .margin import widened
-from .quantizer import QUANTIZER, quantizer
+from .quantizer import QUANTIZER, Quantizer, quantizer
+from .scale_limits import no_range, no_scale
 from .scales import activation_quantizer, weight_quantizer
 
 DYNAMIC = "requant.dynamic"
@@ -68,23 +69,32 @@ class PlanQuantizers(ir.passes.InPlacePass):
         if reason := linear.node.meta.get(KEPT) or _reason(linear, seen, chosen):
             linear.node.meta[KEPT] = reason
             return False
-        if chosen.static and seen is not None and quantizer(linear.data) is None:
-            interval = RANGES[self.ranges](seen)
-            if self.ranges == "margin":
-                interval = widened(interval, [one for one in readers if KEPT not in one.node.meta], chosen)
-            linear.data.meta[QUANTIZER] = activation_quantizer(interval, chosen)
+        data = quantizer(linear.data)
+        if chosen.static and seen is not None and data is None:
+            data = self._of_data(seen, readers, chosen)
+        weight = weight_quantizer(linear, replace(chosen, bits=min(chosen.bits, self.weight_bits)))
+        if reason := no_scale(linear, data, weight):
+            linear.node.meta[KEPT] = reason
+            return False
+        if data is not None:
+            linear.data.meta[QUANTIZER] = data
         elif chosen.dynamic:
             linear.node.meta[DYNAMIC] = True
-        linear.weight.meta[QUANTIZER] = weight_quantizer(
-            linear, replace(chosen, bits=min(chosen.bits, self.weight_bits))
-        )
+        linear.weight.meta[QUANTIZER] = weight
         return True
+
+    def _of_data(self, seen: ChannelStatistics, readers: Sequence[Linear], chosen: Format) -> Quantizer:
+        interval = RANGES[self.ranges](seen)
+        if self.ranges == "margin":
+            interval = widened(interval, [one for one in readers if KEPT not in one.node.meta], chosen)
+        return activation_quantizer(interval, chosen)
 
     def _plan_output(self, linear: Linear) -> None:
         """A quantizer for what a Conv in codes writes, where an engine may have to round that."""
         value, weight = activated(linear), quantizer(linear.weight)
         seen = statistics(value)
-        if INT8 in self.formats and weight is not None and seen is not None and quantizer(value) is None:
+        ranged = seen is not None and not no_range(seen, static=True)
+        if INT8 in self.formats and weight is not None and seen is not None and ranged and quantizer(value) is None:
             value.meta[QUANTIZER] = activation_quantizer(RANGES[self.ranges](seen), INT8)
 
 

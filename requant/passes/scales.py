@@ -18,6 +18,9 @@ HEADROOM = 2.0
 """How much further than calibration float codes of activations reach: their precision does not suffer from it."""
 
 _TINY = float(np.finfo(np.float32).tiny)
+_NOTHING = 2.0**-60
+"""The share of the largest scale below which a channel, one that pruning has left, is as good as 0."""
+
 _SHRINK = np.linspace(1.0, 0.7, 13, dtype=np.float32)
 """Shares of a block's range that are tried: with 4 bits a finer grid may be worth a clipped weight."""
 
@@ -43,8 +46,8 @@ def weight_quantizer(linear: Linear, chosen: Format) -> Quantizer:
     rest = tuple(axis for axis in range(data.ndim) if axis != linear.out_axis)
     top, largest = np.float32(largest_code(chosen.weights, chosen.bits)), np.abs(data).max(axis=rest)
     scale = np.where(largest > 0, largest, top) / top
-    floor = np.maximum(scale, np.finfo(np.float32).tiny).astype(np.float32)
-    return Quantizer(floor, linear.out_axis, chosen.weights, chosen.bits)
+    floor = max(float(scale.max(initial=0.0)) * _NOTHING, _TINY)
+    return Quantizer(np.maximum(scale, floor).astype(np.float32), linear.out_axis, chosen.weights, chosen.bits)
 
 
 def _blocked(linear: Linear, data: NDArray[np.float32], chosen: Format) -> Quantizer:

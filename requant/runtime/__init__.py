@@ -2,7 +2,8 @@
 
 from .build_engine import build_engine
 from .check import Finding, check
-from .compare import Comparison, Distance, compare
+from .compare import Comparison, compare
+from .distance import Distance
 from .fix import Fixed, Mended, fix
 from .placement import FallbackError, FallbackWarning
 from .session import runner, session

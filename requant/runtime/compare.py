@@ -1,44 +1,29 @@
-"""How close one model's values are to another's: SQNR, cosine and largest error, per output and per layer.
+"""How close one model's values are to another's: SQNR, cosine and largest error, per output and per layer."""
 
-SQNR = 10 log10( Σ y² / Σ (y - ŷ)² ) dB
-"""
-
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
-from ..errors import DataError
+from ..errors import DataError, VerificationError
 from ..ir.linear import as_linear
+from .distance import Distance, Sums, pooled, sums
 from .feeds import Feed, fitted
-from .outputs import layout, numbers
 from .session import runner
-
-CEILING = 200.0
-"""SQNR in dB that stands for "equal": float64 has no more to say."""
-
-
-@dataclass(frozen=True)
-class Distance:
-    """How far a candidate's value is from the reference's, over all feeds.
-
-    ``sqnr`` in dB is the mean over feeds, ``cosine`` likewise; ``max_error`` is the largest absolute difference.
-    """
-
-    sqnr: float
-    cosine: float
-    max_error: float
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Distances by name: of the graph's outputs, and of the linear layers that both models have."""
+    """Distances by name: of the graph's outputs, and of the linear layers that both models have.
+
+    ``unmeasured`` says of the others of either kind why their values cannot be compared.
+    """
 
     outputs: dict[str, Distance] = field(default_factory=dict)
     layers: dict[str, Distance] = field(default_factory=dict)
     samples: int = 0
+    unmeasured: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:  # JSON: values of any plain type
         """Plain dictionaries and numbers."""
@@ -62,8 +47,10 @@ def compare(
         layers: also measure layers, by the names of their output values.
         optimized: let ONNX Runtime optimize both graphs; off, they run as they are written.
 
+    An output or a layer whose shape differs between the models, because it depends on the data, is not measured.
+
     Raises:
-        DataError: the outputs differ in name or shape, or there are no feeds.
+        DataError: the outputs differ in name, or there are no feeds.
     """
     names = [value.name or "" for value in reference.graph.outputs]
     if sorted(names) != sorted(value.name or "" for value in candidate.graph.outputs):
@@ -72,19 +59,39 @@ def compare(
     columns = [name for name in taps if name not in names]
     expected, actual = (runner(model, columns, optimized=optimized) for model in (reference, candidate))
     order = [value.name or "" for value in candidate.graph.outputs]
-    measured: dict[str, list[Distance]] = {name: [] for name in [*names, *columns]}
+    measured: dict[str, list[Sums]] = {name: [] for name in [*names, *columns]}
+    unmeasured: dict[str, str] = {}
+    samples = 0
     for feed in feeds:
         wanted = dict(zip([*names, *columns], expected(feed), strict=True))
         for name, value in zip([*order, *columns], actual(fitted(feed, candidate)), strict=True):
-            measured[name].append(distance(wanted[name], value, name))
-    if not measured or not next(iter(measured.values())):
+            try:
+                measured[name].append(sums(wanted[name], value, name))
+            except DataError as error:
+                unmeasured.setdefault(name, str(error))
+        samples += 1
+    if not samples:
         raise DataError("evaluation data: holds no samples")
-    total = {name: _mean(found) for name, found in measured.items()}
+    total = {name: pooled(feeds) for name, feeds in measured.items() if name not in unmeasured}
     return Comparison(
-        {name: total[name] for name in names},
-        {name: total[name] for name in taps},
-        len(next(iter(measured.values()))),
+        {name: total[name] for name in names if name in total},
+        {name: total[name] for name in taps if name in total},
+        samples,
+        unmeasured,
     )
+
+
+def require_finite(found: Comparison, where: str = "") -> None:
+    """Raise VerificationError when an output is NaN or infinite in the candidate and not the same in the reference.
+
+    ``where`` says, for the message, how the models were run.
+    """
+    for name, measured in found.outputs.items():
+        if measured.nonfinite:
+            raise VerificationError(
+                f"the quantized model computes NaN or infinity at {measured.nonfinite} elements of output {name!r} "
+                f"where the float model does not{where}; nothing was written: keep layers before it in float"
+            )
 
 
 def common_layers(reference: ir.Model, candidate: ir.Model) -> list[str]:
@@ -92,35 +99,3 @@ def common_layers(reference: ir.Model, candidate: ir.Model) -> list[str]:
     present = {value.name for node in candidate.graph for value in node.outputs}
     outputs = (linear.output.name or "" for node in reference.graph if (linear := as_linear(node)))
     return [name for name in outputs if name in present]
-
-
-def distance(expected: object, actual: object, name: str = "value") -> Distance:
-    """The distance between two arrays of one shape, or between the numbers in two sequences of such.
-
-    Raises:
-        DataError: the shapes differ.
-    """
-    if layout(expected) != layout(actual):
-        raise DataError(f"{name!r} has shape {layout(expected)} in one model and {layout(actual)} in the other")
-    y, z = numbers(expected), numbers(actual)
-    noise, signal = float(np.square(y - z).sum()), float(np.square(y).sum())
-    norms = float(np.sqrt(signal) * np.linalg.norm(z))
-    return Distance(
-        sqnr=_decibels(signal, noise),
-        cosine=float(y @ z) / norms if norms else float(noise == 0),
-        max_error=float(np.abs(y - z).max(initial=0.0)),
-    )
-
-
-def _decibels(signal: float, noise: float) -> float:
-    if noise == 0:
-        return CEILING
-    return min(CEILING, 10 * float(np.log10(signal / noise))) if signal else -CEILING
-
-
-def _mean(found: Sequence[Distance]) -> Distance:
-    return Distance(
-        float(np.mean([item.sqnr for item in found])),
-        float(np.mean([item.cosine for item in found])),
-        max(item.max_error for item in found),
-    )

@@ -21,7 +21,7 @@ from requant.passes.quantizer import QUANTIZER
 from requant.passes.records import layer_records, site_records
 from requant.passes.scales import activation_quantizer, weight_quantizer
 from requant.runtime.check import check
-from requant.runtime.compare import distance
+from requant.runtime.distance import distance
 from requant.runtime.formats import FP8, Format
 from requant.runtime.session import runner
 from tests.passes.optimized import fused_ops
