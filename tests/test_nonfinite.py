@@ -37,7 +37,7 @@ def positive() -> np.ndarray:
 
 def test_an_artifact_that_computes_infinity_is_not_written(tmp_path: Path) -> None:
     output = tmp_path / "out.onnx"
-    with pytest.raises(VerificationError, match=r"NaN or infinity at 4 elements of output 'y' where the float model"):
+    with pytest.raises(VerificationError, match=r"NaN or infinity at \d+ elements of output 'y' where the float model"):
         requant.optimize(logarithm(), {"x": positive()}, "int8-plain", "tensorrt", output=output)
     assert not output.exists()
 

@@ -51,7 +51,7 @@ def test_zero_in_all_of_calibration(recipe: str) -> None:
 @pytest.mark.parametrize(
     ("size", "weight", "reason"),
     [
-        (1e-38, 1.0, "its input is at most 4e-38 in calibration, too small for a scale"),
+        (1e-38, 1.0, "its input is at most 3e-38 in calibration, too small for a scale"),
         (1e-33, 1.0, "its input is at most 4e-33 in calibration, too small for a scale"),
         (1.0, 1e-38, "its weight is at most"),
     ],

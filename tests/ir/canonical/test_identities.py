@@ -65,7 +65,7 @@ def _model(outputs: str, body: str, build: Build) -> onnx.ModelProto:
 def test_outputs_stay_what_they_are(form: str, target: str, build: Build) -> None:
     outputs, body = OUTPUTS[form] if form in OUTPUTS else ("y", f"h = MatMul(x, w)  {BODIES[form]}")
     proto = _model(outputs, body, build)
-    result = requant.optimize(proto, FEEDS, target=target)
+    result = requant.optimize(proto, FEEDS, "int8-plain", target)
     assert [value.name for value in result.model.graph.outputs] == [value.name for value in proto.graph.output]
     assert all(layer.quantized for layer in result.report.layers if layer.op_type == "MatMul")
     onnx.checker.check_model(ir.to_proto(result.model), full_check=True)
