@@ -5,19 +5,20 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import onnx_ir as ir
 
 from .calib.collect import collect
+from .calib.files import require_data
 from .calib.sources import Batches, Data, batches
-from .errors import DataError, RequantError, SourceError, SyntheticCalibrationWarning, TargetWarning
+from .choices import patterns
+from .errors import DataError, OutputError, RequantError, SourceError, SyntheticCalibrationWarning, TargetWarning
 from .ir.canonical.form import canonicalize
 from .ir.linear import find_linears
 from .ir.load import Source, describe, load
-from .ir.save import require_writable
 from .ir.sites.find import Site, find_sites
 from .ir.validate import refuse_nan, stored_tensors
+from .outputs import files, refuse_overwrite, require_outputs
 from .passes.choose_layers import ChooseLayers, unmatched
 from .passes.halve_precision import precision_records
 from .passes.insert_qdq import enclosed_layers
@@ -26,7 +27,7 @@ from .passes.records import layer_records, site_records
 from .passes.round_weights import RoundWeights
 from .recipe import Recipe, find_recipe
 from .report import Report
-from .result import Lowering, Precision, Result, files, refuse_overwrite
+from .result import Lowering, Precision, Result
 from .runtime.compare import common_layers, compare
 from .runtime.targets import target as find_target
 from .runtime.verify import verify
@@ -47,6 +48,7 @@ def optimize(
     precision: Precision = "float32",
     zero_points: bool = False,
     keep_io: bool = True,
+    report_file: str | os.PathLike[str] | None = None,
     progress: Progress = lambda stage, count: None,
 ) -> Result:
     """Quantize a float model for an engine, as close to the float model as its 8-bit kernels allow.
@@ -59,11 +61,13 @@ def optimize(
         recipe: a name in `requant.recipe.RECIPES`, or a `Recipe`.
         target: a name in `requant.runtime.TARGETS`.
         keep: names or glob patterns of nodes to leave in float.
-        output: where to write the model, if anywhere; written whole or not at all.
+        output: where to write the model, if anywhere; written whole or not at all. A symbolic link is followed. What
+            was read, and what is no regular file, is never overwritten.
         precision: "float32", "float16" or "bfloat16": what is computed in where there are no codes.
         zero_points: let one-sided data have a finer grid, where the engine takes any zero point; two engines'
             artifacts then no longer have the same codes.
         keep_io: leave the model's inputs and outputs in float32 in half precision too.
+        report_file: where to write the report, ``.html`` or ``.json``, if anywhere; by the same rules.
         progress: told each stage and its steps.
 
     Raises:
@@ -71,14 +75,14 @@ def optimize(
     """
     chosen, lowering = find_recipe(recipe), Lowering(target, precision, zero_points, keep_io)
     _foresee(chosen, lowering)
+    keep = patterns(keep)
     times = Stopwatch(progress)
-    if output is not None:
-        require_writable(Path(output))
+    require_outputs(output, report_file)
+    require_data(calibration)
     with times("load"):
         original = load(source)
-        inputs = files(source, original)
-        if output is not None:
-            refuse_overwrite(inputs, output)
+        inputs = files(source, original, calibration)
+        refuse_overwrite(inputs, output, report_file)
         refuse_nan(original, describe(source))
     report = Report(describe(source), chosen.name, target, precision)
     report.bytes_before = report.bytes_after = _size(original)
@@ -88,7 +92,7 @@ def optimize(
     if any(True for _ in find_linears(model.graph)):
         if strangers := unmatched(model, keep):
             raise RequantError(f"{describe(source)}: no linear layer is called {strangers[0]!r}, which keep asks for")
-        result = _quantized(_Task(original, model, chosen, lowering, tuple(keep)), calibration, report, times)
+        result = _quantized(_Task(original, model, chosen, lowering, keep), calibration, report, times)
     else:
         report.layers = list(enclosed_layers(model))
         where = " outside of the bodies of If and Loop" if report.layers else ""
@@ -99,7 +103,18 @@ def optimize(
         with times("save"):
             finished.save(output)
     report.times = times.seconds
+    if report_file is not None:
+        _save_report(finished, report_file, output)
     return finished
+
+
+def _save_report(finished: Result, path: str | os.PathLike[str], output: str | os.PathLike[str] | None) -> None:
+    """Write the report; a failure says that the model is there all the same."""
+    try:
+        finished.save_report(path)
+    except OutputError as error:
+        written = f"; the model was written to {os.fspath(output)}" if output is not None else ""
+        raise OutputError(f"{error}{written}") from error
 
 
 def _foresee(recipe: Recipe, lowering: Lowering) -> None:

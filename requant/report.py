@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
-from rich.text import Text
 
 from .errors import OutputError
-from .ir.save import require_writable
+from .ir.destination import appearing, require_writable
 from .passes.halve_precision import PrecisionRecord
 from .passes.records import LayerRecord, SiteRecord
 from .runtime.compare import Distance
-from .tables import distances, table
+from .tables import distances, line, table
 
 _PACKAGES = ("requant", "onnx", "onnx-ir", "onnxscript", "numpy", "onnxruntime", "onnxruntime-gpu")
 
@@ -72,16 +71,12 @@ class Report:
         """Write the report as ``.json`` or as ``.html``.
 
         Raises:
-            OutputError: the ending is another one, or the folder cannot be written.
+            OutputError: the ending is another one, or the file cannot be written.
         """
-        destination = Path(path)
-        writers = {".json": self._json, ".html": self._html}
-        if destination.suffix not in writers:
-            raise OutputError(f"{destination}: a report ends in .json or .html")
-        require_writable(destination)
-        temporary = destination.with_name(f".{destination.name}.part")
-        temporary.write_text(writers[destination.suffix](), encoding="utf-8")
-        os.replace(temporary, destination)
+        require_report(path)
+        text = self._json() if Path(path).suffix == ".json" else self._html()
+        with appearing(Path(path)) as temporary:
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
     def render(self) -> Group:
         """The report as rich tables, for a terminal."""
@@ -101,10 +96,10 @@ class Report:
 
     def _parts(self) -> Iterator[RenderableType]:
         half = "" if self.precision == "float32" else f", {self.precision}"
-        yield Text(f"{self.model} → {self.target} ({self.recipe}{half})", style="bold")
+        yield line(f"{self.model} → {self.target} ({self.recipe}{half})", style="bold")
         if self.message:
-            yield Text(self.message, style="yellow")
-        yield Text(
+            yield line(self.message, style="yellow")
+        yield line(
             f"calibration: {self.calibration.get('source', 'none')}, {self.calibration.get('samples', 0)} samples; "
             f"{self.bytes_before / 1e6:.1f} MB → {self.bytes_after / 1e6:.1f} MB; "
             f"{len(self.rebased)} sites re-based, {self.added_nodes} nodes added"
@@ -118,6 +113,13 @@ class Report:
         columns = ("output", "SQNR", "cosine", "largest error")
         note = "" if self.measured_in == self.precision else f", computed in {self.measured_in}"
         yield table(f"Against the float model{note}", columns, distances(self.outputs))
+
+
+def require_report(path: str | os.PathLike[str]) -> None:
+    """Raise OutputError before any work if a report could not be written at ``path``."""
+    if Path(path).suffix not in (".json", ".html"):
+        raise OutputError(f"{os.fspath(path)}: a report ends in .json or .html")
+    require_writable(Path(path))
 
 
 def _site_row(site: SiteRecord) -> tuple[str, ...]:

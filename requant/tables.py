@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .inspection import Inspection
+from .printable import printable
 from .runtime.benchmark import Latency
 from .runtime.compare import Comparison, Distance
 
@@ -56,9 +57,14 @@ def distances(found: dict[str, Distance]) -> list[tuple[str, ...]]:
     ]
 
 
+def line(text: str, style: str = "") -> Text:
+    """A paragraph of plain text."""
+    return Text(printable(text), style=style)
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> RenderableType:
     """A table of plain text, or nothing at all when it has no rows."""
-    cells = [[Text(cell, overflow="fold") for cell in row] for row in rows]
+    cells = [[Text(printable(cell), overflow="fold") for cell in row] for row in rows]
     if not cells:
         return Text("", end="")
     grid = Table(*columns, title=title, title_justify="left", title_style="bold")
