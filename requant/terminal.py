@@ -34,7 +34,7 @@ def prepare() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="requant.plainer")
-    logging.lastResort = None  # the handler of what no one else handles, which prints warnings to stderr
+    logging.getLogger().addHandler(logging.NullHandler())  # else Python prints warnings that no one handles
 
 
 def say(text: str, style: str = "") -> None:

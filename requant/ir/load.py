@@ -10,6 +10,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from ..errors import SourceError
+from .destination import irregular
 from .validate import stored_tensors, validate
 
 
@@ -22,6 +23,10 @@ class Exported(Protocol):
 
 
 Source = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model | Exported
+
+
+LARGEST = 2**31
+"""Bytes at which protobuf's messages end."""
 
 
 def load(source: Source) -> ir.Model:
@@ -67,14 +72,16 @@ def _read(source: Source) -> ir.Model:
 
 
 def _from_file(path: Path) -> ir.Model:
-    if os.path.isdir(path):  # Path.is_dir() raises on a name that is too long
-        raise SourceError(f"{path}: is a folder, not an ONNX file")
+    if kind := irregular(path):
+        raise SourceError(f"{path}: is {kind}, not an ONNX file")
     try:
+        if path.stat().st_size >= LARGEST:
+            raise SourceError(f"{path}: not an ONNX model (those end at 2 GiB; their weights lie in other files)")
         data = path.read_bytes()
     except FileNotFoundError:
         raise SourceError(f"{path}: no such file") from None
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read ({error.strerror})") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise SourceError(f"{str(path)!r}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
     model = _from_proto(_parse(data, str(path)), str(path))
     for tensor in stored_tensors(model):
         if isinstance(tensor, ir.ExternalTensor):

@@ -1,5 +1,6 @@
 """Distrust of a stranger's model: where its data lies, how long it is, and whether it is finite."""
 
+import os
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -8,16 +9,22 @@ import numpy as np
 import onnx_ir as ir
 
 from ..errors import SourceError
+from .destination import irregular
+from .schema import require_schemas
+from .structure import require_ends, require_structure
+
+_LONGEST = 1000
+"""Letters of a place of weights; systems take 255 a part."""
 
 
 def validate(model: ir.Model, name: str) -> None:
-    """Check that somebody makes every value, and every stored tensor's place and size without reading it.
+    """Check every stored tensor's place and size without reading it, then the structure of the graph and its nodes.
+
+    Nodes are sorted where they are not in an order in which they can be computed.
 
     Raises:
         SourceError: names the node or the tensor, and what is wrong with it.
     """
-    for node in model.graph.all_nodes():
-        _validate_node(node, name)
     for tensor in stored_tensors(model):
         if tensor.dtype == ir.DataType.UNDEFINED or any(size < 0 for size in tensor.shape.numpy()):
             raise SourceError(f"{name}: weight {tensor.name!r} has no type, or a negative dimension")
@@ -25,6 +32,9 @@ def validate(model: ir.Model, name: str) -> None:
             _validate_external(tensor, name)
         elif isinstance(tensor, ir.serde.TensorProtoTensor):
             _validate_inline(tensor, name)
+    require_structure(model, name)
+    require_schemas(model, name)
+    require_ends(model, name)
 
 
 def refuse_nan(model: ir.Model, name: str) -> None:
@@ -52,16 +62,9 @@ def stored_tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
                 yield from attribute.as_tensors()
 
 
-def _validate_node(node: ir.Node, name: str) -> None:
-    for value in node.inputs:
-        if value is not None and not (value.producer() or value.is_graph_input() or value.is_initializer()):
-            raise SourceError(f"{name}: node {node.name!r} reads {value.name!r}, which nothing makes")
-    values = [value.name for value in (*node.inputs, *node.outputs) if value is not None]
-    if not all(isinstance(text, str) for text in (node.name or "", node.op_type, node.domain, *values)):
-        raise SourceError(f"{name}: node {node.name!r} or one of its values has a name that is no text")
-
-
 def _validate_external(tensor: ir.ExternalTensor, name: str) -> None:
+    if "\0" in str(tensor.location) or len(str(tensor.location)) > _LONGEST:
+        raise SourceError(f"{name}: weight {tensor.name!r} lies in {str(tensor.location)[:80]!r}…, which is no path")
     folder = Path(tensor.base_dir).resolve()
     location = Path(tensor.location)
     path = (folder / location).resolve()
@@ -72,7 +75,9 @@ def _validate_external(tensor: ir.ExternalTensor, name: str) -> None:
         )
     if location.is_absolute() or not path.is_relative_to(folder):
         raise SourceError(f"{name}: weight {tensor.name!r} lies outside the model's folder ({location})")
-    if not path.is_file():
+    if kind := irregular(path):
+        raise SourceError(f"{name}: weights file {str(location)!r} is missing: it is {kind} (weight {tensor.name!r})")
+    if not os.path.isfile(path):
         raise SourceError(f"{name}: weights file {str(location)!r} is missing (weight {tensor.name!r})")
     start, length = tensor.offset or 0, tensor.nbytes if tensor.length is None else tensor.length
     if length != tensor.nbytes:
