@@ -160,7 +160,7 @@ def _synthetic(model: ir.Model, samples: int, seed: int) -> Iterator[Feed]:
 
 
 def _random(value: ir.Value, generator: np.random.Generator) -> NDArray[np.generic]:
-    if value.shape is None or value.dtype is None:
+    if value.shape is None or value.dtype in (None, ir.DataType.UNDEFINED):
         raise DataError(
             f"input {value.name!r} has no shape or type, so synthetic data cannot be made: pass calibration"
         )

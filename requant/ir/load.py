@@ -97,9 +97,9 @@ def _parse(data: bytes, name: str) -> onnx.ModelProto:
 
 
 def _from_proto(proto: onnx.ModelProto, name: str) -> ir.Model:
-    for opset in proto.opset_import:
-        opset.domain = "" if opset.domain == "ai.onnx" else opset.domain  # two names of one domain
     try:
+        for opset in proto.opset_import:
+            opset.domain = "" if opset.domain == "ai.onnx" else opset.domain  # two names of one domain
         return ir.from_proto(proto)
     except Exception as error:  # a stranger's bytes raise whatever they like
         raise SourceError(f"{name}: damaged ONNX model ({reason(error)})") from error

@@ -24,6 +24,18 @@ _KINDS = {
     if hasattr(onnx.defs.OpSchema.AttrType, kind.name)
 }
 
+_CONTRIB = "com.microsoft"
+
+_CONTRIB_ATTRIBUTES = {
+    **dict.fromkeys(("alpha", "beta", "epsilon"), ir.AttributeType.FLOAT),
+    **dict.fromkeys(("transA", "transB", "transBatchA", "transBatchB", "do_rotary", "group"), ir.AttributeType.INT),
+    **dict.fromkeys(("activation_alpha", "activation_beta", "activation_gamma"), ir.AttributeType.FLOAT),
+    "activation": ir.AttributeType.STRING,
+    "activation_params": ir.AttributeType.FLOATS,
+    "qkv_hidden_sizes": ir.AttributeType.INTS,
+}
+"""Attributes of ONNX Runtime's own operators, which have one type wherever they occur; onnx has no definitions."""
+
 _BLANK = onnx.defs.OpSchema.FormalParameterOption.Single
 
 
@@ -33,8 +45,10 @@ def require_schemas(model: ir.Model, name: str) -> None:
     Raises:
         SourceError: names the first node that is not what its operator takes, or an opset that onnx does not know.
     """
-    newest, opset = onnx.defs.onnx_opset_version(), model.graph.opset_imports.get("", 1)
-    if not 0 < opset <= newest:
+    newest, opset = onnx.defs.onnx_opset_version(), model.graph.opset_imports.get("")
+    if opset is None and any(node.domain == "" for node in model.graph.all_nodes()):
+        raise SourceError(f"{name}: does not say its opset")
+    if opset is not None and not 0 < opset <= newest:
         raise SourceError(f"{name}: has opset {opset}, of which the installed onnx knows 1 to {newest}")
     for graph in roots(model):
         for node in graph.all_nodes():
@@ -46,6 +60,8 @@ def _problem(node: ir.Node, opsets: Mapping[str, int], functions: Mapping[ir.Ope
     """What is wrong with a node, or nothing."""
     if not node.outputs:
         return "makes nothing"
+    if node.domain == _CONTRIB and (problem := _wrong_contrib(node)):
+        return problem
     schema = (
         None if node.op_identifier() in functions else _schema(node.op_type, opsets.get(node.domain, 1), node.domain)
     )
@@ -94,6 +110,14 @@ def _wrong_attributes(node: ir.Node, schema: onnx.defs.OpSchema) -> str:
         if wanted.required and name not in node.attributes:
             return f"lacks its attribute {name!r}"
     return _wrong_values(node)
+
+
+def _wrong_contrib(node: ir.Node) -> str:
+    for name, kind in _CONTRIB_ATTRIBUTES.items():
+        attribute = node.attributes.get(name)
+        if attribute is not None and attribute.type != kind:
+            return f"has an attribute {name!r} of type {attribute.type.name}, and takes {kind.name}"
+    return ""
 
 
 def _wrong_values(node: ir.Node) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..errors import SourceError
+from .agreement import require_agreement
 from .destination import irregular
 from .schema import require_schemas
 from .structure import require_ends, require_structure
@@ -32,9 +33,12 @@ def validate(model: ir.Model, name: str) -> None:
             _validate_external(tensor, name)
         elif isinstance(tensor, ir.serde.TensorProtoTensor):
             _validate_inline(tensor, name)
+        elif isinstance(tensor, ir.StringTensor) and len(tensor.string_data()) != tensor.size:
+            raise SourceError(f"{name}: weight {tensor.name!r} has not the {tensor.size} strings of its shape")
     require_structure(model, name)
     require_schemas(model, name)
     require_ends(model, name)
+    require_agreement(model, name)
 
 
 def refuse_nan(model: ir.Model, name: str) -> None:
@@ -57,9 +61,9 @@ def stored_tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
     for nodes in (model.graph.all_nodes(), *(function.all_nodes() for function in model.functions.values())):
         for attribute in chain.from_iterable(node.attributes.values() for node in nodes):
             if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
-                yield attribute.as_tensor()
+                yield attribute.value  # as_tensor() raises on a tensor without a type
             elif attribute.type == ir.AttributeType.TENSORS and not attribute.is_ref():
-                yield from attribute.as_tensors()
+                yield from attribute.value
 
 
 def _validate_external(tensor: ir.ExternalTensor, name: str) -> None:
@@ -98,6 +102,7 @@ def _validate_inline(tensor: ir.serde.TensorProtoTensor, name: str) -> None:
 def _typed_bytes(tensor: ir.serde.TensorProtoTensor) -> int:
     """The length of data spelled as numbers, not as raw bytes; 0 when it does not fit the shape."""
     try:
+        tensor.numpy()  # asks whether the type goes with the field
         return len(tensor.tobytes())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, AssertionError):  # onnx_ir asserts what it takes for granted
         return 0

@@ -6,6 +6,7 @@ x ≈ s · clip(round(x / s), -128, 127)      one s for an activation, one for e
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx_ir as ir
 
 from ..calib.collect import statistics
@@ -21,6 +22,9 @@ from .scales import activation_quantizer, weight_quantizer
 
 DYNAMIC = "requant.dynamic"
 """Key in `Node.meta` of a linear node whose data get their scale at run time."""
+
+_OVERFLOW = 1e15
+"""Magnitudes from which on squares summed over a layer reach the end of float32, whose numbers end at 3e38."""
 
 _MASK = 1e30
 """Magnitudes beyond this are attention masks or overflow, never activations worth a code."""
@@ -99,6 +103,8 @@ def _reason(linear: Linear, seen: ChannelStatistics | None, chosen: Format) -> s
         return "its input was not calibrated"
     if seen is not None and seen.magnitude.max() > _MASK:
         return "its input holds an attention mask"
+    if not np.abs(linear.matrix()).max(initial=0.0) < _OVERFLOW:
+        return f"its weight reaches beyond {_OVERFLOW:g}"
     if linear.data.dtype != ir.DataType.FLOAT:
         return f"its input is {linear.data.dtype}, not float32"
     if chosen.block and len(linear.shape) != 2:

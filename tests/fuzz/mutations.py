@@ -204,7 +204,7 @@ def _weight_type(proto: onnx.ModelProto, rng: Rng) -> None:
 
 def _weight_values(proto: onnx.ModelProto, rng: Rng) -> None:
     tensor = _tensor(proto, rng)
-    if tensor.data_type == onnx.TensorProto.FLOAT and tensor.dims:
+    if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.raw_data) == 4 * np.prod(tensor.dims, dtype=object):
         values = onnx.numpy_helper.to_array(tensor).copy()
         values.flat[: rng.integers(1, values.size + 1)] = float(str(_pick(_VALUES, rng)))
         tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
