@@ -1,20 +1,25 @@
 """Whether the shapes in a graph agree, by onnx's own inference: what ONNX Runtime asks of a model that it loads.
 
-Shapes that the model declares for what its nodes make are left out: exporters leave stale ones, and ONNX Runtime
+Shapes and types that the model declares for what its nodes make are left out: exporters leave stale ones, and ONNX Runtime
 overrules them too.
 """
 
 import re
 from collections.abc import Iterator
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from ..errors import SourceError
+from .ownership import own_tensors
 
 _SMALL = 1000
 """Bytes up to which a weight may hold sizes or axes, and is shown to the inference with its data."""
+
+
+_SIZES = (ir.DataType.INT64, ir.DataType.INT32)
 
 
 def require_agreement(model: ir.Model, name: str) -> None:
@@ -24,10 +29,12 @@ def require_agreement(model: ir.Model, name: str) -> None:
         SourceError: names the first node whose inputs do not fit, or says why the model cannot be written.
     """
     copy = model.clone()
+    own_tensors(copy)
     for graph in copy.graphs():
         for node in graph:
             for value in node.outputs:
                 value.shape = None
+                value.type = value.type if value.is_graph_output() else None
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(copy)
     for value in list(copy.graph.initializers.values()):
         _show(copy.graph, value)
@@ -47,13 +54,21 @@ def _show(graph: ir.Graph, value: ir.Value) -> None:
     tensor = value.const_value
     if tensor is None:
         return
-    if tensor.nbytes > _SMALL:
+    if isinstance(tensor, ir.ExternalTensor) and tensor.dtype in _SIZES and tensor.nbytes <= _SMALL:
+        value.const_value = tensor = _in_memory(tensor)
+    if tensor.nbytes > _SMALL or isinstance(tensor, ir.ExternalTensor):
         graph.initializers.pop(value.name or "")
         value.const_value, value.shape, value.dtype = None, ir.Shape(tensor.shape.numpy()), tensor.dtype
         if value not in graph.inputs:
             graph.inputs.append(value)
-    elif isinstance(tensor, ir.ExternalTensor):
-        value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
+
+
+def _in_memory(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
+    """Read ``tensor`` without mapping its file, which would then stay open."""
+    with open(tensor.path, "rb") as file:
+        file.seek(tensor.offset or 0)
+        data = np.frombuffer(file.read(tensor.nbytes), tensor.dtype.numpy())
+    return ir.Tensor(data.reshape(tensor.shape.numpy()), name=tensor.name)
 
 
 def _cause(error: BaseException) -> str:
@@ -76,4 +91,4 @@ def _is_spelled_out(op_type: str) -> bool:
         schema = onnx.defs.get_schema(op_type)
     except onnx.defs.SchemaError:
         return False
-    return bool(schema.has_function)
+    return bool(getattr(schema, "has_function", False))  # older releases of onnx do not say

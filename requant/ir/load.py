@@ -1,7 +1,6 @@
 """Load a model from wherever it is, without modifying it and without reading its weights."""
 
 import os
-from copy import copy
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -11,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from ..errors import SourceError
 from .destination import irregular
+from .ownership import own_tensors
 from .validate import stored_tensors, validate
 
 
@@ -46,7 +46,7 @@ def load(source: Source) -> ir.Model:
     validate(model, describe(source))
     _forget_negative_sizes(model)
     if not isinstance(source, str | os.PathLike | bytes | onnx.ModelProto):
-        _own_tensors(model)
+        own_tensors(model)
     return model
 
 
@@ -111,24 +111,6 @@ def _forget_negative_sizes(model: ir.Model) -> None:
         for value in (*graph.inputs, *(output for node in graph for output in node.outputs)):
             if value.shape is not None and any(isinstance(size, int) and size < 0 for size in value.shape):
                 value.shape = ir.Shape([None if isinstance(size, int) and size < 0 else size for size in value.shape])
-
-
-def _own_tensors(model: ir.Model) -> None:
-    """Let a clone's weights have names of their own: they share their data with the model they came from."""
-    for graph in model.graphs():
-        for value in graph.initializers.values():
-            if value.const_value is not None:
-                value.const_value = _renamable(value.const_value)
-        for node in graph:
-            for name, attribute in node.attributes.items():
-                if attribute.type == ir.AttributeType.TENSOR:
-                    node.attributes[name] = ir.AttrTensor(name, _renamable(attribute.as_tensor()))
-
-
-def _renamable(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-    if isinstance(tensor, ir.serde.TensorProtoTensor):
-        return ir.LazyTensor(lambda: tensor, dtype=tensor.dtype, shape=tensor.shape, name=tensor.name)
-    return copy(tensor)
 
 
 def reason(error: BaseException) -> str:

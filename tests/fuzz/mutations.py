@@ -11,9 +11,11 @@ Mutation = Callable[[onnx.ModelProto, Rng], None]
 _SIZES = (0, 1, -1, 2, 7, 1 << 31, 1 << 40, (1 << 63) - 1, -(1 << 62))
 _VALUES = (np.nan, np.inf, -np.inf, 1e35, -1e35, 1e-42, 0.0)
 _NAMES = ("", "x", "\x1b[31mred", "a\u202eb", "\x9b2J", "n" * 5000, "a\0b", "/", "ü")
-_OPS = ("MatMul", "Conv", "Gemm", "Relu", "Reshape", "Transpose", "Concat", "Split", "LayerNormalization", "Loop")
-_OPS += ("Softmax", "Gather", "Slice", "Identity", "QuantizeLinear", "DequantizeLinear", "ConstantOfShape", "Expand")
-_OPS += ("Tile", "Range", "Pad", "Resize", "Constant", "If", "Scan", "SequenceEmpty", "Attention", "Nonsense")
+_OPS = (
+    *("MatMul", "Conv", "Gemm", "Relu", "Reshape", "Transpose", "Concat", "Split", "LayerNormalization", "Loop"),
+    *("Softmax", "Gather", "Slice", "Identity", "QuantizeLinear", "DequantizeLinear", "ConstantOfShape", "Expand"),
+    *("Tile", "Range", "Pad", "Resize", "Constant", "If", "Scan", "SequenceEmpty", "Attention", "Nonsense"),
+)
 
 
 def mutated(model: bytes, rng: Rng) -> tuple[bytes, str]:

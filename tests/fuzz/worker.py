@@ -14,10 +14,10 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
-from mutations import mutated
-from seeds import seeds
 
 from requant.cli import run
+from tests.fuzz.mutations import mutated
+from tests.fuzz.seeds import seeds
 
 LIMIT = 4 * 2**30
 """Bytes of memory."""

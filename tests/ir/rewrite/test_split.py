@@ -394,7 +394,8 @@ REFUSED: dict[str, tuple[str, str]] = {
         "'f' has its channels along another axis",
     ),
     "channels that broadcasting makes": (
-        f"{HEAD} {{ p = MatMul(x, r)  a = Add(p, b)  {READ} }}",
+        f"(float[B,T,4] x) => (float[B,K,M] y) <float[4,1] one, float[6] b, float[6,3] u, float[3] d> "
+        f"{{ p = MatMul(x, one)  a = Add(p, b)  {READ} }}",
         "'p' has 1 channels instead of 6",
     ),
     "channels that a constant makes": (
