@@ -1,7 +1,7 @@
 """Whether the shapes in a graph agree, by onnx's own inference: what ONNX Runtime asks of a model that it loads.
 
-Shapes and types that the model declares for what its nodes make are left out: exporters leave stale ones, and ONNX Runtime
-overrules them too.
+Shapes and types that the model declares for what its nodes make are left out: exporters leave stale ones, and ONNX
+Runtime overrules them too.
 """
 
 import re

@@ -53,6 +53,8 @@ class _Worker:
         if self.process is not None and self.process.stdin is not None:
             self.process.stdin.close()
             self.process.wait(60)
+            if self.process.stdout is not None:
+                self.process.stdout.close()
 
 
 def _start() -> "subprocess.Popen[str]":
