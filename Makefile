@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: test demo lint format bench download exporter property clean
+.PHONY: test demo lint format bench download exporter property fuzz clean
 
 test: lint
 	$(BIN)/python -m pytest -n 2 -q
@@ -31,6 +31,9 @@ download: $(VENV)/ready
 
 property: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2 -q -m property
+
+fuzz: $(VENV)/ready
+	$(BIN)/python -m pytest -q -m fuzz
 
 exporter: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,exporter]"

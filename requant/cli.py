@@ -12,40 +12,42 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from typer.exceptions import TyperException
 
 from . import inspection, mending, tables, verdict
 from .errors import (
     CalibrationWarning,
-    OutputError,
     RequantError,
     SyntheticCalibrationWarning,
     TargetWarning,
     VerificationError,
 )
-from .ir.save import require_writable
 from .optimize import optimize
-from .plain import dumps
 from .recipe import RECIPES
 from .result import Precision
 from .runtime.placement import FallbackWarning
 from .runtime.targets import TARGETS
 from .stages import STAGES
+from .terminal import err, prepare, say, show
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-out = Console(soft_wrap=True)
-err = Console(stderr=True)
 
 
-Model = Annotated[Path, typer.Argument(help="An ONNX file.", show_default=False)]
+def _path(text: str) -> Path:
+    """A path from the command line; `Path("")` would be the current folder."""
+    if not text:
+        raise typer.BadParameter("a path cannot be empty")
+    return Path(text)
+
+
+Model = Annotated[Path, typer.Argument(help="An ONNX file.", show_default=False, parser=_path)]
 Target = Annotated[str, typer.Option("--target", "-t", help=f"The engine that will run it: {', '.join(TARGETS)}.")]
 Recipe = Annotated[str, typer.Option(help=f"What to do: {', '.join(RECIPES)}.")]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on stdout.")]
 OptionalData = Annotated[
-    Path | None, typer.Option("--data", "-d", help="An .npz, or a folder of them.", show_default=False)
+    Path | None,
+    typer.Option("--data", "-d", help="An .npz, an .npy, or a folder of them.", show_default=False, parser=_path),
 ]
 
 
@@ -59,12 +61,21 @@ def optimize_command(
     model: Model,
     calibration: Annotated[
         Path | None,
-        typer.Option("--calibration", "-c", help="An .npz, or a folder of them: real samples.", show_default=False),
+        typer.Option(
+            "--calibration",
+            "-c",
+            help="An .npz, an .npy, or a folder of them: real samples.",
+            show_default=False,
+            parser=_path,
+        ),
     ] = None,
     evaluation: Annotated[
         Path | None,
         typer.Option(
-            "--evaluate", help="Data to measure the result on, instead of held-out samples.", show_default=False
+            "--evaluate",
+            help="Data to measure the result on, instead of held-out samples.",
+            show_default=False,
+            parser=_path,
         ),
     ] = None,
     target: Target = "cpu",
@@ -80,34 +91,33 @@ def optimize_command(
     ] = False,
     half_io: Annotated[bool, typer.Option("--half-io", help="Inputs and outputs in half precision as well.")] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to write it.  [default: MODEL.TARGET.onnx]")
+        Path | None,
+        typer.Option("--output", "-o", help="Where to write it.  [default: MODEL.TARGET.onnx]", parser=_path),
     ] = None,
-    report: Annotated[Path | None, typer.Option(help="Where to write the report, .html or .json.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Where to write the report, .html or .json.", parser=_path)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Quantize MODEL for an engine and write the result."""
-    destination = output or model.with_name(f"{model.stem}.{target}.onnx")
-    if report is not None:
-        require_report(report)
+    destination = output or _beside(model, target)
     with _progress() as progress:
         result = optimize(
             model, calibration, recipe, target, tuple(keep or ()), destination,
-            precision=precision, zero_points=zero_points, keep_io=not half_io, evaluation=evaluation, progress=progress,
+            precision=precision, zero_points=zero_points, keep_io=not half_io, evaluation=evaluation,
+            report_file=report, progress=progress,
         )  # fmt: skip
-    if report is not None:
-        result.report.save(report)
-    _print(result.report.to_dict(), result.report.render, as_json)
-    err.print(f"wrote {escape(str(destination))}")
+    say(f"wrote {destination}")
+    show(result.report.to_dict(), result.report.render, as_json)
     if not any(layer.quantized for layer in result.report.layers):
-        _failed(f"{model}: {result.report.message}", 3)
-        raise typer.Exit(3)
+        raise typer.Exit(_failed(f"{model}: {result.report.message}", 3))
 
 
 @app.command("inspect")
 def inspect_command(model: Model, as_json: Json = False) -> None:
     """Show the sites of MODEL: where channels can be re-based, where not, and why."""
     found = inspection.inspect(model)
-    _print(found.to_dict(), lambda: tables.inspection(found), as_json)
+    show(found.to_dict(), lambda: tables.inspection(found), as_json)
 
 
 @app.command("compare")
@@ -119,7 +129,7 @@ def compare_command(
 ) -> None:
     """Measure how far CANDIDATE is from REFERENCE, per output and per layer."""
     found = inspection.compare(reference, candidate, data)
-    _print(found.to_dict(), lambda: tables.comparison(found), as_json)
+    show(found.to_dict(), lambda: tables.comparison(found), as_json)
 
 
 @app.command("check")
@@ -128,7 +138,8 @@ def check_command(
     target: Target = "tensorrt",
     fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended safely, in a copy.")] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where --fix writes it.  [default: MODEL.fixed.onnx]")
+        Path | None,
+        typer.Option("--output", "-o", help="Where --fix writes it.  [default: MODEL.fixed.onnx]", parser=_path),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -137,20 +148,22 @@ def check_command(
         if output is not None:
             raise typer.BadParameter("--output needs --fix")
         found = inspection.check(model, target)
-        _print([vars(finding) for finding in found], lambda: verdict.findings(found, target), as_json)
+        show([vars(finding) for finding in found], lambda: verdict.findings(found, target), as_json)
     else:
-        destination = output or model.with_name(f"{model.stem}.fixed.onnx")
+        destination = output or _beside(model, "fixed")
         result = mending.fix(model, target, destination)
         found = result.left
-        _print(verdict.plain(result), lambda: verdict.fixed(result, target), as_json)
-        err.print(f"wrote {escape(str(destination))}")
+        say(f"wrote {destination}")
+        show(verdict.plain(result), lambda: verdict.fixed(result, target), as_json)
     if found:
         raise typer.Exit(1)
 
 
 @app.command("bench")
 def bench_command(
-    models: Annotated[list[Path], typer.Argument(help="ONNX files; the first is what others are compared with.")],
+    models: Annotated[
+        list[Path], typer.Argument(help="ONNX files; the first is what others are compared with.", parser=_path)
+    ],
     data: OptionalData = None,
     target: Target = "cpu",
     runs: Annotated[int, typer.Option(help="Timed runs of each.", min=1)] = 30,
@@ -159,7 +172,7 @@ def bench_command(
 ) -> None:
     """Time MODELS side by side."""
     found = inspection.benchmark(models, data, target, runs=runs, threads=threads)
-    _print([latency.to_dict() for latency in found], lambda: tables.latencies(found), as_json)
+    show([latency.to_dict() for latency in found], lambda: tables.latencies(found), as_json)
 
 
 def main() -> None:
@@ -169,6 +182,7 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command line; returns the exit code."""
+    prepare()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # libraries' warnings are not for the user; ours is
@@ -182,32 +196,31 @@ def run(arguments: list[str]) -> int:
         return _failed(error, 2)
     except TyperException as error:
         return _failed(f"{error.format_message()} (see requant --help)", 2)
+    except BrokenPipeError:
+        return 0  # the reader of --help has seen enough
+    except OSError as error:
+        return _failed(f"{error.filename or 'a file'}: {error.strerror or error}", 2)
+    except MemoryError:
+        return _failed("this takes more memory than there is", 2)
     except (KeyboardInterrupt, typer.Abort):
         return _failed("interrupted", 130)
     return code if isinstance(code, int) else 0
 
 
-def require_report(path: Path) -> None:
-    """Raise OutputError before any work if the report could not be written at ``path``."""
-    if path.suffix not in (".json", ".html"):
-        raise OutputError(f"{path}: a report ends in .json or .html")
-    require_writable(path)
+def _beside(model: Path, word: str) -> Path:
+    """Where a command writes to unless it is told."""
+    if not model.name:
+        raise typer.BadParameter(f"{model} is no file")
+    return model.with_name(f"{model.stem}.{word}.onnx")
 
 
 def _failed(error: Exception | str, code: int) -> int:
-    err.print(f"requant: {' '.join(str(error).split())}", style="red", markup=False, soft_wrap=True, highlight=False)
+    say(f"requant: {error}", style="red")
     return code
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    err.print(f"warning: {message}", style="bold yellow", markup=False, soft_wrap=True)
-
-
-def _print(plain: Any, render: Callable[[], Any], as_json: bool) -> None:
-    if as_json:
-        print(dumps(plain))
-    else:
-        out.print(render())
+    say(f"warning: {message}", style="bold yellow")
 
 
 @contextmanager

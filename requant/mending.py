@@ -1,11 +1,10 @@
 """The verb that mends: a copy of a quantized model that an engine runs as intended."""
 
 import os
-from pathlib import Path
 
 from .ir.load import Source, load
-from .ir.save import require_writable, save
-from .result import files, refuse_overwrite
+from .ir.save import save
+from .outputs import files, refuse_overwrite, require_outputs
 from .runtime.fix import Fixed
 from .runtime.fix import fix as mend
 from .runtime.targets import target as find_target
@@ -28,11 +27,9 @@ def fix(source: Source, target: str = "tensorrt", output: str | os.PathLike[str]
         OutputError: nothing can be written at ``output``, or it is the source.
     """
     find_target(target)
-    if output is not None:
-        require_writable(Path(output))
+    require_outputs(output)
     model = load(source)
-    if output is not None:
-        refuse_overwrite(files(source, model), output)
+    refuse_overwrite(files(source, model), output)
     result = mend(model, target)
     if output is not None:
         save(result.model, output)

@@ -6,34 +6,36 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from pathlib import Path
 
 import onnx_ir as ir
 
 from .calib.collect import collect
+from .calib.files import require_data
 from .calib.holdout import Split, split
 from .calib.notes import Notes
 from .calib.rows import dropped_rows
 from .calib.sample_axes import count_samples, sample_axes
 from .calib.sources import Batches, Data, batches
 from .candidates import advantage, noise
+from .choices import patterns
 from .errors import (
     CalibrationWarning,
     DataError,
+    OutputError,
     RequantError,
     SourceError,
     SyntheticCalibrationWarning,
     TargetWarning,
-)  # fmt: skip
+)
 from .ir.canonical.form import canonicalize
 from .ir.canonical.shapes import InferShapes
 from .ir.interface import require_interface
 from .ir.linear import find_linears, no_layers
 from .ir.load import Source, describe, load
 from .ir.names import remember_names, separate_nodes
-from .ir.save import require_writable
 from .ir.sites.find import Site, find_sites
 from .ir.validate import refuse_nan, stored_tensors
+from .outputs import files, refuse_overwrite, require_outputs
 from .passes.choose_layers import ChooseLayers, unmatched
 from .passes.halve_precision import precision_records
 from .passes.insert_qdq import enclosed_layers
@@ -43,7 +45,7 @@ from .passes.records import layer_records, site_records
 from .passes.round_weights import RoundWeights
 from .recipe import Recipe, find_recipe
 from .report import Report
-from .result import Lowering, Precision, Result, files, refuse_overwrite
+from .result import Lowering, Precision, Result
 from .runtime.compare import common_layers, compare, require_finite
 from .runtime.feeds import Feed
 from .runtime.known_types import know_types
@@ -68,6 +70,7 @@ def optimize(
     zero_points: bool = False,
     keep_io: bool = True,
     evaluation: Data | None = None,
+    report_file: str | os.PathLike[str] | None = None,
     progress: Progress = lambda stage, count: None,
 ) -> Result:
     """Quantize a float model for an engine, as close to the float model as its 8-bit kernels allow.
@@ -80,13 +83,15 @@ def optimize(
         recipe: a name in `requant.recipe.RECIPES`, or a `Recipe`.
         target: a name in `requant.runtime.TARGETS`.
         keep: names or glob patterns of nodes to leave in float.
-        output: where to write the model, if anywhere; written whole or not at all.
+        output: where to write the model, if anywhere; written whole or not at all. A symbolic link is followed. What
+            was read, and what is no regular file, is never overwritten.
         precision: "float32", "float16" or "bfloat16": what is computed in where there are no codes.
         zero_points: let one-sided data have a finer grid, where the engine takes any zero point; two engines'
             artifacts then no longer have the same codes.
         keep_io: leave the model's inputs and outputs in float32 in half precision too.
         evaluation: data to measure the result on, as ``calibration`` is given. None measures on samples of the
             calibration data that are held out of everything else, where there are enough.
+        report_file: where to write the report, ``.html`` or ``.json``, if anywhere; by the same rules.
         progress: told each stage and its steps.
 
     Raises:
@@ -94,15 +99,16 @@ def optimize(
     """
     chosen, lowering = find_recipe(recipe), Lowering(target, precision, zero_points, keep_io)
     _foresee(chosen, lowering)
+    keep = patterns(keep)
     times = Stopwatch(progress)
-    if output is not None:
-        require_writable(Path(output))
+    require_outputs(output, report_file)
+    require_data(calibration)
+    require_data(evaluation)
     with times("load"):
         original = load(source)
         separate_nodes(original)
-        inputs = files(source, original)
-        if output is not None:
-            refuse_overwrite(inputs, output)
+        inputs = files(source, original, calibration, evaluation)
+        refuse_overwrite(inputs, output, report_file)
         refuse_nan(original, describe(source))
     report = Report(describe(source), chosen.name, target, precision)
     report.bytes_before = report.bytes_after = _size(original)
@@ -113,9 +119,8 @@ def optimize(
     if any(True for _ in find_linears(model.graph)):
         if strangers := unmatched(model, keep):
             raise RequantError(f"{describe(source)}: no linear layer is called {strangers[0]!r}, which keep asks for")
-        result = _quantized(
-            _Task(original, model, chosen, lowering, tuple(keep), evaluation), calibration, report, times
-        )
+        task = _Task(original, model, chosen, lowering, keep, evaluation)
+        result = _quantized(task, calibration, report, times)
     else:
         report.layers = list(enclosed_layers(model))
         where = " outside of the bodies of If and Loop" if report.layers else ""
@@ -127,7 +132,18 @@ def optimize(
         with times("save"):
             finished.save(output)
     report.times = times.seconds
+    if report_file is not None:
+        _save_report(finished, report_file, output)
     return finished
+
+
+def _save_report(finished: Result, path: str | os.PathLike[str], output: str | os.PathLike[str] | None) -> None:
+    """Write the report; a failure says that the model is there all the same."""
+    try:
+        finished.save_report(path)
+    except OutputError as error:
+        written = f"; the model was written to {os.fspath(output)}" if output is not None else ""
+        raise OutputError(f"{error}{written}") from error
 
 
 def _foresee(recipe: Recipe, lowering: Lowering) -> None:

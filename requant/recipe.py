@@ -5,11 +5,24 @@ from typing import Literal
 
 import onnx_ir as ir
 
+from .calib.ranges import RANGES
+from .choices import require_choice
 from .errors import RequantError
 from .passes.rebase_sites import RebaseSites
 from .passes.solvers import AwqSearch, Keep
 from .passes.split_channels import SplitChannels
-from .runtime.formats import FP8, INT8, INT8_DYNAMIC, INT8_WEIGHT, Format, int4_weight
+from .runtime.formats import (
+    CARRIED,
+    FP8,
+    INT8,
+    INT8_DYNAMIC,
+    INT8_WEIGHT,
+    Format,
+    int4_weight,
+    require_carried,
+)
+
+_ROUNDINGS = ("nearest", "compensated")
 
 
 @dataclass(frozen=True)
@@ -29,6 +42,15 @@ class Recipe:
     formats: tuple[Format, ...] = (INT8,)
     ranges: str = "margin"
     rounding: Literal["nearest", "compensated"] = "compensated"
+
+    def __post_init__(self) -> None:
+        """Raise RequantError for a word that is no choice, and for formats that no engine multiplies."""
+        require_choice("ranges", self.ranges, RANGES)
+        require_choice("rounding", self.rounding, _ROUNDINGS)
+        if not self.formats:
+            raise RequantError(f"recipe {self.name!r} has no formats: choose one or more of {', '.join(CARRIED)}")
+        for chosen in self.formats:
+            require_carried(chosen)
 
     @property
     def plain(self) -> "Recipe":
@@ -79,6 +101,5 @@ def find_recipe(name: str | Recipe) -> Recipe:
     """
     if isinstance(name, Recipe):
         return name
-    if name not in RECIPES:
-        raise RequantError(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
+    require_choice("recipe", name, RECIPES)
     return RECIPES[name]

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
-from rich.text import Text
 
 from .errors import OutputError
-from .ir.save import require_writable
+from .ir.destination import appearing, require_writable
 from .passes.halve_precision import PrecisionRecord
 from .passes.records import LayerRecord, SiteRecord
 from .plain import dumps
 from .runtime.distance import Distance
-from .tables import DISTANCE, distances, table, unmeasured
+from .tables import DISTANCE, distances, line, table, unmeasured
 
 _PACKAGES = ("requant", "onnx", "onnx-ir", "onnxscript", "numpy", "onnxruntime", "onnxruntime-gpu")
 
@@ -79,16 +78,12 @@ class Report:
         """Write the report as ``.json`` or as ``.html``.
 
         Raises:
-            OutputError: the ending is another one, or the folder cannot be written.
+            OutputError: the ending is another one, or the file cannot be written.
         """
-        destination = Path(path)
-        writers = {".json": self._json, ".html": self._html}
-        if destination.suffix not in writers:
-            raise OutputError(f"{destination}: a report ends in .json or .html")
-        require_writable(destination)
-        temporary = destination.with_name(f".{destination.name}.part")
-        temporary.write_text(writers[destination.suffix](), encoding="utf-8")
-        os.replace(temporary, destination)
+        require_report(path)
+        text = self._json() if Path(path).suffix == ".json" else self._html()
+        with appearing(Path(path)) as temporary:
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
     def render(self) -> Group:
         """The report as rich tables, for a terminal."""
@@ -114,17 +109,17 @@ class Report:
 
     def _parts(self) -> Iterator[RenderableType]:
         half = "" if self.precision == "float32" else f", {self.precision}"
-        yield Text(f"{self.model} → {self.target} ({self.recipe}{half})", style="bold")
+        yield line(f"{self.model} → {self.target} ({self.recipe}{half})", style="bold")
         if self.message:
-            yield Text(self.message, style="yellow")
-        yield from (Text(f"note: {note}", style="yellow") for note in self.notes)
-        yield Text(
+            yield line(self.message, style="yellow")
+        yield from (line(f"note: {note}", style="yellow") for note in self.notes)
+        yield line(
             f"calibration: {self._calibrated_on}; "
             f"{self.bytes_before / 1e6:.1f} MB → {self.bytes_after / 1e6:.1f} MB; "
             f"{len(self.rebased)} sites re-based, {self.added_nodes} nodes added"
         )
         if dropped := self.calibration.get("dropped"):
-            yield Text(str(dropped))
+            yield line(str(dropped))
         titles = ("site", "kind", "solver", "nodes added", "error before", "after")
         yield table("Sites", titles, map(_site_row, self.sites))
         left = [(layer.name, layer.op_type, layer.reason) for layer in self.layers if not layer.quantized]
@@ -134,8 +129,15 @@ class Report:
         note = "" if self.measured_in == self.precision else f", computed in {self.measured_in}"
         yield table(f"Against the float model{note}", ("output", *DISTANCE), distances(self.outputs))
         if self.outputs:
-            yield Text(f"measured on {self.measured_samples} {self.measured_on}")
+            yield line(f"measured on {self.measured_samples} {self.measured_on}")
         yield unmeasured(self.unmeasured)
+
+
+def require_report(path: str | os.PathLike[str]) -> None:
+    """Raise OutputError before any work if a report could not be written at ``path``."""
+    if Path(path).suffix not in (".json", ".html"):
+        raise OutputError(f"{os.fspath(path)}: a report ends in .json or .html")
+    require_writable(Path(path))
 
 
 def _site_row(site: SiteRecord) -> tuple[str, ...]:

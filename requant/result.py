@@ -4,18 +4,18 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import onnx_ir as ir
 
-from .errors import OutputError
+from .choices import require_choice
 from .ir.interface import require_interface
-from .ir.load import Source
 from .ir.save import save
-from .ir.validate import stored_tensors
+from .outputs import refuse_overwrite
 from .passes.halve_precision import HalvePrecision
 from .passes.insert_qdq import InsertQDQ
 from .report import Report
+from .runtime.targets import target as find_target
 
 Precision = Literal["float32", "float16", "bfloat16"]
 """What is computed in where there are no codes."""
@@ -39,6 +39,11 @@ class Lowering:
     precision: Precision = "float32"
     zero_points: bool = False
     keep_io: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise RequantError for an engine or a precision that there is not."""
+        find_target(self.target)
+        require_choice("precision", self.precision, get_args(Precision))
 
     @property
     def measurable(self) -> "Lowering":
@@ -89,6 +94,15 @@ class Result:
         refuse_overwrite(self._inputs, path)
         save(self.model, path)
 
+    def save_report(self, path: str | os.PathLike[str]) -> None:
+        """Write the report as ``.json`` or as ``.html``, never over a file that was read.
+
+        Raises:
+            OutputError: the path is one of the input's files, has another ending, or cannot be written.
+        """
+        refuse_overwrite(self._inputs, path)
+        self.report.save(path)
+
     def lower(
         self,
         target: str,
@@ -103,26 +117,13 @@ class Result:
 
         Raises:
             TargetError: the engine is unknown.
+            RequantError: the precision is.
         """
         own = self._lowering
         chosen = Lowering(
             target,
-            precision or own.precision,
+            own.precision if precision is None else precision,
             own.zero_points if zero_points is None else zero_points,
             own.keep_io if keep_io is None else keep_io,
         )
         return chosen.apply(self._planned, self.report)
-
-
-def refuse_overwrite(inputs: frozenset[Path], output: str | os.PathLike[str]) -> None:
-    """Raise OutputError when writing ``output``, or the weights beside it, would replace one of ``inputs``."""
-    for path in (Path(output), Path(f"{os.fspath(output)}.data")):
-        if path.resolve() in inputs:
-            raise OutputError(f"{path}: is the input; choose another output")
-
-
-def files(source: Source, model: ir.Model) -> frozenset[Path]:
-    """The files that ``model`` was read from: its own, and those of its weights."""
-    own = [Path(source)] if isinstance(source, str | os.PathLike) else []
-    weights = [Path(tensor.path) for tensor in stored_tensors(model) if isinstance(tensor, ir.ExternalTensor)]
-    return frozenset(path.resolve() for path in own + weights)

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .inspection import Inspection
+from .printable import printable
 from .runtime.benchmark import Latency
 from .runtime.compare import Comparison
 from .runtime.distance import Distance
@@ -70,9 +71,14 @@ def _sqnr(item: Distance) -> str:
     return f"{item.sqnr:.1f} dB" + (f" ({item.nonfinite} NaN or infinite)" if item.nonfinite else "")
 
 
+def line(text: str, style: str = "") -> Text:
+    """A paragraph of plain text."""
+    return Text(printable(text), style=style)
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> RenderableType:
     """A table of plain text, or nothing at all when it has no rows."""
-    cells = [[Text(cell, overflow="fold") for cell in row] for row in rows]
+    cells = [[Text(printable(cell), overflow="fold") for cell in row] for row in rows]
     if not cells:
         return Text("", end="")
     grid = Table(*columns, title=title, title_justify="left", title_style="bold")

@@ -1,15 +1,15 @@
 """Data sources: from what a user has to feeds that fit the model.
 
-An `.npz`, or a mapping in memory, holds an array for each input with the samples along the first dimension. A folder
-holds such files, each a batch of its own shape. An iterable, such as a torch DataLoader, yields batches, and a callable
-returns an iterable. A datasets.Dataset is read in batches that the model takes.
+An `.npz`, or a mapping in memory, holds an array for each input with the samples along the first dimension; an `.npy`
+does for a model of one input. A folder holds such files, each a batch of its own shape. An iterable, such as a torch
+DataLoader, yields batches, and a callable returns an iterable. A datasets.Dataset is read in batches that the model
+takes.
 
 Every input needs data. What comes from a program may hold more, such as labels: columns that are no inputs, and items
 of a tuple beyond the inputs, are left out. A file is made for a model, so there an unknown name is an error.
 """
 
 import os
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..runtime.feeds import Feed
+from .files import data_files, read_arrays, require_data
 from .sample_axes import sample_axes
 from .samples import DATA, feeds, kind, named
 from .synthetic import synthetic
@@ -57,10 +58,10 @@ def batches(data: Data | None, model: ir.Model, *, samples: int = 16, seed: int 
     """Feeds from ``data`` that fit the inputs of ``model``, checked as they are read.
 
     Args:
-        data: an `.npz`, a folder of them, a mapping of all samples, a datasets.Dataset, an iterable of batches, or
-            a callable that returns one. A batch maps names to arrays or tensors, or is a tuple in the order of the
-            inputs, or is the only input. An iterable is read once and kept; a callable is called for each pass.
-            None makes ``samples`` synthetic feeds from ``seed``.
+        data: an `.npz`, an `.npy` for a model of one input, a folder of them, a mapping of all samples, a
+            datasets.Dataset, an iterable of batches, or a callable that returns one. A batch maps names to arrays or
+            tensors, or is a tuple in the order of the inputs, or is the only input. An iterable is read once and kept;
+            a callable is called for each pass. None makes ``samples`` synthetic feeds from ``seed``.
         model: its graph inputs say which names, types and dimensions are right.
 
     Raises:
@@ -89,24 +90,13 @@ def _from_table(table: Table, model: ir.Model) -> Iterator[Feed]:
 
 
 def _from_path(path: Path, model: ir.Model) -> Iterator[Feed]:
-    if path.is_dir():
-        files = sorted(path.glob("*.npz"))
-        if not files:
-            raise DataError(f"{path}: holds no .npz files")
-        for file in files:
-            yield _read(file)
-    elif path.is_file():
-        yield from _samples(_read(path), model, str(path))
+    require_data(path)
+    inputs = [value.name or "" for value in model.graph.inputs]
+    if os.path.isdir(path):
+        for file in data_files(path):
+            yield read_arrays(file, inputs)
     else:
-        raise DataError(f"{path}: no such file or folder")
-
-
-def _read(path: Path) -> dict[str, NDArray[np.generic]]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise DataError(f"{path}: not an .npz of plain arrays") from error
+        yield from _samples(read_arrays(path, inputs), model, str(path))
 
 
 def _samples(arrays: Feed, model: ir.Model, origin: str) -> Iterator[Feed]:

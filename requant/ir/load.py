@@ -1,7 +1,6 @@
 """Load a model from wherever it is, without modifying it and without reading its weights."""
 
 import os
-from copy import copy
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -10,6 +9,8 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from ..errors import SourceError
+from .destination import irregular
+from .ownership import own_tensors
 from .validate import stored_tensors, validate
 
 
@@ -22,6 +23,10 @@ class Exported(Protocol):
 
 
 Source = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model | Exported
+
+
+LARGEST = 2**31
+"""Bytes at which protobuf's messages end."""
 
 
 def load(source: Source) -> ir.Model:
@@ -41,7 +46,7 @@ def load(source: Source) -> ir.Model:
     validate(model, describe(source))
     _forget_negative_sizes(model)
     if not isinstance(source, str | os.PathLike | bytes | onnx.ModelProto):
-        _own_tensors(model)
+        own_tensors(model)
     return model
 
 
@@ -67,14 +72,16 @@ def _read(source: Source) -> ir.Model:
 
 
 def _from_file(path: Path) -> ir.Model:
-    if os.path.isdir(path):  # Path.is_dir() raises on a name that is too long
-        raise SourceError(f"{path}: is a folder, not an ONNX file")
+    if kind := irregular(path):
+        raise SourceError(f"{path}: is {kind}, not an ONNX file")
     try:
+        if path.stat().st_size >= LARGEST:
+            raise SourceError(f"{path}: not an ONNX model (those end at 2 GiB; their weights lie in other files)")
         data = path.read_bytes()
     except FileNotFoundError:
         raise SourceError(f"{path}: no such file") from None
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read ({error.strerror})") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise SourceError(f"{str(path)!r}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
     model = _from_proto(_parse(data, str(path)), str(path))
     for tensor in stored_tensors(model):
         if isinstance(tensor, ir.ExternalTensor):
@@ -90,9 +97,9 @@ def _parse(data: bytes, name: str) -> onnx.ModelProto:
 
 
 def _from_proto(proto: onnx.ModelProto, name: str) -> ir.Model:
-    for opset in proto.opset_import:
-        opset.domain = "" if opset.domain == "ai.onnx" else opset.domain  # two names of one domain
     try:
+        for opset in proto.opset_import:
+            opset.domain = "" if opset.domain == "ai.onnx" else opset.domain  # two names of one domain
         return ir.from_proto(proto)
     except Exception as error:  # a stranger's bytes raise whatever they like
         raise SourceError(f"{name}: damaged ONNX model ({reason(error)})") from error
@@ -104,24 +111,6 @@ def _forget_negative_sizes(model: ir.Model) -> None:
         for value in (*graph.inputs, *(output for node in graph for output in node.outputs)):
             if value.shape is not None and any(isinstance(size, int) and size < 0 for size in value.shape):
                 value.shape = ir.Shape([None if isinstance(size, int) and size < 0 else size for size in value.shape])
-
-
-def _own_tensors(model: ir.Model) -> None:
-    """Let a clone's weights have names of their own: they share their data with the model they came from."""
-    for graph in model.graphs():
-        for value in graph.initializers.values():
-            if value.const_value is not None:
-                value.const_value = _renamable(value.const_value)
-        for node in graph:
-            for name, attribute in node.attributes.items():
-                if attribute.type == ir.AttributeType.TENSOR:
-                    node.attributes[name] = ir.AttrTensor(name, _renamable(attribute.as_tensor()))
-
-
-def _renamable(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-    if isinstance(tensor, ir.serde.TensorProtoTensor):
-        return ir.LazyTensor(lambda: tensor, dtype=tensor.dtype, shape=tensor.shape, name=tensor.name)
-    return copy(tensor)
 
 
 def reason(error: BaseException) -> str:

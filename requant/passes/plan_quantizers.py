@@ -6,6 +6,7 @@ x ≈ s · clip(round(x / s), -128, 127)      one s for an activation, one for e
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx_ir as ir
 
 from ..calib.collect import statistics
@@ -25,6 +26,9 @@ from .scales import activation_quantizer, weight_quantizer
 
 DYNAMIC = "requant.dynamic"
 """Key in `Node.meta` of a linear node whose data get their scale at run time."""
+
+_OVERFLOW = 1e15
+"""Magnitudes from which on squares summed over a layer reach the end of float32, whose numbers end at 3e38."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,8 @@ def _reason(linear: Linear, seen: ChannelStatistics | None, chosen: Format) -> s
         return reason
     if linear.data.dtype is None:
         return f"the type of its input {linear.data.name!r} is not known"
+    if not np.abs(linear.matrix()).max(initial=0.0) < _OVERFLOW:
+        return f"its weight reaches beyond {_OVERFLOW:g}"
     if linear.data.dtype != ir.DataType.FLOAT:
         return f"its input is {linear.data.dtype}, not float32"
     if chosen.block and len(linear.shape) != 2:

@@ -1,8 +1,10 @@
 """Number formats: what the two operands of a linear layer are coded in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
+
+from ..errors import RequantError
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,32 @@ INT8_WEIGHT = Format(activations=None)
 def int4_weight(block: int = 64, *, symmetric: bool = True) -> Format:
     """Weights of 4 bits with a scale for each ``block`` rows of a column, and a zero point where not ``symmetric``."""
     return Format(None, ir.DataType.INT4 if symmetric else ir.DataType.UINT4, 4, block)
+
+
+CARRIED = (
+    "int8 by int8",
+    "dynamic int8 by int8",
+    "float8e4m3fn by float8e4m3fn",
+    "float by int8",
+    "float by int4",
+    "float by uint4",
+)
+"""The types of data and weights, as `str` of a format names them, that some engine multiplies."""
+
+
+def require_carried(chosen: Format) -> None:
+    """Raise RequantError for a format for which no engine has a kernel, whatever the layer."""
+    if not isinstance(chosen, Format):
+        raise RequantError(f"{chosen!r} is no format: choose one of {', '.join(CARRIED)}")
+    if str(replace(chosen, block=0)) not in CARRIED:
+        raise RequantError(f"no engine multiplies {chosen}: choose one of {', '.join(CARRIED)}")
+    widest = chosen.weights.bitwidth
+    if not 2 <= chosen.bits <= widest:
+        raise RequantError(f"{chosen} has {chosen.bits} bits: choose 2 to {widest}")
+    if chosen.block and chosen.activations is not None:
+        raise RequantError(f"no engine multiplies {chosen}: blocks are for weights by float data")
+    if chosen.block < 0:
+        raise RequantError(f"{chosen} has blocks of {chosen.block}: choose 0 for none, or a power of two from 16")
 
 
 def _name(dtype: ir.DataType) -> str:

@@ -108,11 +108,14 @@ def engine() -> ModuleType:
         TargetError: it is not installed; the text says which extra to install.
     """
     try:
-        return importlib.import_module("onnxruntime")
+        module = importlib.import_module("onnxruntime")
     except ImportError as error:
         raise TargetError(
             "onnxruntime is not installed: pip install 'requant[cpu]', or 'requant[gpu]' on a machine with CUDA"
         ) from error
+    if not hasattr(module, "InferenceSession"):  # the folder that an uninstall leaves is a package of its own
+        raise TargetError("onnxruntime is damaged: pip install --force-reinstall onnxruntime")
+    return module
 
 
 def _settings(

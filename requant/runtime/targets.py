@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import onnx_ir as ir
 
+from ..choices import require_choice
 from ..errors import TargetError
 from ..ir.linear import Linear
 from .formats import Format
@@ -145,8 +146,7 @@ def target(name: str) -> Target:
     Raises:
         TargetError: there is none.
     """
-    if name not in TARGETS:
-        raise TargetError(f"unknown target {name!r}: choose one of {', '.join(TARGETS)}")
+    require_choice("target", name, TARGETS, TargetError)
     return replace(TARGETS[processor()], name="cpu") if name == "cpu" else TARGETS[name]
 
 

@@ -51,6 +51,9 @@ def _batch_norm(node: ir.Node) -> _Affine | None:
     if data is None or len(parameters) != 4:
         return None
     gamma, beta, mean, variance = parameters
+    channels = data.shape[1] if data.shape is not None and len(data.shape) > 1 else len(gamma)
+    if isinstance(channels, int) and any(parameter.shape != (channels,) for parameter in parameters):
+        return None  # onnx's inference does not ask at old opsets
     scale = gamma / np.sqrt(variance + node.attributes.get_float("epsilon", 1e-5))
     return _Affine(node, data, scale, beta - scale * mean)
 

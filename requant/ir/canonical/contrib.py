@@ -9,6 +9,7 @@ What has no exact equivalent, or needs a rank that is not known yet, stays as it
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from inspect import Parameter, signature
 from math import pi, sqrt
 
 import onnx_ir as ir
@@ -52,10 +53,21 @@ def _unfuse(parts: Parts, op: _Spelling) -> bool:
     lost = [value for position, value in enumerate(parts.whole.outputs) if position in op.lost]
     if any(value.uses() or value.is_graph_output() for value in lost) or (op.numbers and parts.dtype is None):
         return False
+    if not _takes(op, parts.whole.inputs):
+        return False  # ONNX Runtime says what is wrong with it
     outputs = op.spell(parts, *parts.whole.inputs)
     if outputs is not None:
         parts.take_place(outputs)
     return outputs is not None
+
+
+def _takes(op: _Spelling, inputs: Sequence[ir.Value | None]) -> bool:
+    """Whether ``op`` has as many inputs as its spelling has parameters, and all that have no default."""
+    _, *parameters = signature(op.spell).parameters.values()
+    if any(parameter.kind == Parameter.VAR_POSITIONAL for parameter in parameters):
+        return len(inputs) > 1
+    wanted = sum(parameter.default is Parameter.empty for parameter in parameters)
+    return wanted <= len(inputs) <= len(parameters)
 
 
 def _skip_layer_norm(

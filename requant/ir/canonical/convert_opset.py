@@ -22,7 +22,10 @@ def convert_opset(model: ir.Model, version: int) -> bool:
     if opset >= version:
         return False
     with quiet("onnxscript.version_converter"), hidden(model, ahead_of_its_opset):
-        ConvertVersionPass(target_version=version, fallback=True)(model)
+        try:
+            ConvertVersionPass(target_version=version, fallback=True)(model)
+        except RuntimeError as error:  # onnxscript's VersionConverterError, which is not public
+            raise SourceError(f"the model's opset {opset} cannot be converted to {version} ({error})") from error
     if model.graph.opset_imports.get("") != version:
         raise SourceError(f"the model's opset {opset} cannot be converted to {version}")
     if opset < FIRST_WITH_MODES:

@@ -12,6 +12,7 @@ from onnxscript.optimizer import fold_constants
 from ...errors import SourceError
 from ..load import reason
 from ..names import forget_names
+from ..schema import require_schemas
 from .batch_norm import FoldBatchNorm
 from .contrib import Unfuse
 from .convert_opset import convert_opset, lowest_ir_version
@@ -59,14 +60,13 @@ def canonicalize(model: ir.Model, opset: int = LOWEST_OPSET) -> None:
     refuse_quantized(model)
     try:
         _rewrite(model, opset)
-    except SourceError:
-        raise
-    except Exception as error:  # what a malformed graph makes the passes stumble over can be anything
+    except ir.passes.PassError as error:  # functions whose opset is not the model's
         raise SourceError(f"the model cannot be brought into canonical form: {reason(error)}") from error
 
 
 def _rewrite(model: ir.Model, opset: int) -> None:
     _clean(model)
+    require_schemas(model, "the model")  # a function may hand on an input that its caller left out
     convert_opset(model, opset)
     _settle(model)
     _clean(model)

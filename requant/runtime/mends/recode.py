@@ -22,7 +22,7 @@ _OTHER = {
 def symmetric(view: View, node: ir.Node) -> bool:
     """uint8 codes around 128, of the Q or DQ ``node``, as int8 codes around 0."""
     zero_point = view.steps[node].zero_point
-    return zero_point is not None and bool((zero_point == 128).all()) and _recode(view.steps[node])
+    return zero_point is not None and bool((zero_point.astype(np.int64) == 128).all()) and _recode(view.steps[node])
 
 
 def int8_weight(view: View, node: ir.Node) -> bool:

@@ -393,10 +393,6 @@ REFUSED: dict[str, tuple[str, str]] = {
         "  y = Add(e, g) }",
         "'f' has its channels along another axis",
     ),
-    "channels that broadcasting makes": (
-        f"{HEAD} {{ p = MatMul(x, r)  a = Add(p, b)  {READ} }}",
-        "'p' has 1 channels instead of 6",
-    ),
     "channels that a constant makes": (
         f"{HEAD} {{ p = MatMul(x, narrow)  a = Relu(p)  e = MatMul(a, wide)  f = Mul(a, b)  g = MatMul(f, u)"
         "  y = Add(e, g) }",

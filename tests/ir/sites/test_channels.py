@@ -310,10 +310,6 @@ REFUSED = {
         "(float[B,T,4] x) => (float[B,K,2] y) { a, b = Split<axis = -1>(x)  y = Concat<axis = 1>(a, b) }",
         "channels differ",
     ),
-    "squeeze of the channels": (
-        "(float[B,T,4] x) => (float[B,T] y) <int64[1] a = {2}> { y = Squeeze(x, a) }",
-        "removes the channel axis",
-    ),
     "training": (
         "(float[B,T,4] x) => (float[B,T,4] y) <float r = {0.5}, bool t = {1}> { y = Dropout(x, r, t) }",
         "training mode",

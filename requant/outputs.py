@@ -1,0 +1,54 @@
+"""What a run may write to: no file that it reads, and no place where two of its own files would meet."""
+
+import os
+from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path
+
+import onnx_ir as ir
+
+from .calib.files import data_files
+from .errors import OutputError
+from .ir.destination import followed, require_writable
+from .ir.load import Source
+from .ir.save import data_beside
+from .ir.validate import stored_tensors
+from .report import require_report
+
+PathLike = str | os.PathLike[str]
+
+
+def require_outputs(output: PathLike | None, report: PathLike | None = None) -> None:
+    """Raise OutputError, before any work, when a model or a report could not be written where it is wanted."""
+    if output is not None:
+        require_writable(Path(output))
+    if report is not None:
+        require_report(report)
+    if output is not None and report is not None:
+        taken = [Path(output), data_beside(Path(output))]
+        if any(_same(Path(report), path) for path in taken):
+            raise OutputError(f"{os.fspath(report)}: is the output; choose another report")
+
+
+def refuse_overwrite(inputs: Iterable[Path], *outputs: PathLike | None) -> None:
+    """Raise OutputError when writing one of ``outputs``, or the weights beside it, would replace one of ``inputs``."""
+    read = list(inputs)
+    for output in (Path(output) for output in outputs if output is not None):
+        for path in (output, data_beside(output)):
+            if any(_same(path, file) for file in read):
+                raise OutputError(f"{path}: is the input, or a file of it; choose another output")
+
+
+def files(source: Source, model: ir.Model, *data: object) -> frozenset[Path]:
+    """The files that a run reads: those of ``model``, its weights among them, and those of ``data``."""
+    own = [Path(source)] if isinstance(source, str | os.PathLike) else []
+    weights = [Path(tensor.path) for tensor in stored_tensors(model) if isinstance(tensor, ir.ExternalTensor)]
+    return frozenset(path.resolve() for path in [*own, *weights, *chain.from_iterable(map(data_files, data))])
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file, which may not be there yet; hard links do."""
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return followed(one).resolve() == followed(other).resolve()

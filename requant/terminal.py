@@ -1,0 +1,71 @@
+"""What the command line prints, and what becomes of it where stdout or stderr cannot take it."""
+
+import codecs
+import io
+import logging
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from rich.console import Console, RenderableType
+
+from .errors import OutputError
+from .plain import dumps
+from .printable import one_line, plainer
+
+
+class _Console(Console):
+    """A console that tells its caller of a broken pipe; rich's own ends the program with 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the BrokenPipeError that is being handled."""
+        raise
+
+
+out = _Console(soft_wrap=True)
+err = _Console(stderr=True)
+
+
+def prepare() -> None:
+    """Let nothing that is printed fail for its letters, and no library log in front of our lines."""
+    codecs.register_error("requant.plainer", plainer)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="requant.plainer")
+    logging.getLogger().addHandler(logging.NullHandler())  # else Python prints warnings that no one handles
+
+
+def say(text: str, style: str = "") -> None:
+    """Print a line on stderr; when that is full or closed there is nowhere left to say so."""
+    with suppress(OSError):
+        err.print(one_line(text), style=style, markup=False, soft_wrap=True, highlight=False)
+
+
+def show(plain: Any, render: Callable[[], RenderableType], as_json: bool) -> None:
+    """Print a result on stdout, for a program or for people; a reader that has gone away wants no more of it.
+
+    Raises:
+        OutputError: stdout cannot be written, for one because it is a file on a full disk.
+    """
+    try:
+        if as_json:
+            print(dumps(plain))
+        else:
+            out.print(render())
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_stdout()
+    except OSError as error:
+        _discard_stdout()
+        raise OutputError(f"stdout: cannot be written ({error.strerror or error})") from error
+
+
+def _discard_stdout() -> None:
+    """Let what is buffered go nowhere: Python would try again at its end, and complain."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

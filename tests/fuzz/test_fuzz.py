@@ -1,0 +1,23 @@
+"""Damaged models get one line and leave nothing behind: no traceback, no hang, no more than 4 GiB."""
+
+import os
+
+import pytest
+
+from tests.fuzz.pool import judged, problems
+from tests.fuzz.seeds import seeds
+
+FIRST, FEW, MANY = 200, 200, int(os.environ.get("REQUANT_FUZZ", "5000"))
+
+
+def test_seeds_are_good() -> None:
+    assert len(seeds()) == 9
+
+
+def test_damaged_models_end_in_one_line() -> None:
+    assert [problem for answer in judged(range(FIRST, FIRST + FEW)) for problem in problems(answer)] == []
+
+
+@pytest.mark.fuzz
+def test_many_damaged_models_end_in_one_line() -> None:
+    assert [problem for answer in judged(range(MANY)) for problem in problems(answer)] == []
