@@ -26,6 +26,7 @@ class Target:
 
     Attributes:
         name: what users call it.
+        engine: what runs it, a key of `requant.runtime.versions.PACKAGES`.
         activations: how it spells the codes that a plan may have for data; others it cannot multiply.
         weight_only: types of weights that it multiplies float data by.
         dynamic: whether it has products whose data are quantized at run time.
@@ -56,6 +57,7 @@ class Target:
     zero_points: bool = False
     highest_opset: int = 26
     highest_ir: int = 13
+    engine: str = "onnxruntime"
 
     def excludes(self, linear: Linear, chosen: Format) -> str:
         """Why this engine should not run ``linear`` in ``chosen``, or nothing."""
@@ -113,6 +115,7 @@ _TENSORRT = Target(
     sums=True,
     highest_opset=24,
     highest_ir=12,
+    engine="tensorrt",
 )
 
 TARGETS = {
@@ -132,8 +135,15 @@ TARGETS = {
             },
         ),
         _TENSORRT,
-        replace(_TENSORRT, name="tensorrt-rtx"),
-        replace(_TENSORRT, name="openvino", activations=_CPU.activations, highest_opset=26, highest_ir=13),
+        replace(_TENSORRT, name="tensorrt-rtx", engine="tensorrt-rtx"),
+        replace(
+            _TENSORRT,
+            name="openvino",
+            engine="openvino",
+            activations=_CPU.activations,
+            highest_opset=26,
+            highest_ir=13,
+        ),
     )
 }
 """Engines by name. "cpu" is what the machine has: see `target`."""

@@ -69,12 +69,18 @@ def half_scale(view: View) -> Iterator[Offence]:
             yield layer.node, scale.dtype.name.lower()
 
 
-def weight_place(view: View) -> Iterator[Offence]:
-    """A weight that does not come straight from its DQ to the second input."""
+def weight_first(view: View) -> Iterator[Offence]:
+    """A weight that is the first operand."""
     for layer in view.products():
         if layer.operands[0].fixed:
             yield layer.node, "the weight is the first operand"
-        elif layer.operands[1].fixed and not layer.operands[1].direct:
+
+
+def weight_moved(view: View) -> Iterator[Offence]:
+    """A weight, the second operand, that does not come straight from its DQ."""
+    for layer in view.products():
+        weight = layer.operands[1]
+        if weight.fixed and not layer.operands[0].fixed and not weight.direct:
             yield layer.node, "another op is between the weight and its DequantizeLinear"
 
 
