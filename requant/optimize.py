@@ -28,6 +28,7 @@ from .recipe import Recipe, find_recipe
 from .report import Report
 from .result import Lowering, Precision, Result, files, refuse_overwrite
 from .runtime.compare import common_layers, compare
+from .runtime.session import require_loadable
 from .runtime.targets import target as find_target
 from .runtime.verify import verify
 from .stages import Progress, Stopwatch
@@ -131,6 +132,7 @@ def _quantized(task: _Task, calibration: Data | None, report: Report, times: Sto
     _plan(task, data, report, times, knowing=not blind)
     with times("lower"):
         lowered = task.lowering.apply(model, report)
+        require_loadable(lowered, target)
     report.sites, report.layers = list(site_records(model)), list(layer_records(lowered))
     report.wide = list(precision_records(lowered))
     if not any(layer.quantized for layer in report.layers):

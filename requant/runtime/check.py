@@ -12,7 +12,7 @@ from .rules.rule import Rule
 from .rules.view import View, view
 from .targets import TARGETS, Target
 from .targets import target as row
-from .versions import installed, parsed
+from .versions import number
 
 RULES: dict[str, tuple[Rule, ...]] = dict.fromkeys(TARGETS, every.RULES)
 RULES |= dict.fromkeys(("cpu", "cpu-avx2"), every.RULES + cpu.RULES)
@@ -55,7 +55,7 @@ def check(model: ir.Model, target: str, *, version: str | None = None) -> list[F
         TargetError: there is no such target, or ``version`` is none.
         SourceError: an attribute has the wrong type, or a function calls itself.
     """
-    engine = row(target)
+    engine = row(target, version)
     with damage_named():
         return found(view(model, engine), rules(engine, version))
 
@@ -66,9 +66,8 @@ def rules(engine: Target, version: str | None = None) -> tuple[Rule, ...]:
     Raises:
         TargetError: ``version`` is none.
     """
-    wanted = version if version is not None else installed(engine.engine)
-    number = parsed(wanted) if wanted is not None else None
-    held = (rule.at(number, engine.engine) for rule in RULES[engine.name])
+    wanted = number(engine.engine, version)
+    held = (rule.at(wanted, engine.engine) for rule in RULES[engine.name])
     return tuple(rule for rule in held if rule is not None)
 
 
@@ -88,4 +87,3 @@ def found(seen: View, asked: Iterable[Rule]) -> list[Finding]:
         for rule in asked
         for node, what in rule.find(seen)
     ]
-

@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
+from typing import TypeVar
 
 from ..errors import TargetError
 
@@ -24,17 +26,26 @@ Timeline = Mapping[str, str]
 """By the version that it begins with: what an engine does, or "" for nothing worth a word. In order."""
 
 
+Entry = TypeVar("Entry")
+
+
+def latest(timeline: Mapping[str, Entry], version: Version | None) -> tuple[int, Entry] | None:
+    """The position and the entry in ``timeline`` that ``version`` has; None stands for the newest."""
+    entries = enumerate(timeline.items())
+    known = [(index, entry) for index, (begin, entry) in entries if version is None or parsed(begin) <= version]
+    return known[-1] if known else None
+
+
 def at(timeline: Timeline, version: Version | None, engine: str) -> str:
     """The entry of ``timeline`` for ``version``, followed by the range of versions that it holds for.
 
     None stands for a newer version than any that is known.
     """
-    begins = list(timeline)
-    known = [index for index, begin in enumerate(begins) if version is None or parsed(begin) <= version]
-    text = timeline[begins[known[-1]]] if known else ""
-    if not text:
+    found = latest(timeline, version)
+    if found is None or not found[1]:
         return ""
-    first, end = begins[known[-1]], next(iter(begins[known[-1] + 1 :]), None)
+    begins, (index, text) = list(timeline), found
+    first, end = begins[index], next(iter(begins[index + 1 :]), None)
     bounds = [f"from {first} on" if first != FIRST else "", f"before {end}" if end is not None else ""]
     return f"{text} ({engine} {' and '.join(filter(None, bounds))})"
 
@@ -51,6 +62,17 @@ def parsed(version: str) -> Version:
     return tuple(map(int, numbers.groups()))
 
 
+def number(engine: str, version: str | None = None) -> Version | None:
+    """The number of ``version``, or of the installed ``engine``; None if there is neither.
+
+    Raises:
+        TargetError: ``version`` is none.
+    """
+    wanted = version if version is not None else installed(engine)
+    return parsed(wanted) if wanted is not None else None
+
+
+@cache
 def installed(engine: str) -> str | None:
     """The version of ``engine``, a key of `PACKAGES`, in this environment; None if it is not installed."""
     for package in PACKAGES[engine]:

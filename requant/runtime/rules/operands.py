@@ -10,6 +10,9 @@ from .rule import Find, Offence
 from .view import View
 from .walk import PAIR, maker
 
+TARGET = "requant.target"
+"""Key in a model's metadata of the target that it was quantized for: what is in codes there is what the recipe has."""
+
 
 def weight_scale_axis(*op_types: str) -> Find:
     """What finds a weight of ``op_types``, or of all, with scales along an axis that is summed over."""
@@ -34,7 +37,9 @@ def float_partner(view: View) -> Iterator[Offence]:
 
 
 def weight_only(view: View) -> Iterator[Offence]:
-    """An 8-bit weight that a float activation is multiplied by."""
+    """An 8-bit weight that a float activation is multiplied by, unless the model says that this engine's user asked."""
+    if view.model.metadata_props.get(TARGET) == view.engine.name:
+        return
     for one, _, layer in _lone(view):
         if one.fixed and one.step and one.step.codes in (ir.DataType.INT8, ir.DataType.UINT8):
             yield layer.node, one.step.codes.name.lower()
