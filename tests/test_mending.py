@@ -80,15 +80,14 @@ def test_bad_usage(arguments: list[str], message: str, tmp_path: Path, capsys: p
 
 def test_many_findings_of_a_rule_are_one_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pairs = "".join(qdq(f"i{zero}", "x", f"v{number}", "s" if number else "s2") for number, zero in enumerate("5555"))
-    model = write(pairs + "y = Concat <axis = 1> (v0, v1, v2, v3)", tmp_path)
+    model = write(pairs + INT8 + W + M + "y = Concat <axis = 1> (v0, v1, v2, v3, m)", tmp_path)
     assert run(["check", str(model)]) == 1
     printed = capsys.readouterr().out
-    assert "Findings for tensorrt: 5" in printed
+    assert "Findings for tensorrt: 4" in printed
     assert printed.count("zero-point") == 1
     assert "v0q, v1q, v2q and 1" in printed
     assert run(["check", str(model), "--json"]) == 1
-    found = [finding["rule"] for finding in json.loads(capsys.readouterr().out)]
-    assert sorted(found) == ["nothing-quantized", *["zero-point"] * 4]
+    assert len(json.loads(capsys.readouterr().out)) == 4
 
 
 def test_in_python_nothing_needs_to_be_written(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def raise_opset(model: ir.Model, version: int) -> bool:
 
 
 def lower_opset(model: ir.Model, highest: int, highest_ir: int) -> None:
-    """Declare ``model`` to be of opset ``highest`` and IR version ``highest_ir`` where it is above, in place; it has no functions.
+    """Declare ``model``, which has no functions, to be of opset ``highest`` and IR version ``highest_ir`` at most.
 
     Raises:
         TargetError: an operator that the model has came, or changed in what it computes, later.

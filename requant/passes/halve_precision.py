@@ -4,7 +4,9 @@
 
 All tensors between the inputs and outputs become halves, weights among them. The scale of a QuantizeLinear is rounded
 to the half, by 2^-11 of itself at most in float16 and 2^-8 in bfloat16; those of a product of codes are left as they
-are (see `requant.ir.signatures`), so that weights are what their codes were made for.
+are (see `requant.ir.signatures`), so that weights are what their codes were made for. QuantizeLinear has an attribute
+for the type that it divides in, which is left out: TensorRT's parser ignores it, and the rare code that it changes is
+one step off, which costs less than .3 dB in 7 to 25.
 """
 
 from dataclasses import dataclass

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from requant.errors import SourceError
 from requant.runtime import Fixed, check, fix
 from requant.runtime.mends.table import MENDS
+from requant.runtime.targets import target as find_target
 from tests.runtime.check_blocks import CPU_BLOCKS, CUDA, FINE_BLOCKS, OTHER_BLOCKS, TENSORRT_BLOCKS
 from tests.runtime.check_graphs import (
     CONV,
@@ -171,4 +172,6 @@ def test_what_runs_still_runs_with_the_same_numbers(target: str, bad: str, optio
 
 @pytest.mark.parametrize(("target", "good", "options"), FINE + FINE_BLOCKS)
 def test_fine(target: str, good: str, options: Options) -> None:
-    assert fix(graph(good, **options), target)[1:] == ([], [])
+    fixed = fix(graph(good, **options), target)
+    assert fixed.mended == []
+    assert rules(fixed) <= {"nothing-quantized"}
