@@ -132,20 +132,20 @@ def engine() -> ModuleType:
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
-        module = _quiet(importlib.import_module("onnxruntime"))
+        module = importlib.import_module("onnxruntime")
     except ImportError as error:
         raise TargetError(
             "onnxruntime is not installed: pip install 'requant[cpu]', or 'requant[gpu]' on a machine with CUDA"
         ) from error
+    _turn_telemetry_off()
     return module
 
 
 @cache
-def _quiet(ort: ModuleType) -> ModuleType:
-    """Turn telemetry off once: who turns it on again afterwards has it on."""
+def _turn_telemetry_off() -> None:
+    """Tell ONNX Runtime once, in case it was imported before: a user who turns it on afterwards has it on."""
     if os.environ["ORT_DISABLE_TELEMETRY"] == "1":
-        ort.disable_telemetry_events()
-    return ort
+        importlib.import_module("onnxruntime").disable_telemetry_events()
 
 
 def _settings(
