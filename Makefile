@@ -1,14 +1,22 @@
 # Two commands do everything on a fresh machine with Python 3.11 or newer and make:
 #   make demo   quantize a real ViT-S with real photographs and print the table
-#   make test   the linter, the type checker and the tests
+#   make test   the linter, the type checker and the tests, with the newest and the lowest versions of what is needed
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: test demo lint format bench download exporter property fuzz clean
+LOWEST := .venv-lowest
+ENGINE := .venv-engines
 
-test: lint
+.PHONY: test newest lowest engines demo lint format bench download exporter property fuzz clean
+
+test: lint newest lowest
+
+newest: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2 -q
+
+lowest: $(LOWEST)/ready
+	$(LOWEST)/bin/python -m pytest -n 2 -q
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
@@ -44,5 +52,19 @@ $(VENV)/ready: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@
 
+# The oldest version of each dependency that pyproject.toml allows.
+$(LOWEST)/ready: pyproject.toml
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --editable ".[dev]"
+	touch $@
+
+# Where the newest ONNX Runtime, pre-releases included, does something else than the rules of `requant check` say.
+engines:
+	$(PYTHON) -m venv --clear $(ENGINE)
+	$(ENGINE)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[cpu]"
+	$(ENGINE)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --pre onnxruntime
+	$(ENGINE)/bin/python -m tests.runtime.engine_facts
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(LOWEST) $(ENGINE) build dist *.egg-info

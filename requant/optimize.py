@@ -49,6 +49,7 @@ from .result import Lowering, Precision, Result
 from .runtime.compare import common_layers, compare, require_finite
 from .runtime.feeds import Feed
 from .runtime.known_types import know_types
+from .runtime.session import require_loadable
 from .runtime.targets import target as find_target
 from .runtime.verify import verify
 from .stages import Progress, Stopwatch
@@ -184,6 +185,7 @@ def _quantized(task: _Task, calibration: Data | None, report: Report, times: Sto
     planned = _planned(task, parts, reference, report, times, knowing=not blind)
     with times("lower"), one_blas_thread():
         lowered = task.lowering.apply(planned, report)
+        require_loadable(lowered, target)
     report.sites, report.layers = list(site_records(planned)), list(layer_records(lowered))
     report.wide = list(precision_records(lowered))
     if not any(layer.quantized for layer in report.layers):

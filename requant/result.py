@@ -10,11 +10,14 @@ import onnx_ir as ir
 
 from .choices import require_choice
 from .ir.interface import require_interface
+from .ir.opset import lower_opset
 from .ir.save import save
 from .outputs import refuse_overwrite
 from .passes.halve_precision import HalvePrecision
 from .passes.insert_qdq import InsertQDQ
 from .report import Report
+from .runtime.rules.operands import TARGET
+from .runtime.session import require_loadable
 from .runtime.targets import target as find_target
 
 Precision = Literal["float32", "float16", "bfloat16"]
@@ -56,11 +59,13 @@ class Lowering:
         for step in self._steps():
             step(model)
         require_interface(planned, model, narrowed=not self.keep_io)
+        engine = find_target(self.target)
+        lower_opset(model, engine.highest_opset, engine.highest_ir)
         model.metadata_props.update(
             {
                 "requant.version": report.versions.get("requant", ""),
                 "requant.recipe": report.recipe,
-                "requant.target": self.target,
+                TARGET: self.target,
             }
         )
         if self.precision != "float32":
@@ -72,7 +77,8 @@ class Lowering:
     def _steps(self) -> tuple[Callable[[ir.Model], object], ...]:
         insert = InsertQDQ(self.target, self.zero_points)
         half = _HALVES.get(self.precision)
-        return (insert,) if half is None else (insert, HalvePrecision(half, self.keep_io))
+        products = find_target(self.target).half_products
+        return (insert,) if half is None else (insert, HalvePrecision(half, self.keep_io, products))
 
 
 @dataclass
@@ -116,8 +122,8 @@ class Result:
         ``precision``, ``zero_points`` and ``keep_io`` are as in `requant.optimize`; None is what it was called with.
 
         Raises:
-            TargetError: the engine is unknown.
-            RequantError: the precision is.
+            TargetError: the engine is unknown, or this machine's does not load the artifact.
+            RequantError: the precision is unknown.
         """
         own = self._lowering
         chosen = Lowering(
@@ -126,4 +132,6 @@ class Result:
             own.zero_points if zero_points is None else zero_points,
             own.keep_io if keep_io is None else keep_io,
         )
-        return chosen.apply(self._planned, self.report)
+        model = chosen.apply(self._planned, self.report)
+        require_loadable(model, target)
+        return model

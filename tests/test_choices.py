@@ -12,7 +12,7 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     "precision": (lambda: requant.optimize("m.onnx", precision="fp16"), "'fp16': choose one of float32, float16"),  # type: ignore[arg-type]  # what a user may pass
     "target": (lambda: requant.optimize("m.onnx", target="tpu"), "'tpu': choose one of cpu"),
     "recipe": (lambda: requant.optimize("m.onnx", recipe="int9"), "'int9': choose one of int8"),
-    "ranges": (lambda: requant.Recipe(ranges="max"), "'max': choose one of minmax, percentile, mse"),
+    "ranges": (lambda: requant.Recipe(ranges="max"), "'max': choose one of margin, minmax, percentile, mse"),
     "keep": (lambda: requant.optimize("m.onnx", keep=(3,)), "keep takes names"),  # type: ignore[arg-type]  # the same
     "formats": (lambda: requant.Recipe(formats=()), "has no formats: choose one or more of int8 by int8"),
     "int8 by int4": (

@@ -80,7 +80,7 @@ def test_bad_usage(arguments: list[str], message: str, tmp_path: Path, capsys: p
 
 def test_many_findings_of_a_rule_are_one_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pairs = "".join(qdq(f"i{zero}", "x", f"v{number}", "s" if number else "s2") for number, zero in enumerate("5555"))
-    model = write(pairs + "y = Concat <axis = 1> (v0, v1, v2, v3)", tmp_path)
+    model = write(pairs + INT8 + W + M + "y = Concat <axis = 1> (v0, v1, v2, v3, m)", tmp_path)
     assert run(["check", str(model)]) == 1
     printed = capsys.readouterr().out
     assert "Findings for tensorrt: 4" in printed

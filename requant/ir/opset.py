@@ -1,8 +1,13 @@
-"""Raising a model's opset without forgetting what its values know."""
+"""Another opset for a model: raised without forgetting what its values know, or lowered where that says the same."""
 
+from collections.abc import Sequence
+
+import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
+from onnx_ir.schemas import OpSignature, Parameter
 
+from ..errors import TargetError
 from .canonical.convert_opset import convert_opset, lowest_ir_version
 from .canonical.shapes import InferShapes
 
@@ -27,3 +32,41 @@ def raise_opset(model: ir.Model, version: int) -> bool:
     InferShapes()(model)
     model.ir_version = max(model.ir_version, lowest_ir_version(version))
     return True
+
+
+def lower_opset(model: ir.Model, highest: int, highest_ir: int) -> None:
+    """Declare ``model``, which has no functions, to be of opset ``highest`` and IR version ``highest_ir`` at most.
+
+    Raises:
+        TargetError: an operator that the model has came, or changed in what it computes, later.
+    """
+    opset = model.opset_imports.get("", 1)
+    if opset > highest:
+        for node in model.graph.all_nodes():
+            if node.domain == "" and not _is_known(node, opset, highest):
+                raise TargetError(f"the engine reads opset {highest}, and {node.op_type} of opset {opset} is not in it")
+        model.opset_imports[""] = highest
+    if opset > highest or model.ir_version > highest_ir:
+        model.ir_version = min(model.ir_version, highest_ir)
+
+
+def _is_known(node: ir.Node, opset: int, lower: int) -> bool:
+    """Whether ``node`` means at the ``lower`` opset what it does at ``opset``: later versions only add types."""
+    try:
+        now, before = (onnx.defs.get_schema(node.op_type, version, "") for version in (opset, lower))
+    except onnx.defs.SchemaError:
+        return False
+    if now.since_version == before.since_version:
+        return True
+    signature = OpSignature.from_op_schema(before)
+    sides = ((node.inputs, signature.inputs), (node.outputs, signature.outputs))
+    return node.attributes.keys() <= before.attributes.keys() and all(_take(*side) for side in sides)
+
+
+def _take(values: Sequence[ir.Value | None], parameters: Sequence[Parameter]) -> bool:
+    """Whether ``parameters``, of which the last may stand for many, allow the types of ``values``."""
+    last = len(parameters) - 1
+    return all(
+        value is None or value.type is None or value.type in parameters[min(index, last)].type_constraint.allowed_types
+        for index, value in enumerate(values)
+    )

@@ -34,10 +34,13 @@ _INTEGER_PRODUCTS = ("ConvInteger", "DynamicQuantizeLinear", "MatMulInteger")
 """Ops whose sums of codes, and whose scales, make sense only together."""
 
 
-def wide_nodes(graph: ir.Graph, opset: int, dtype: ir.DataType) -> dict[ir.Node, str]:
-    """The nodes of ``graph`` that stay in float32 beside others in ``dtype``, in graph order, with the reasons."""
+def wide_nodes(graph: ir.Graph, opset: int, dtype: ir.DataType, products: bool = True) -> dict[ir.Node, str]:
+    """The nodes of ``graph`` that stay in float32 beside others in ``dtype``, in graph order, with the reasons.
+
+    Without ``products`` of codes in ``dtype``, Convs between codes are among them.
+    """
     found: dict[ir.Node, str] = {}
-    for rule in _RULES:
+    for rule in _RULES if products else (*_RULES, _coded_convs):
         for node, reason in rule(graph, opset, dtype):
             found.setdefault(node, reason)
     _spread(found)
@@ -105,6 +108,27 @@ def _integer_products(graph: ir.Graph, opset: int, dtype: ir.DataType) -> Iterat
     for node in graph:
         if node.op_type in _INTEGER_PRODUCTS:
             yield from ((part, "it is part of an integer product") for part in ahead(node))
+
+
+def _coded_convs(graph: ir.Graph, opset: int, dtype: ir.DataType) -> Iterator[Found]:
+    for node in graph:
+        if node.op_type == "Conv" and all(_is_dequantized(value) for value in node.inputs[:2]):
+            yield from ((part, "it is part of an integer Conv") for part in _up_to_codes(node))
+
+
+def _is_dequantized(value: ir.Value | None) -> bool:
+    maker = value.producer() if value is not None else None
+    return maker is not None and maker.op_type == "DequantizeLinear"
+
+
+def _up_to_codes(conv: ir.Node) -> list[ir.Node]:
+    """``conv`` and the nodes behind it that one kernel with it may be, up to the QuantizeLinear."""
+    nodes = [conv]
+    for node in nodes:
+        if node.op_type != "QuantizeLinear":
+            parts = ("Clip", "QuantizeLinear", "Relu")
+            nodes += [reader for reader in node.successors() if reader.op_type in parts and reader not in nodes]
+    return nodes
 
 
 def _sums(graph: ir.Graph, opset: int, dtype: ir.DataType) -> Iterator[Found]:

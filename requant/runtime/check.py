@@ -1,6 +1,6 @@
 """Does an engine run a quantized graph as it was meant? Any Q/DQ graph, whoever wrote it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,8 +10,9 @@ from ..errors import SourceError
 from .rules import cpu, cuda, every, openvino, tensorrt
 from .rules.rule import Rule
 from .rules.view import View, view
-from .targets import TARGETS
+from .targets import TARGETS, Target
 from .targets import target as row
+from .versions import number
 
 RULES: dict[str, tuple[Rule, ...]] = dict.fromkeys(TARGETS, every.RULES)
 RULES |= dict.fromkeys(("cpu", "cpu-avx2"), every.RULES + cpu.RULES)
@@ -19,7 +20,7 @@ RULES["cpu-arm"] = every.RULES + tuple(rule for rule in cpu.RULES if rule.name !
 RULES |= dict.fromkeys(("tensorrt", "tensorrt-rtx"), every.RULES + tensorrt.RULES)
 RULES["openvino"] = every.RULES + openvino.RULES
 RULES["cuda"] = every.RULES + cuda.RULES
-"""What is asked of a graph, by target."""
+"""What is asked of a graph, by target, whatever the engine's version."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +40,35 @@ class Finding:
         return " ".join(f"{self.node}: {self.rule}: {self.consequence}; mend: {self.mend}".split())
 
 
-def check(model: ir.Model, target: str) -> list[Finding]:
+def check(model: ir.Model, target: str, *, version: str | None = None) -> list[Finding]:
     """What ``target`` would not run as intended, ordered by rule and then by node; empty when all is well.
 
     Takes time linear in the size of the graph. Reads scales and zero points, never weights. The model is not
     modified.
 
+    Args:
+        model: a Q/DQ graph, or one with operators on integers.
+        target: a name in `requant.runtime.TARGETS`.
+        version: of the engine, such as "1.32"; None is the one that is installed, or the newest that is known.
+
     Raises:
-        TargetError: there is no such target.
+        TargetError: there is no such target, or ``version`` is none.
         SourceError: an attribute has the wrong type, or a function calls itself.
     """
-    engine = row(target)
+    engine = row(target, version)
     with damage_named():
-        return found(view(model, engine))
+        return found(view(model, engine), rules(engine, version))
+
+
+def rules(engine: Target, version: str | None = None) -> tuple[Rule, ...]:
+    """The rules that hold for ``engine`` in ``version``, or else in the one that is installed, or else in the newest.
+
+    Raises:
+        TargetError: ``version`` is none.
+    """
+    wanted = number(engine.engine, version)
+    held = (rule.at(wanted, engine.engine) for rule in RULES[engine.name])
+    return tuple(rule for rule in held if rule is not None)
 
 
 @contextmanager
@@ -63,10 +80,10 @@ def damage_named() -> Iterator[None]:
         raise SourceError(f"damaged model: {' '.join(str(error).split())}") from error
 
 
-def found(seen: View) -> list[Finding]:
-    """What `check` finds in a model as the rules see it."""
+def found(seen: View, asked: Iterable[Rule]) -> list[Finding]:
+    """The findings of the rules ``asked`` in a model as they see it."""
     return [
-        Finding(rule.name, seen.label(node), rule.consequence.format(what=what), rule.mend)
-        for rule in RULES[seen.engine.name]
+        Finding(rule.name, seen.label(node), rule.says(what), rule.mend)
+        for rule in asked
         for node, what in rule.find(seen)
     ]

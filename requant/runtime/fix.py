@@ -1,6 +1,6 @@
 """Mend what the checker finds, where that needs no data and no decision."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from .check import RULES, Finding, damage_named, found
+from .check import Finding, damage_named, found, rules
 from .mends.mend import Mend
 from .mends.table import MENDS
 from .rules.rule import Rule
@@ -50,20 +50,20 @@ def fix(model: ir.Model, target: str) -> Fixed:
         TargetError, SourceError: as `requant.check`.
     """
     engine = row(target)
+    asked = rules(engine)
     with damage_named():
         copy, mended = view(model, engine).model, list[Mended]()
-        while done := list(_round(copy, engine)):
+        while done := list(_round(copy, engine, asked)):
             mended += done
         RemoveUnusedNodesPass()(copy)
-        return Fixed(copy, mended, found(look(copy, engine)))
+        return Fixed(copy, mended, found(look(copy, engine), asked))
 
 
-def _round(model: ir.Model, engine: Target) -> Iterator[Mended]:
+def _round(model: ir.Model, engine: Target, asked: Sequence[Rule]) -> Iterator[Mended]:
     """Try every mend once."""
     seen = look(model, engine)
     for broken, mends in MENDS[engine.name].items():
-        rules = [rule for rule in RULES[engine.name] if rule.name == broken]
-        for rule, mend in product(rules, mends):
+        for rule, mend in product([rule for rule in asked if rule.name == broken], mends):
             if done := _apply(seen, rule, mend):
                 RemoveUnusedNodesPass()(model)
                 seen = look(model, engine)

@@ -1,7 +1,9 @@
 """ONNX Runtime sessions over models in memory, and what runs a model on any target."""
 
 import importlib
+import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -19,6 +21,7 @@ from .model_file import fingerprint, readable
 from .placement import RECORD, require_placement
 from .profiles import Profiles
 from .providers import CPU, Options, Provider, provider
+from .targets import processor
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -68,6 +71,24 @@ def session(
     return live
 
 
+def require_loadable(model: ir.Model, target: str) -> None:
+    """Open an artifact for this machine's CPU once as its user will, with the engine's optimizations on.
+
+    They can break a graph that loads as it is written. Artifacts for other engines are not opened.
+
+    Raises:
+        TargetError: it does not load.
+    """
+    if target not in ("cpu", processor()):
+        return
+    try:
+        session(model, "cpu", threads=1)
+    except SourceError as error:
+        raise TargetError(
+            f"the artifact would be of no use with onnxruntime {engine().__version__}: {error}"
+        ) from error
+
+
 def runner(
     model: ir.Model, taps: Sequence[str] = (), *, target: str = "cpu", optimized: bool = False, threads: int = 0
 ) -> Run:
@@ -102,11 +123,14 @@ def tapped(model: ir.Model, taps: Sequence[str]) -> ir.Model:
 
 
 def engine() -> ModuleType:
-    """The onnxruntime module.
+    """The onnxruntime module, with its telemetry off unless ORT_DISABLE_TELEMETRY says otherwise.
+
+    The variable has to be there when the module is first imported: it sends one event before it can be told not to.
 
     Raises:
         TargetError: it is not installed; the text says which extra to install.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         module = importlib.import_module("onnxruntime")
     except ImportError as error:
@@ -115,7 +139,15 @@ def engine() -> ModuleType:
         ) from error
     if not hasattr(module, "InferenceSession"):  # the folder that an uninstall leaves is a package of its own
         raise TargetError("onnxruntime is damaged: pip install --force-reinstall onnxruntime")
+    _turn_telemetry_off()
     return module
+
+
+@cache
+def _turn_telemetry_off() -> None:
+    """Tell ONNX Runtime once, in case it was imported before: a user who turns it on afterwards has it on."""
+    if os.environ["ORT_DISABLE_TELEMETRY"] == "1":
+        importlib.import_module("onnxruntime").disable_telemetry_events()
 
 
 def _settings(

@@ -12,6 +12,7 @@ from ..choices import require_choice
 from ..errors import TargetError
 from ..ir.linear import Linear
 from .formats import Format
+from .versions import FIRST, latest, number
 
 
 class Spelling(NamedTuple):
@@ -27,6 +28,7 @@ class Target:
 
     Attributes:
         name: what users call it.
+        engine: what runs it, a key of `requant.runtime.versions.PACKAGES`.
         activations: how it spells the codes that a plan may have for data; others it cannot multiply.
         weight_only: types of weights that it multiplies float data by.
         dynamic: whether it has products whose data are quantized at run time.
@@ -40,7 +42,8 @@ class Target:
         writes_codes: the ops among them whose integer kernel rounds its output to codes.
         weight_bits: width of int8 weights; 7 where the kernel would saturate.
         zero_points: whether data may have any zero point.
-        highest_opset, highest_ir: the newest it reads.
+        half_products: whether products of codes may give halves: a Conv that writes codes, on the CPU, may not.
+        highest_opset, highest_ir: the newest that it reads with Q/DQ; see `target` for what an older version reads.
     """
 
     name: str
@@ -55,8 +58,10 @@ class Target:
     writes_codes: frozenset[str] = frozenset()
     weight_bits: int = 8
     zero_points: bool = False
-    highest_opset: int = 26
-    highest_ir: int = 13
+    half_products: bool = True
+    highest_opset: int = 27
+    highest_ir: int = 14
+    engine: str = "onnxruntime"
 
     def excludes(self, linear: Linear, chosen: Format) -> str:
         """Why this engine should not run ``linear`` in ``chosen``, or nothing."""
@@ -104,6 +109,7 @@ _CPU = Target(
     codes=True,
     sums=True,
     writes_codes=frozenset({"Conv"}),
+    half_products=False,
     zero_points=True,
 )
 _TENSORRT = Target(
@@ -114,6 +120,7 @@ _TENSORRT = Target(
     sums=True,
     highest_opset=24,
     highest_ir=12,
+    engine="tensorrt",
 )
 
 TARGETS = {
@@ -133,21 +140,36 @@ TARGETS = {
             },
         ),
         _TENSORRT,
-        replace(_TENSORRT, name="tensorrt-rtx"),
-        replace(_TENSORRT, name="openvino", activations=_CPU.activations, highest_opset=26, highest_ir=13),
+        replace(_TENSORRT, name="tensorrt-rtx", engine="tensorrt-rtx"),
+        replace(
+            _TENSORRT,
+            name="openvino",
+            engine="openvino",
+            activations=_CPU.activations,
+            highest_opset=26,
+            highest_ir=13,
+        ),
     )
 }
 """Engines by name. "cpu" is what the machine has: see `target`."""
 
 
-def target(name: str) -> Target:
+READ = {"onnxruntime": {FIRST: (22, 11), "1.24": (25, 13), "1.25": (26, 13), "1.32": (27, 14)}}
+"""The highest opset and IR version that an engine reads with Q/DQ, by its version. 1.23 has no QuantizeLinear of 23."""
+
+
+def target(name: str, version: str | None = None) -> Target:
     """The row of ``name``; for "cpu" that of this machine's processor, under the name "cpu".
+
+    Its versions of ONNX are those of the engine's ``version``; None is the installed one, or else the newest known.
 
     Raises:
         TargetError: there is none.
     """
     require_choice("target", name, TARGETS, TargetError)
-    return replace(TARGETS[processor()], name="cpu") if name == "cpu" else TARGETS[name]
+    row = replace(TARGETS[processor()], name="cpu") if name == "cpu" else TARGETS[name]
+    read = latest(READ.get(row.engine, {}), number(row.engine, version))
+    return replace(row, highest_opset=read[1][0], highest_ir=read[1][1]) if read is not None else row
 
 
 def processor(machine: str = "", flags: str | None = None) -> str:

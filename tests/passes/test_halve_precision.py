@@ -382,7 +382,7 @@ def test_a_layer_whose_data_have_too_small_a_scale_is_float32_as_a_whole(
     sound(model)
     whole = ["QuantizeLinear", *["DequantizeLinear"] * 3, "MatMul", "MatMul"]
     assert sorted(wide(model)) == sorted(whole if small else [])
-    assert error(wanted, outputs(model, feed_of(magnitude))) < 5e-3
+    assert error(wanted, outputs(before_exact_scales(model), feed_of(magnitude))) < 5e-3
     assert check(model, "tensorrt") == []
 
 
@@ -408,19 +408,48 @@ def test_random_graphs_compute_almost_the_same(start: int) -> None:
         assert error(wanted, outputs(model, {"x": drawn.x})) < 1e-2, f"graph {seed}"
 
 
+def before_exact_scales(model: ir.Model) -> ir.Model:
+    """The same function at opset 22, as every supported ONNX Runtime computes it.
+
+    1.23 has no quantizers of opset 23, and from 1.32 on QuantizeLinear divides in the type of its scale there.
+    """
+    copy = model.clone()
+    for node in list(copy.graph):
+        if node.op_type == "DequantizeLinear" and "output_dtype" in node.attributes:
+            dtype = ir.DataType(node.attributes.pop("output_dtype").as_int())
+            output = node.outputs[0]
+            cast = ir.node("Cast", [output], {"to": int(dtype)})
+            output.replace_all_uses_with(cast.outputs[0])
+            cast.replace_input_with(0, output)
+            cast.outputs[0].type, cast.outputs[0].shape = output.type, output.shape
+            output.type = ir.TensorType(ir.DataType.FLOAT)
+            copy.graph.insert_after(node, cast)
+    copy.opset_imports[""] = min(copy.opset_imports[""], 22)
+    copy.ir_version = min(copy.ir_version, 10)
+    return copy
+
+
+def sqnr(reference: ir.Model, model: ir.Model, feeds: list[dict[str, NDArray[np.float32]]]) -> float:
+    """10 log10 Σ y² / Σ (y - ŷ)² of the first output over all feeds, in dB."""
+    wanted, actual = runner(reference, threads=1), runner(model, threads=1)
+    pairs = [(wanted(feed)[0].astype(np.float64), actual(feed)[0].astype(np.float64)) for feed in feeds]
+    signal, noise = sum(np.square(y).sum() for y, _ in pairs), sum(np.square(y - z).sum() for y, z in pairs)
+    return float(10 * np.log10(signal / noise))
+
+
 @pytest.mark.parametrize("chosen", [INT8, FP8], ids=["int8", "fp8"])
 @pytest.mark.parametrize("dialect", synthetic.DIALECTS)
 @pytest.mark.parametrize("builder", synthetic.BUILDERS)
 def test_transformers_compute_almost_the_same(builder: str, dialect: synthetic.Dialect, chosen: Format) -> None:
     proto = synthetic.BUILDERS[builder](synthetic.Transformer(32, 4, 2, dialect=dialect))
-    feeds = synthetic.feeds(proto, 3)
-    reference, model = quantized(proto, feeds, chosen)
-    wanted, coded = outputs(reference, feeds[0]), outputs(model, feeds[0])
-    for floats in (reference, model):
-        HalvePrecision()(floats)
-        sound(floats)
-    assert error(wanted, outputs(reference, feeds[0])) < 1e-2
-    assert error(wanted, outputs(model, feeds[0])) < 1.2 * error(wanted, coded) + 1e-2
+    feeds = synthetic.feeds(proto, 64)
+    reference, model = quantized(proto, feeds[:3], chosen)
+    floats, coded = reference.clone(), sqnr(reference, model, feeds)
+    for halves in (floats, model):
+        HalvePrecision()(halves)
+        sound(halves)
+    assert sqnr(reference, floats, feeds) > 45
+    assert sqnr(reference, before_exact_scales(model), feeds) > coded - 0.5
     assert set(wide(model)) <= {"Mul", "Pow", "ReduceMean", "Add", "Sqrt", "Div", "Reciprocal"}, "only norms"
 
 

@@ -70,6 +70,7 @@ def fake_onnxruntime(
         GraphOptimizationLevel=levels,
         get_available_providers=lambda: list(available),
         preload_dlls=lambda: None,
+        disable_telemetry_events=lambda: None,
         get_ep_devices=lambda: [SimpleNamespace(ep_name=name) for name in plugged],
         register_execution_provider_library=register,
     )

@@ -1,6 +1,8 @@
 """Sessions: a missing engine, a model that does not load, and weights too large for one protobuf."""
 
 import importlib
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +18,26 @@ from requant.runtime.session import runner, session
 
 SPEC = synthetic.Transformer(layers=1)
 FEEDS = synthetic.feeds(SPEC, 2)
+
+
+TELEMETRY = """
+import os, onnxruntime
+told = []
+onnxruntime.disable_telemetry_events = lambda: told.append(1)
+from requant.runtime.session import engine
+engine(), engine()
+print(len(told), os.environ["ORT_DISABLE_TELEMETRY"])
+"""
+
+
+@pytest.mark.parametrize(("wanted", "printed"), [(None, "1 1"), ("1", "1 1"), ("0", "0 0")])
+def test_telemetry_is_off_unless_the_user_says_otherwise(wanted: str | None, printed: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"ORT_DISABLE_TELEMETRY": wanted} if wanted is not None else {}
+    done = subprocess.run(
+        [sys.executable, "-c", TELEMETRY], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == printed.split()
 
 
 def test_without_onnxruntime_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

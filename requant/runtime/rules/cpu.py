@@ -2,6 +2,7 @@
 
 import onnx_ir as ir
 
+from ..versions import FIRST
 from . import constants, operands, outputs, pairs, quantizers
 from .rule import Rule
 
@@ -35,13 +36,21 @@ RULES = (
     Rule(
         "code-type",
         quantizers.coded(*_FLOAT8),
-        "refused: a product of {what} codes does not load at the default optimization level",
+        {
+            FIRST: "refused: a MatMul or Gemm of {what} codes does not load at the default optimization level",
+            "1.28": "refused: a MatMul of {what} codes does not load at the default optimization level",
+            "1.32": "runs in float: there is no kernel for products of {what} codes",
+        },
         "use uint8 activations and int8 weights",
     ),
     Rule(
         "code-type",
         quantizers.coded(ir.DataType.INT16, ir.DataType.UINT16),
-        "runs in float: there is no integer kernel for {what} codes",
+        {
+            FIRST: "runs in float: there is no integer kernel for {what} codes",
+            "1.32": "other numbers: a MatMul of {what} codes by an 8-bit weight rounds them again (MatMulNBits); other "
+            "products run in float",
+        },
         "use uint8 activations and int8 weights",
     ),
     Rule(
@@ -53,8 +62,11 @@ RULES = (
     Rule(
         "weight-only",
         operands.weight_only,
-        "other numbers: a MatMul by an {what} weight rounds the activation by itself (MatMulNBits), and is "
-        "slower than float above a few rows; other ops run in float",
+        {
+            FIRST: "runs in float: the {what} weight is dequantized first",
+            "1.25": "other numbers: a MatMul or Gemm by an {what} weight rounds the activation by itself "
+            "(MatMulNBits), and is slower than float above a few rows; other ops run in float",
+        },
         "quantize the activation too, or keep the weight in float",
     ),
     Rule(
@@ -71,14 +83,27 @@ RULES = (
     ),
     Rule(
         "weight-place",
-        operands.weight_place,
+        operands.weight_first,
         "runs in float: {what}",
+        "store the codes in the layout of the second operand, straight before the layer",
+    ),
+    Rule(
+        "weight-place",
+        operands.weight_moved,
+        {
+            FIRST: "refused: {what}, and a Transpose without perm ends the process",
+            "1.31": "runs in float: {what}",
+        },
         "store the codes in the layout of the second operand, straight before the layer",
     ),
     Rule(
         "float16-scale",
         operands.half_scale,
-        "runs in float: there is no integer product with {what} scales",
+        {
+            FIRST: "runs in float: there is no integer product with {what} scales",
+            "1.29": "refused: a MatMul of codes with {what} scales becomes a kernel that does not exist",
+            "1.30": "runs in float: there is no integer product with {what} scales",
+        },
         "quantize the float32 model",
     ),
     Rule(
@@ -91,7 +116,10 @@ RULES = (
     Rule(
         "bias-scale",
         outputs.bias_scale("Conv"),
-        "runs in float: the scale of the int32 bias ({what}) is not that of the product",
+        {
+            FIRST: "other numbers: the scale of the int32 bias ({what}) is not that of the product, and is ignored",
+            "1.27": "runs in float: the scale of the int32 bias ({what}) is not that of the product",
+        },
         "use the scale of the activation times the scale of the weight",
     ),
     Rule(
@@ -108,8 +136,14 @@ RULES = (
     ),
     Rule(
         "zero-point-left-out",
-        outputs.absent_zero_point,
+        outputs.absent_zero_point(bias=True),
         "runs in float: {what} has no zero point, and the integer Gemm wants one",
+        "write the zero point, also when it is 0",
+    ),
+    Rule(
+        "zero-point-left-out",
+        outputs.absent_zero_point(bias=False),
+        {FIRST: "", "1.28": "runs in float: {what} has no zero point, and the integer Gemm wants one"},
         "write the zero point, also when it is 0",
     ),
     Rule(
@@ -139,7 +173,10 @@ RULES = (
     Rule(
         "int8-activation",
         outputs.reshaped_int8,
-        "refused: a product of signed codes with {what} and a bias is a Gemm that opset 21 does not allow",
+        {
+            FIRST: "runs in float: a product of signed codes with {what} and a bias is a float Gemm at opset 21",
+            "1.27": "refused: a product of signed codes with {what} and a bias is a Gemm that opset 21 does not allow",
+        },
         "use uint8 codes with zero point 128: the same real values",
     ),
     Rule(
@@ -161,4 +198,4 @@ RULES = (
         "keep the constant in float",
     ),
 )
-"""Measured with ONNX Runtime 1.31.1 on x86-64 at its default optimization level."""
+"""Measured with ONNX Runtime 1.23.2 to 1.32.0 on x86-64 at its default optimization level: see `make engines`."""

@@ -17,6 +17,12 @@ RULES = (
         "save the model with a lower IR version",
     ),
     Rule(
+        "nothing-quantized",
+        quantizers.nothing_quantized,
+        "runs in float: {what}",
+        "quantize it: requant optimize MODEL -c DATA",
+    ),
+    Rule(
         "scale-not-normal",
         quantizers.scale_not_normal,
         "other numbers: {what} is not caught, and overflows or loses its digits",

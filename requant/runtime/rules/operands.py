@@ -10,6 +10,9 @@ from .rule import Find, Offence
 from .view import View
 from .walk import PAIR, maker
 
+TARGET = "requant.target"
+"""Key in a model's metadata of the target that it was quantized for: what is in codes there is what the recipe has."""
+
 
 def weight_scale_axis(*op_types: str) -> Find:
     """What finds a weight of ``op_types``, or of all, with scales along an axis that is summed over."""
@@ -34,7 +37,9 @@ def float_partner(view: View) -> Iterator[Offence]:
 
 
 def weight_only(view: View) -> Iterator[Offence]:
-    """An 8-bit weight that a float activation is multiplied by."""
+    """An 8-bit weight that a float activation is multiplied by, unless the model says that this engine's user asked."""
+    if view.model.metadata_props.get(TARGET) == view.engine.name:
+        return
     for one, _, layer in _lone(view):
         if one.fixed and one.step and one.step.codes in (ir.DataType.INT8, ir.DataType.UINT8):
             yield layer.node, one.step.codes.name.lower()
@@ -69,12 +74,18 @@ def half_scale(view: View) -> Iterator[Offence]:
             yield layer.node, scale.dtype.name.lower()
 
 
-def weight_place(view: View) -> Iterator[Offence]:
-    """A weight that does not come straight from its DQ to the second input."""
+def weight_first(view: View) -> Iterator[Offence]:
+    """A weight that is the first operand."""
     for layer in view.products():
         if layer.operands[0].fixed:
             yield layer.node, "the weight is the first operand"
-        elif layer.operands[1].fixed and not layer.operands[1].direct:
+
+
+def weight_moved(view: View) -> Iterator[Offence]:
+    """A weight, the second operand, that does not come straight from its DQ."""
+    for layer in view.products():
+        weight = layer.operands[1]
+        if weight.fixed and not layer.operands[0].fixed and not weight.direct:
             yield layer.node, "another op is between the weight and its DequantizeLinear"
 
 

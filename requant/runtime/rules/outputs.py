@@ -86,13 +86,20 @@ def bias_overflow(view: View) -> Iterator[Offence]:
             yield layer.node, f"{worst:.0e} steps"
 
 
-def absent_zero_point(view: View) -> Iterator[Offence]:
-    """A Gemm, written or made of MatMul and Add, with an operand whose zero point is left out."""
-    for layer in view.products("Gemm", "MatMul"):
-        if layer.node.op_type == "Gemm" or bias_of(layer)[0] is not None:
-            for step in layer.steps:
-                if len(step.node.inputs) < 3 or step.node.inputs[2] is None:
-                    yield layer.node, name(step.node)
+def absent_zero_point(*, bias: bool) -> Find:
+    """Return what finds a Gemm, with a bias or without, with an operand whose zero point is left out.
+
+    A MatMul and the Add after it are one with a bias.
+    """
+
+    def find(view: View) -> Iterator[Offence]:
+        for layer in view.products(*(("Gemm", "MatMul") if bias else ("Gemm",))):
+            if (bias_of(layer)[0] is not None) == bias:
+                for step in layer.steps:
+                    if len(step.node.inputs) < 3 or step.node.inputs[2] is None:
+                        yield layer.node, name(step.node)
+
+    return find
 
 
 def gemm_factors(view: View) -> Iterator[Offence]:

@@ -39,6 +39,13 @@ def integer_op(view: View) -> Iterator[Offence]:
             yield node, node.op_type
 
 
+def nothing_quantized(view: View) -> Iterator[Offence]:
+    """A model of which no layer multiplies quantized values."""
+    layers = any(layer.steps for layer in view.layers.values())
+    if not layers and next(integer_op(view), None) is None:
+        yield None, "no layer of the model is quantized"
+
+
 def nonzero_zero_point(view: View) -> Iterator[Offence]:
     """Codes that are not symmetric about 0."""
     for step in _quantizers(view):

@@ -1,10 +1,11 @@
 """What a rule is."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
+from ..versions import Timeline, Version, at
 from .view import View
 
 Offence = tuple[ir.Node | None, str]
@@ -17,10 +18,23 @@ Find = Callable[[View], Iterator[Offence]]
 class Rule:
     """``find`` yields the nodes that break the rule, each with what ``{what}`` in the consequence stands for.
 
-    Rules of one name ask for the same thing; there is one for each different consequence.
+    Rules of one name ask for the same thing; there is one for each different consequence. A consequence that depends
+    on the engine's version is a timeline.
     """
 
     name: str
     find: Find
-    consequence: str
+    consequence: str | Timeline
     mend: str
+
+    def at(self, version: Version | None, engine: str) -> "Rule | None":
+        """The rule as ``engine`` has it in ``version``, None being the newest; None if it has not got it there."""
+        if isinstance(self.consequence, str):
+            return self
+        consequence = at(self.consequence, version, engine)
+        return replace(self, consequence=consequence) if consequence else None
+
+    def says(self, what: str) -> str:
+        """The consequence of ``what``."""
+        assert isinstance(self.consequence, str), "a rule of some version: see `at`"
+        return self.consequence.format(what=what)
