@@ -32,6 +32,12 @@ def statistics(value: ir.Value | None) -> ChannelStatistics | None:
     return found if isinstance(found, ChannelStatistics) else None
 
 
+def is_calibrated(model: ir.Model) -> bool:
+    """Whether `collect` looked at what linear layers read; a value that was always empty has no statistics even so."""
+    linears = list(find_linears(model.graph))
+    return not linears or any(META in linear.data.meta for linear in linears)
+
+
 def first_feeds(model: ir.Model) -> tuple[Feed, ...]:
     """The first of the feeds that `collect` saw."""
     found = model.graph.meta.get(FIRST, ())

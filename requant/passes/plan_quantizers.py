@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from ..calib.collect import statistics
+from ..calib.collect import is_calibrated, statistics
 from ..calib.ranges import RANGES
 from ..calib.rows import unmeasured
 from ..calib.statistics import ChannelStatistics
@@ -52,9 +52,7 @@ class PlanQuantizers(ir.passes.InPlacePass):
 
     def requires(self, model: ir.Model) -> None:
         """Raise PreconditionError when the model was not calibrated."""
-        linears = list(find_linears(model.graph))
-        static = any(candidate.static for candidate in self.formats)
-        if static and linears and not any(statistics(linear.data) for linear in linears):
+        if any(candidate.static for candidate in self.formats) and not is_calibrated(model):
             raise ir.passes.PreconditionError("no statistics: run requant.calib.collect(model, feeds) first")
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:

@@ -12,9 +12,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from ..calib.collect import META, statistics
+from ..calib.collect import META, is_calibrated, statistics
 from ..calib.statistics import ChannelStatistics
-from ..ir.linear import Linear, find_linears
+from ..ir.linear import Linear
 from ..ir.names import forget_names
 from ..ir.outlets import activated
 from ..ir.rewrite.basis import Basis
@@ -67,8 +67,7 @@ class SiteRewrite(ir.passes.InPlacePass):
     def requires(self, model: ir.Model) -> None:
         """Raise PreconditionError when the model was not calibrated; read the names of the graph anew."""
         forget_names(model.graph)
-        linears = list(find_linears(model.graph))
-        if linears and not any(statistics(linear.data) for linear in linears):
+        if not is_calibrated(model):
             raise ir.passes.PreconditionError("no statistics: run requant.calib.collect(model, feeds) first")
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:

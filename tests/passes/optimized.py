@@ -8,6 +8,7 @@ import onnx_ir as ir
 import onnxruntime
 
 from requant.ir.save import to_bytes
+from requant.runtime.check import Finding, check
 
 
 def fused_ops(model: ir.Model, folder: Path) -> Counter[str]:
@@ -17,3 +18,8 @@ def fused_ops(model: ir.Model, folder: Path) -> Counter[str]:
     options.log_severity_level = 3
     onnxruntime.InferenceSession(to_bytes(model), options, providers=["CPUExecutionProvider"])
     return Counter(node.op_type for node in onnx.load(folder / "optimized.onnx").graph.node)
+
+
+def unintended(model: ir.Model, target: str) -> list[Finding]:
+    """List what ``target`` does not run as the artifact says, apart from a model that stays in float as a whole."""
+    return [finding for finding in check(model, target) if finding.rule != "nothing-quantized"]

@@ -20,11 +20,10 @@ from requant.passes.choose_layers import is_direct
 from requant.passes.quantizer import QUANTIZER
 from requant.passes.records import layer_records, site_records
 from requant.passes.scales import activation_quantizer, weight_quantizer
-from requant.runtime.check import check
 from requant.runtime.distance import distance
 from requant.runtime.formats import FP8, Format
 from requant.runtime.session import runner
-from tests.passes.optimized import fused_ops
+from tests.passes.optimized import fused_ops, unintended
 
 FP8_REASON = "cpu has no product of float8e4m3fn codes"
 
@@ -76,7 +75,7 @@ def planned(body: str, target: str = "cpu", weights: Arrays | None = None, keep:
 def lowered(model: ir.Model, target: str = "cpu") -> ir.Model:
     copy = model.clone()
     InsertQDQ(target)(copy)
-    assert check(copy, target) == []
+    assert unintended(copy, target) == []
     return copy
 
 
@@ -212,7 +211,7 @@ def test_one_value_has_one_quantizer_whoever_reads_it(tmp_path: Path) -> None:
     )
     model = source(body + "t = Concat<axis = 1>(m, e) y = GlobalAveragePool(t)", {"z": random((16, 16))})
     result = requant.optimize(model, feeds(), recipe="int8-plain")
-    assert check(result.model, "cpu") == []
+    assert unintended(result.model, "cpu") == []
     names = [node.name for node in result.model.graph]
     assert len(names) == len(set(names))
     coded = sum(layer.quantized and layer.op_type == "Conv" for layer in result.report.layers)
@@ -293,7 +292,7 @@ def test_a_plan_for_another_engine_serves_as_well(seed: int, tmp_path: Path) -> 
     result = requant.optimize(random_network(seed), network_feeds(seed), target="tensorrt")
     artifact = result.lower("cpu")
     coded = sum(record.quantized and record.op_type == "Conv" for record in layer_records(artifact))
-    assert check(artifact, "cpu") == []
+    assert unintended(artifact, "cpu") == []
     assert fused_ops(artifact, tmp_path)["QLinearConv"] == coded
 
 
@@ -336,7 +335,7 @@ def _check(seed: int, folder: Path) -> int:
     convs = [linear.name for linear in find_linears(model.graph) if linear.node.op_type == "Conv"]
     result = requant.optimize(proto, data, keep=[str(rng.choice(convs))] if seed % 3 == 0 else [])
     coded = sum(layer.quantized and layer.op_type == "Conv" for layer in result.report.layers)
-    assert check(result.model, "cpu") == []
+    assert unintended(result.model, "cpu") == []
     assert fused_ops(result.model, folder)["QLinearConv"] == coded
     if coded:
         exact = output(load(proto), data[0])

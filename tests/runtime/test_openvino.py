@@ -21,10 +21,10 @@ import requant
 from models import synthetic
 from models.random_graphs.network import random_network
 from requant.ir.load import load
-from requant.runtime.check import check
 from requant.runtime.feeds import Feed
 from requant.runtime.openvino import compile_model, kernels
 from requant.runtime.session import Run, runner
+from tests.passes.optimized import unintended
 from tests.runtime.check_graphs import OPENVINO, graph
 
 needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="needs openvino")
@@ -102,7 +102,7 @@ def test_networks_of_convs_agree_with_onnx_runtime(seed: int, target: str) -> No
     ran = Counter("8" in dtype for kind, dtype in kernels(compile_model(result.model)) if kind == "Convolution")
     quantized = sum(record.quantized and record.op_type == "Conv" for record in result.report.layers)
     assert ran[True] == quantized
-    assert check(result.model, target) == []
+    assert unintended(result.model, target) == []
 
 
 @needs_openvino

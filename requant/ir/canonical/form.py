@@ -43,6 +43,8 @@ _QUANTIZED = (
     "QGemm",
 )
 
+_INLINE = ir.passes.Sequential(common.InlinePass())  # which tells of its errors as PassError
+
 _CLEAN = ir.passes.Sequential(
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
     common.RemoveInitializersFromInputsPass(),
@@ -114,7 +116,7 @@ def _fold(model: ir.Model) -> bool:
 def _clean(model: ir.Model) -> None:
     for node in model.graph.all_nodes():
         node.name = node.name or node.outputs[0].name  # NameFixPass would call it "node_17"
-    common.InlinePass()(model)
+    _INLINE(model)
     with hidden(model, necessary_identities(model).__contains__):
         _CLEAN(model)
     forget_names(model.graph)
