@@ -6,7 +6,7 @@ One plan counts as better than the other only if D is significant: above a floor
 jackknife over the samples) times Student's quantile. Source: Quenouille (1956) and Tukey (1958) for the jackknife.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from .runtime.feeds import Feed, fitted
-from .runtime.session import Run, runner
+from .runtime.outputs import holds_floats, layout, numbers
+from .runtime.session import runner
 
 FLOOR = 0.5
 """Decibels below which a difference is not worth another plan."""
@@ -26,8 +27,8 @@ CONFIDENCE = 0.95
 def noise(reference: ir.Model, candidates: Sequence[ir.Model], feeds: Iterable[Feed]) -> NDArray[np.float64]:
     """The squared error of each of the ``candidates`` in each feed, [candidates, feeds], all run as written.
 
-    Each float output counts by its own size over all feeds. What is not finite where the reference is, or has another
-    shape, has infinite error.
+    Each float output counts by its own size over all feeds. What is not finite where the reference is has infinite
+    error; an output of another shape, which depends on the data, has none.
     """
     names = [value.name for value in reference.graph.outputs]
     runs = [_in_order(model, names) for model in candidates]
@@ -62,30 +63,29 @@ def _decibels(a: float, b: float) -> float:
     return float(10 * np.log10(max(a, tiny) / max(b, tiny)))
 
 
-def _in_order(model: ir.Model, names: Sequence[str | None]) -> Run:
+def _in_order(model: ir.Model, names: Sequence[str | None]) -> Callable[[Feed], list[object]]:
     """Run ``model`` on data as the reference takes them; its outputs come in the order of ``names``."""
     run, own = runner(model), [value.name for value in model.graph.outputs]
     order = [own.index(name) for name in names]
 
-    def ordered(feed: Feed) -> list[NDArray[np.generic]]:
+    def ordered(feed: Feed) -> list[object]:
         outputs = run(fitted(feed, model))
         return [outputs[position] for position in order]
 
     return ordered
 
 
-def _energy(output: NDArray[np.generic]) -> float:
-    if not np.issubdtype(output.dtype, np.floating):
-        return 0.0
-    values = output.astype(np.float64)
+def _energy(output: object) -> float:
+    values = numbers(output) if holds_floats(output) else np.zeros(0)
     return float(np.square(values[np.isfinite(values)]).sum())
 
 
-def _lost(y: NDArray[np.generic], z: NDArray[np.generic]) -> float:
-    if not np.issubdtype(y.dtype, np.floating):
+def _lost(y: object, z: object) -> float:
+    """The squared error; 0 where even the shape depends on the data, so that nothing can be compared."""
+    if not holds_floats(y) or layout(y) != layout(z):
         return 0.0
-    a, b = y.astype(np.float64), z.astype(np.float64)
-    if a.shape != b.shape or not np.array_equal(np.isfinite(a), np.isfinite(b)):
-        return float("inf")
+    a, b = numbers(y), numbers(z)
     inside = np.isfinite(a)
+    if not np.array_equal(a[~inside], b[~inside], equal_nan=True) or not np.isfinite(b[inside]).all():
+        return float("inf")
     return float(np.square(a[inside] - b[inside]).sum())
