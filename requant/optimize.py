@@ -2,8 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 
@@ -16,14 +16,12 @@ from .calib.notes import Notes
 from .calib.rows import dropped_rows
 from .calib.sample_axes import count_samples, sample_axes
 from .calib.sources import Batches, Data, batches
-from .candidates import advantage, noise
 from .choices import patterns
 from .errors import (
     CalibrationWarning,
     DataError,
     OutputError,
     RequantError,
-    SourceError,
     SyntheticCalibrationWarning,
     TargetWarning,
 )
@@ -33,29 +31,24 @@ from .ir.interface import require_interface
 from .ir.linear import find_linears, no_layers
 from .ir.load import Source, describe, load
 from .ir.names import remember_names, separate_nodes
-from .ir.sites.find import Site, find_sites
 from .ir.validate import refuse_nan, stored_tensors
+from .measurement import judges, measure
 from .outputs import files, refuse_overwrite, require_outputs
-from .passes.choose_layers import ChooseLayers, unmatched
+from .passes.choose_layers import unmatched
 from .passes.halve_precision import precision_records
 from .passes.insert_qdq import enclosed_layers
 from .passes.parallel import one_blas_thread
-from .passes.plan_quantizers import PlanQuantizers
 from .passes.records import layer_records, site_records
-from .passes.round_weights import RoundWeights
+from .planning import Task, choose_plan
 from .recipe import Recipe, find_recipe
 from .report import Report
 from .result import Lowering, Precision, Result
-from .runtime.compare import common_layers, compare, require_finite
-from .runtime.feeds import Feed
 from .runtime.known_types import know_types
 from .runtime.session import require_loadable
 from .runtime.targets import target as find_target
 from .runtime.verify import verify
 from .stages import Progress, Stopwatch
 
-VERIFIED_SAMPLES = 2
-MEASURED_SAMPLES = 4
 ONE_SAMPLE = "quantized without any transform: one sample tells nothing about others; calibrate on two or more"
 
 
@@ -120,7 +113,7 @@ def optimize(
     if any(True for _ in find_linears(model.graph)):
         if strangers := unmatched(model, keep):
             raise RequantError(f"{describe(source)}: no linear layer is called {strangers[0]!r}, which keep asks for")
-        task = _Task(original, model, chosen, lowering, keep, evaluation)
+        task = Task(original, model, chosen, lowering, keep, evaluation)
         result = _quantized(task, calibration, report, times)
     else:
         report.layers = list(enclosed_layers(model))
@@ -156,19 +149,7 @@ def _foresee(recipe: Recipe, lowering: Lowering) -> None:
         warnings.warn(f"{recipe.name} leaves every layer in float: {missing[0]}", TargetWarning, stacklevel=3)
 
 
-@dataclass(frozen=True)
-class _Task:
-    """The model as it came and in canonical form, and what to make of it."""
-
-    original: ir.Model
-    model: ir.Model
-    recipe: Recipe
-    lowering: Lowering
-    keep: tuple[str, ...]
-    evaluation: Data | None
-
-
-def _quantized(task: _Task, calibration: Data | None, report: Report, times: Stopwatch) -> tuple[ir.Model, ir.Model]:
+def _quantized(task: Task, calibration: Data | None, report: Report, times: Stopwatch) -> tuple[ir.Model, ir.Model]:
     """The model for the engine, and the plan that it comes from; the former is the original if nothing is coded."""
     model, target = task.model, task.lowering.target
     if know_types(model):
@@ -182,7 +163,7 @@ def _quantized(task: _Task, calibration: Data | None, report: Report, times: Sto
     if report.calibration.get("samples") == 1 and task.recipe.rewrites and not data.random:
         task = replace(task, recipe=task.recipe.plain)
         report.notes.append(ONE_SAMPLE)
-    planned = _planned(task, parts, reference, report, times, knowing=not blind)
+    planned = choose_plan(task, parts, reference, report, times, knowing=not blind)
     with times("lower"), one_blas_thread():
         lowered = task.lowering.apply(planned, report)
         require_loadable(lowered, target)
@@ -201,43 +182,8 @@ def _quantized(task: _Task, calibration: Data | None, report: Report, times: Sto
         else:
             measurable = lowered if lowering == task.lowering else lowering.apply(planned, report)
             random = data.random and task.evaluation is None
-            _measure(reference, measurable, partial(_judges, task, parts, report), report, random=random)
+            measure(reference, measurable, partial(judges, task, parts, report), report, random=random)
     return lowered, planned
-
-
-def _planned(
-    task: _Task, parts: Split, reference: ir.Model, report: Report, times: Stopwatch, *, knowing: bool
-) -> ir.Model:
-    """The plan of the recipe, or the plain one where samples that are held out show that it is better."""
-    simple = replace(task, recipe=task.recipe.plain, model=task.model.clone())
-    _plan(task, parts.training, report, times, knowing=knowing)
-    if parts.held_out is None or task.recipe == simple.recipe:
-        return task.model
-    _plan(simple, parts.training, report, times, knowing=knowing)
-    with times("judge"):
-        lowering = task.lowering.measurable
-        ours, plain = noise(reference, [lowering.apply(one.model, report) for one in (task, simple)], parts.held_out)
-        gain = advantage(ours, plain)
-    if not gain:
-        return task.model
-    report.notes.append(f"quantized without any transform: {gain:.1f} dB better on {len(plain)} held-out batches")
-    report.verification = 0.0
-    return simple.model
-
-
-def _judges(task: _Task, parts: Split, report: Report) -> Iterator[Feed]:
-    """The feeds that the result is measured on, which have set nothing wherever that can be had."""
-    if task.evaluation is not None:
-        data = batches(task.evaluation, task.model)
-        report.measured_on, feeds = f"samples of {data.origin}", iter(data)
-    elif parts.held_out is not None:
-        report.measured_on, feeds = "held-out samples", iter(parts.held_out)
-    else:
-        report.measured_on, feeds = "samples of the calibration data itself", islice(parts.training, MEASURED_SAMPLES)
-    axes, report.measured_samples = sample_axes(task.model), 0
-    for feed in feeds:
-        report.measured_samples += count_samples(feed, axes)
-        yield feed
 
 
 def _data(calibration: Data | None, model: ir.Model, recipe: Recipe) -> Batches:
@@ -256,7 +202,7 @@ def _data(calibration: Data | None, model: ir.Model, recipe: Recipe) -> Batches:
         return Batches((), "none", str(error))
 
 
-def _calibrate(task: _Task, parts: Split, report: Report, times: Stopwatch, *, collecting: bool) -> None:
+def _calibrate(task: Task, parts: Split, report: Report, times: Stopwatch, *, collecting: bool) -> None:
     """Collect statistics on the model, and make sure that it is still what the original was."""
     if collecting:
         with times("calibrate"):
@@ -272,61 +218,6 @@ def _calibrate(task: _Task, parts: Split, report: Report, times: Stopwatch, *, c
             warnings.warn(note, CalibrationWarning, stacklevel=4)
     with times("verify"):
         verify(task.original, task.model, islice(parts.training, 1), done="the canonical form")
-
-
-def _plan(task: _Task, data: Batches, report: Report, times: Stopwatch, *, knowing: bool) -> None:
-    """Rewrite the model and give it the quantizers that every engine's artifact comes from.
-
-    Without ``knowing`` any data there is nothing that a rewrite or a rounding could be judged by.
-    """
-    recipe, model = task.recipe, task.model
-    ChooseLayers(task.keep, task.lowering.target, recipe.formats)(model)
-    if knowing:
-        with times("rewrite"), one_blas_thread():
-            report.verification = _rewrite(model, recipe, data)
-    with times("plan"), one_blas_thread():
-        PlanQuantizers(recipe.formats, recipe.ranges, find_target(task.lowering.target).weight_bits)(model)
-        if knowing and recipe.rounding == "compensated":
-            RoundWeights()(model)
-
-
-def _rewrite(model: ir.Model, chosen: Recipe, data: Batches) -> float:
-    """Run the recipe's exact passes, each verified against the model before it."""
-    worst = 0.0
-    for rewrite in chosen.rewrites:
-        before = model.clone()
-        places = {
-            reader.linear.output.name or "": site.name
-            for site in find_sites(model)
-            if isinstance(site, Site)
-            for reader in site.readers
-        }
-        if rewrite(model).modified:
-            watched = {name: places.get(name, "") for name in common_layers(before, model)}
-            feeds = islice(data, VERIFIED_SAMPLES)
-            worst = max(worst, verify(before, model, feeds, done=type(rewrite).__name__, watched=watched))
-    return worst
-
-
-def _measure(
-    reference: ir.Model, lowered: ir.Model, feeds: Callable[[], Iterator[Feed]], report: Report, *, random: bool
-) -> None:
-    try:
-        found = compare(reference, lowered, feeds())
-    except SourceError as error:  # ONNX Runtime has no kernel for a few ops of the opset that half precision needs
-        if report.measured_in == "float32":
-            raise
-        report.message = f"not measured: {error}"
-    else:
-        require_finite(found)
-        if report.target == "cpu" and report.precision == "float32":  # kernels that fuse nodes may round data again
-            require_finite(compare(reference, lowered, feeds(), layers=False, optimized=True), " in a default session")
-        if random:
-            report.message = "not measured: random inputs say nothing about the accuracy; pass real samples for that"
-            return
-        report.outputs, report.layer_distances, report.unmeasured = found.outputs, found.layers, found.unmeasured
-        if not found.outputs:
-            report.message = f"not measured: {'; '.join(found.unmeasured.values())}"
 
 
 def _size(model: ir.Model) -> int:

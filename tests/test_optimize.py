@@ -300,7 +300,7 @@ def test_a_float32_model_that_does_not_run_is_an_error(monkeypatch: pytest.Monke
     def refuse(*models: ir.Model) -> None:
         raise requant.SourceError("ONNX Runtime does not load the model")
 
-    monkeypatch.setattr(sys.modules["requant.optimize"], "compare", refuse)
+    monkeypatch.setattr(sys.modules["requant.measurement"], "compare", refuse)
     for precision in ("float32", "bfloat16"):
         with pytest.raises(requant.SourceError, match="does not load"):
             requant.optimize(synthetic.pre_norm(SPEC), FEEDS, target="tensorrt", precision=precision)
