@@ -13,8 +13,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from .runtime.distance import sums
 from .runtime.feeds import Feed, fitted
-from .runtime.outputs import holds_floats, layout, numbers
+from .runtime.outputs import holds_floats, layout
 from .runtime.session import runner
 
 FLOOR = 0.5
@@ -76,16 +77,12 @@ def _in_order(model: ir.Model, names: Sequence[str | None]) -> Callable[[Feed], 
 
 
 def _energy(output: object) -> float:
-    values = numbers(output) if holds_floats(output) else np.zeros(0)
-    return float(np.square(values[np.isfinite(values)]).sum())
+    return sums(output, output).signal if holds_floats(output) else 0.0
 
 
 def _lost(y: object, z: object) -> float:
     """The squared error; 0 where even the shape depends on the data, so that nothing can be compared."""
     if not holds_floats(y) or layout(y) != layout(z):
         return 0.0
-    a, b = numbers(y), numbers(z)
-    inside = np.isfinite(a)
-    if not np.array_equal(a[~inside], b[~inside], equal_nan=True) or not np.isfinite(b[inside]).all():
-        return float("inf")
-    return float(np.square(a[inside] - b[inside]).sum())
+    both = sums(y, z)
+    return float("inf") if both.mismatched else both.noise
