@@ -11,6 +11,8 @@ from google.protobuf.message import DecodeError
 from ..errors import SourceError
 from .destination import irregular
 from .ownership import own_tensors
+from .quiet import quiet
+from .sparse import make_dense
 from .validate import stored_tensors, validate
 
 
@@ -97,10 +99,12 @@ def _parse(data: bytes, name: str) -> onnx.ModelProto:
 
 
 def _from_proto(proto: onnx.ModelProto, name: str) -> ir.Model:
+    make_dense(proto, name)
     try:
         for opset in proto.opset_import:
             opset.domain = "" if opset.domain == "ai.onnx" else opset.domain  # two names of one domain
-        return ir.from_proto(proto)
+        with quiet("onnx_ir"):  # what it warns of is refused at the door
+            return ir.from_proto(proto)
     except Exception as error:  # a stranger's bytes raise whatever they like
         raise SourceError(f"{name}: damaged ONNX model ({reason(error)})") from error
 

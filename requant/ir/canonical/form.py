@@ -12,13 +12,13 @@ from onnxscript.optimizer import fold_constants
 from ...errors import SourceError
 from ..load import reason
 from ..names import forget_names
+from ..quiet import quiet
 from ..schema import require_schemas
 from .batch_norm import FoldBatchNorm
 from .contrib import Unfuse
 from .convert_opset import convert_opset, lowest_ir_version
 from .fuse_norms import FuseNorms
 from .hidden import all_nodes, hidden, necessary_identities, splits_at_run_time
-from .quiet import quiet
 from .shapes import InferShapes
 from .sink_transposes import SinkTransposes
 from .weight_expressions import fold_weights

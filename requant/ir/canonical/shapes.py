@@ -11,10 +11,10 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from ..constants import constant
+from ..quiet import quiet
 from .containers import infer_containers
 from .dimensions import Dim, dimensions, factors, product
 from .foreign import foreign_functions
-from .quiet import quiet
 from .shape_rules import claims
 from .sizes import Elements, elements
 
