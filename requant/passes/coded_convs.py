@@ -2,13 +2,11 @@
 
     codes → Conv → codes    where `requant.ir.outlets` finds who takes them
 
-It pays for a network that is codes from end to end, and not for single layers in a float one: between them data are
-quantized and dequantized, and float kernels have a layout of their own.
+It pays where many of them follow each other, and not for single ones in a float network (`requant.passes.conv_gain`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
 import onnx_ir as ir
 
 from ..calib.collect import statistics
@@ -16,11 +14,9 @@ from ..calib.ranges import minmax, symmetric_scale
 from ..ir.linear import Linear, find_linears
 from ..ir.outlets import Outlet, outlets
 from ..runtime.targets import Target
+from .conv_gain import LEAST, Region, float_time, regions
 from .quantizer import quantizer
 from .scale_limits import no_range
-
-LEAST_SHARE = 0.5
-"""Share of the work of a network's Convs that has to be in codes for any of them to be."""
 
 
 def coded_convs(graph: ir.Graph, layers: Iterable[Linear], engine: Target) -> dict[ir.Node, Outlet | str]:
@@ -35,12 +31,25 @@ def coded_convs(graph: ir.Graph, layers: Iterable[Linear], engine: Target) -> di
             break
         refused |= reasons
         coded = [linear for linear in coded if linear.node not in reasons]
-    if share := _share(graph, found):
-        if share >= LEAST_SHARE:
-            return {**refused, **found}
-        reason = f"only {share:.0%} of the work of all Convs could be in codes, which does not pay"
-        return {**refused, **dict.fromkeys(found, reason)}
-    return refused
+    chosen = {node: outlet for node, outlet in found.items() if isinstance(outlet, Outlet)}
+    return {**refused, **chosen, **_without_gain(graph, regions(chosen))}
+
+
+def _without_gain(graph: ir.Graph, found: Sequence[Region]) -> dict[ir.Node, Outlet | str]:
+    """Why Convs of the regions stay in float for which int8 does not pay, alone or for all Convs of the graph."""
+    poor = [region for region in found if region.gain < LEAST]
+    reasons = {conv.node: _reason("this chain of Convs", region.gain) for region in poor for conv in region.convs}
+    rich = [region for region in found if region.gain >= LEAST]
+    whole = sum(float_time(linear) for linear in find_linears(graph) if linear.node.op_type == "Conv")
+    saved = sum(region.float_time - region.integer_time for region in rich)
+    if rich and whole < LEAST * (whole - saved):
+        gain = whole / (whole - saved)
+        reasons |= {conv.node: _reason("the Convs of the model", gain) for region in rich for conv in region.convs}
+    return dict[ir.Node, Outlet | str](reasons)
+
+
+def _reason(convs: str, gain: float) -> str:
+    return f"int8 is estimated to run {convs} {gain:.2f} times as fast as float, less than {LEAST} times"
 
 
 def _known(outlet: Outlet | str, engine: Target) -> Outlet | str:
@@ -68,15 +77,3 @@ def _reach(low: float, high: float) -> tuple[float, float]:
     """How far the codes of data reach that are one-sided, or else symmetric."""
     scale = symmetric_scale(low, high)
     return (0.0, high) if low >= 0 else (-128 * scale, 127 * scale)
-
-
-def _share(graph: ir.Graph, found: Mapping[ir.Node, Outlet | str]) -> float:
-    work = {linear.node: _work(linear) for linear in find_linears(graph) if linear.node.op_type == "Conv"}
-    return sum(work[node] for node in found) / max(sum(work.values()), 1)
-
-
-def _work(conv: Linear) -> float:
-    """Multiplications over the calibration data."""
-    seen = statistics(conv.data)
-    rows = seen.count if seen is not None else 1
-    return rows * float(np.prod(conv.shape)) / float(np.prod(conv.node.attributes.get_ints("strides", (1,))))
