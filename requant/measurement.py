@@ -16,6 +16,8 @@ from .runtime.feeds import Feed
 
 MEASURED_SAMPLES = 4
 
+BATCHES = "data quantized at run time have one scale for all of a batch: larger batches than those measured lose more"
+
 
 def judges(task: Task, parts: Split, report: Report) -> Iterator[Feed]:
     """Iterate over the feeds to measure on: the user's, those held out, or the first of the calibration data."""
@@ -54,5 +56,7 @@ def measure(
             report.message = "not measured: random inputs say nothing about the accuracy; pass real samples for that"
             return
         report.outputs, report.layer_distances, report.unmeasured = found.outputs, found.layers, found.unmeasured
+        if any("dynamic" in layer.coded for layer in report.layers):
+            report.notes.append(BATCHES)
         if not found.outputs:
             report.message = f"not measured: {'; '.join(found.unmeasured.values())}"

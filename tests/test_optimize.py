@@ -18,6 +18,7 @@ import requant
 from models import synthetic
 from requant.ir.load import load
 from requant.ir.save import to_bytes
+from requant.measurement import BATCHES
 from requant.recipe import Recipe
 from requant.report import Report
 from requant.result import Precision
@@ -207,6 +208,7 @@ def test_recipes_reach_what_their_formats_can(recipe: str, target: str, least: f
     result = requant.optimize(synthetic.pre_norm(SPEC), FEEDS, recipe=recipe, target=target)
     assert result.report.added_nodes == 0
     assert result.report.outputs["y"].sqnr > least
+    assert (BATCHES in result.report.notes) is (recipe == "int8-dynamic"), "its scale is that of a whole batch"
 
 
 @pytest.mark.parametrize("target", ["tensorrt", "cuda"])
