@@ -13,7 +13,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from .runtime.distance import sums
+from .runtime.distance import standard_error, sums
 from .runtime.feeds import Feed, fitted
 from .runtime.outputs import holds_floats, layout
 from .runtime.session import runner
@@ -53,9 +53,7 @@ def advantage(worse: NDArray[np.float64], better: NDArray[np.float64]) -> float:
         return float("inf")
     whole = _decibels(worse.sum(), better.sum())
     left = [_decibels(worse.sum() - a, better.sum() - b) for a, b in zip(worse, better, strict=True)]
-    count = len(left)
-    error = float(np.sqrt((count - 1) / count * np.square(np.subtract(left, np.mean(left))).sum()))
-    significant = whole > FLOOR and whole > error * float(student.ppf(CONFIDENCE, count - 1))
+    significant = whole > FLOOR and whole > standard_error(left) * float(student.ppf(CONFIDENCE, len(left) - 1))
     return whole if significant else 0.0
 
 

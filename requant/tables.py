@@ -68,7 +68,8 @@ def unmeasured(reasons: dict[str, str]) -> RenderableType:
 
 
 def _sqnr(item: Distance) -> str:
-    return f"{item.sqnr:.1f} dB" + (f" ({item.nonfinite} NaN or infinite)" if item.nonfinite else "")
+    error = "" if item.error is None else f" ± {item.error:.1f}"
+    return f"{item.sqnr:.1f}{error} dB" + (f" ({item.nonfinite} NaN or infinite)" if item.nonfinite else "")
 
 
 def line(text: str, style: str = "") -> Text:

@@ -4,6 +4,8 @@
 
 A mean of decibels over feeds would let one exact feed hide the loss of the others. Elements that are infinite, or NaN,
 in both models alike are equal and leave the sums; finite against not finite is a total failure.
+
+How far the ratio holds for other feeds is told by a jackknife over the feeds (Quenouille 1956, Tukey 1958).
 """
 
 from collections.abc import Sequence
@@ -34,6 +36,7 @@ class Distance:
         max_error: the largest absolute difference.
         worst: the SQNR in dB of the worst feed; one whose reference is 0 counts by the mean feed's size.
         nonfinite: elements that are NaN or infinite in the candidate and not the same in the reference.
+        error: the standard error of ``sqnr`` in dB, from how the feeds differ; None where that cannot be told.
     """
 
     sqnr: float
@@ -41,6 +44,7 @@ class Distance:
     max_error: float
     worst: float
     nonfinite: int = 0
+    error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,22 @@ def pooled(feeds: Sequence[Sums]) -> Distance:
         max_error=max(feed.largest for feed in feeds),
         worst=min(_of_feed(feed, signal / len(feeds)) for feed in feeds),
         nonfinite=sum(feed.nonfinite for feed in feeds),
+        error=None if failed else _error(feeds, signal, noise),
     )
+
+
+def standard_error(left_out: Sequence[float]) -> float:
+    """The standard error of a figure, by a jackknife: from what it is without each of its parts."""
+    count, mean = len(left_out), fsum(left_out) / len(left_out)
+    return sqrt((count - 1) / count * fsum((one - mean) ** 2 for one in left_out))
+
+
+def _error(feeds: Sequence[Sums], signal: float, noise: float) -> float | None:
+    """That of the SQNR of all feeds; None for a single one, and where feeds are equal to the bit or silent."""
+    rest = [(signal - feed.signal, noise - feed.noise) for feed in feeds]
+    if len(feeds) < 2 or any(left <= 0 or lost <= 0 for left, lost in rest):
+        return None
+    return standard_error([_decibels(left, lost) for left, lost in rest])
 
 
 def _summed(y: NDArray[np.float64], z: NDArray[np.float64], mismatched: int, nonfinite: int) -> Sums:
