@@ -1,13 +1,13 @@
 """The verbs that look and do not touch: inspect, check, compare, benchmark."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 import onnx_ir as ir
 
-from .calib.sources import Data, batches
+from .calib.sources import RANDOM, Data, batches
 from .errors import DataError
 from .ir.canonical.form import canonicalize
 from .ir.load import Source, describe, load
@@ -73,17 +73,18 @@ def compare(
 
     Args:
         reference, candidate: two models with the same inputs and outputs.
-        data: as `optimize` takes it; None uses seeded synthetic inputs.
+        data: as `optimize` takes it; None uses seeded synthetic inputs, which tell no distance: see `Comparison`.
         samples: use only so many feeds.
 
     Raises:
         SourceError, DataError: a model or the data cannot be used.
     """
     left, right = load(reference), load(candidate)
-    found = distances(left, right, islice(batches(data, left), samples))
+    feeds = batches(data, left)
+    found = distances(left, right, islice(feeds, samples))
     if not found.outputs:
         raise DataError(f"no output can be compared: {'; '.join(found.unmeasured.values())}")
-    return found
+    return replace(found, outputs={}, layers={}, message=RANDOM) if feeds.random else found
 
 
 def benchmark(

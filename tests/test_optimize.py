@@ -16,6 +16,7 @@ from rich.console import Console
 
 import requant
 from models import synthetic
+from requant.calib.sources import batches
 from requant.ir.load import load
 from requant.ir.save import to_bytes
 from requant.recipe import Recipe
@@ -196,7 +197,8 @@ def test_what_needs_no_ranges_needs_no_data_and_does_not_warn(recipe: str, least
     assert not result.report.sites
     assert not result.report.outputs, "random inputs give no accuracy"
     assert "random inputs say nothing about the accuracy" in result.report.message
-    assert requant.compare(source, result.model).outputs["y"].sqnr > least
+    feeds = batches(None, load(source))
+    assert requant.compare(source, result.model, list(feeds)).outputs["y"].sqnr > least
 
 
 @pytest.mark.parametrize(

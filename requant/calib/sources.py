@@ -38,6 +38,10 @@ Data = str | os.PathLike[str] | Mapping[str, object] | Table | Iterable[object] 
 """See `batches`: what an iterable may yield is told by looking at it."""
 
 
+RANDOM = "not measured: random inputs say nothing about the accuracy; pass real samples for that"
+"""What is said in place of a distance on `Batches` that are random."""
+
+
 @dataclass(frozen=True)
 class Batches:
     """Checked feeds for a model, with a word for the report on where they come from.
