@@ -55,15 +55,20 @@ def inspect(source: Source) -> Inspection:
     return Inspection(sites, tuple(item for item in found if isinstance(item, Refused)))
 
 
-def check(source: Source, target: str = "tensorrt") -> list[Finding]:
+def check(source: Source, target: str = "tensorrt", *, version: str | None = None) -> list[Finding]:
     """What ``target`` would refuse, run in float or run slowly in a Q/DQ graph; empty when it is as intended.
+
+    Args:
+        source: as `optimize` takes it.
+        target: the engine that will run it.
+        version: of the engine, such as "1.32"; None is the one that is installed, or the newest that is known.
 
     Raises:
         SourceError: the model cannot be read.
-        TargetError: the target is unknown.
+        TargetError: the target is unknown, or ``version`` is none.
     """
-    find_target(target)
-    return findings(load(source), target)
+    find_target(target, version)
+    return findings(load(source), target, version=version)
 
 
 def compare(
