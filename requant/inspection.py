@@ -1,13 +1,13 @@
 """The verbs that look and do not touch: inspect, check, compare, benchmark."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 import onnx_ir as ir
 
-from .calib.sources import Data, batches
+from .calib.sources import RANDOM, Data, batches
 from .errors import DataError
 from .ir.canonical.form import canonicalize
 from .ir.load import Source, describe, load
@@ -55,15 +55,20 @@ def inspect(source: Source) -> Inspection:
     return Inspection(sites, tuple(item for item in found if isinstance(item, Refused)))
 
 
-def check(source: Source, target: str = "tensorrt") -> list[Finding]:
+def check(source: Source, target: str = "tensorrt", *, version: str | None = None) -> list[Finding]:
     """What ``target`` would refuse, run in float or run slowly in a Q/DQ graph; empty when it is as intended.
+
+    Args:
+        source: as `optimize` takes it.
+        target: the engine that will run it.
+        version: of the engine, such as "1.32"; None is the one that is installed, or the newest that is known.
 
     Raises:
         SourceError: the model cannot be read.
-        TargetError: the target is unknown.
+        TargetError: the target is unknown, or ``version`` is none.
     """
-    find_target(target)
-    return findings(load(source), target)
+    find_target(target, version)
+    return findings(load(source), target, version=version)
 
 
 def compare(
@@ -73,17 +78,18 @@ def compare(
 
     Args:
         reference, candidate: two models with the same inputs and outputs.
-        data: as `optimize` takes it; None uses seeded synthetic inputs.
+        data: as `optimize` takes it; None uses seeded synthetic inputs, which tell no distance: see `Comparison`.
         samples: use only so many feeds.
 
     Raises:
         SourceError, DataError: a model or the data cannot be used.
     """
     left, right = load(reference), load(candidate)
-    found = distances(left, right, islice(batches(data, left), samples))
+    feeds = batches(data, left)
+    found = distances(left, right, islice(feeds, samples))
     if not found.outputs:
         raise DataError(f"no output can be compared: {'; '.join(found.unmeasured.values())}")
-    return found
+    return replace(found, outputs={}, layers={}, message=RANDOM) if feeds.random else found
 
 
 def benchmark(

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from .calib.holdout import Split
 from .calib.sample_axes import count_samples, sample_axes
-from .calib.sources import batches
+from .calib.sources import RANDOM, batches
 from .errors import SourceError
 from .planning import Task
 from .report import Report
@@ -53,7 +53,7 @@ def measure(
         if report.target == "cpu" and report.precision == "float32":  # kernels that fuse nodes may round data again
             require_finite(compare(reference, lowered, feeds(), layers=False, optimized=True), " in a default session")
         if random:
-            report.message = "not measured: random inputs say nothing about the accuracy; pass real samples for that"
+            report.message = RANDOM
             return
         report.outputs, report.layer_distances, report.unmeasured = found.outputs, found.layers, found.unmeasured
         if any("dynamic" in layer.coded for layer in report.layers):

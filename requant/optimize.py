@@ -104,7 +104,7 @@ def optimize(
         inputs = files(source, original, calibration, evaluation)
         refuse_overwrite(inputs, output, report_file)
         refuse_nan(original, describe(source))
-    report = Report(describe(source), chosen.name, target, precision)
+    report = Report(describe(source), chosen.name, target, precision, inputs=inputs)
     report.bytes_before = report.bytes_after = _size(original)
     with times("analyse"):
         model = original.clone()
@@ -121,7 +121,7 @@ def optimize(
         report.message = f"nothing to quantize: {no_layers(model.graph)}{where}"
         result = original, model
     require_interface(original, result[0], narrowed=not lowering.keep_io)
-    finished = Result(result[0], report, result[1], lowering, inputs)
+    finished = Result(result[0], report, result[1], lowering)
     if output is not None:
         with times("save"):
             finished.save(output)

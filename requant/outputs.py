@@ -13,7 +13,6 @@ from .ir.destination import followed, require_writable
 from .ir.load import Source
 from .ir.save import data_beside
 from .ir.validate import stored_tensors
-from .report import require_report
 
 PathLike = str | os.PathLike[str]
 
@@ -28,6 +27,13 @@ def require_outputs(output: PathLike | None, report: PathLike | None = None) -> 
         taken = [Path(output), data_beside(Path(output))]
         if any(_same(Path(report), path) for path in taken):
             raise OutputError(f"{os.fspath(report)}: is the output; choose another report")
+
+
+def require_report(path: PathLike) -> None:
+    """Raise OutputError before any work if a report could not be written at ``path``."""
+    if Path(path).suffix not in (".json", ".html"):
+        raise OutputError(f"{os.fspath(path)}: a report ends in .json or .html")
+    require_writable(Path(path))
 
 
 def refuse_overwrite(inputs: Iterable[Path], *outputs: PathLike | None) -> None:

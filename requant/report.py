@@ -11,8 +11,8 @@ from typing import Any
 
 from rich.console import Console, Group, RenderableType
 
-from .errors import OutputError
-from .ir.destination import appearing, require_writable
+from .ir.destination import appearing
+from .outputs import refuse_overwrite, require_report
 from .passes.halve_precision import PrecisionRecord
 from .passes.records import LayerRecord, SiteRecord
 from .plain import dumps
@@ -29,7 +29,7 @@ class Report:
     Distances compare the float model with the lowered one, both run as written, over ``measured_samples`` of what
     ``measured_on`` says. A model in bfloat16, for which ONNX Runtime's CPU has no kernels, is measured in float32: see
     ``measured_in``. ``unmeasured`` says of the other outputs and layers why their values cannot be compared. ``notes``
-    are what a user should know of the data and of choices.
+    are what a user should know of the data and of choices; ``inputs`` the files that were read.
     """
 
     model: str
@@ -53,6 +53,7 @@ class Report:
     bytes_after: int = 0
     times: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: dict(_versions()))
+    inputs: frozenset[Path] = frozenset()
 
     @property
     def rebased(self) -> list[SiteRecord]:
@@ -71,16 +72,17 @@ class Report:
         plain["refused"] = [asdict(site) for site in self.sites if site.reason]
         plain["sites"] = [asdict(site) for site in self.rebased]
         plain["added_nodes"] = self.added_nodes
-        del plain["layer_distances"]
+        del plain["layer_distances"], plain["inputs"]
         return dict(json.loads(dumps(plain)))  # tuples become lists
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the report as ``.json`` or as ``.html``.
+        """Write the report as ``.json`` or as ``.html``, never over a file that was read.
 
         Raises:
-            OutputError: the ending is another one, or the file cannot be written.
+            OutputError: the path is one of ``inputs``, has another ending, or cannot be written.
         """
         require_report(path)
+        refuse_overwrite(self.inputs, path)
         text = self._json() if Path(path).suffix == ".json" else self._html()
         with appearing(Path(path)) as temporary:
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -131,13 +133,6 @@ class Report:
         if self.outputs:
             yield line(f"measured on {self.measured_samples} {self.measured_on}")
         yield unmeasured(self.unmeasured)
-
-
-def require_report(path: str | os.PathLike[str]) -> None:
-    """Raise OutputError before any work if a report could not be written at ``path``."""
-    if Path(path).suffix not in (".json", ".html"):
-        raise OutputError(f"{os.fspath(path)}: a report ends in .json or .html")
-    require_writable(Path(path))
 
 
 def _site_row(site: SiteRecord) -> tuple[str, ...]:

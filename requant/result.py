@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal, get_args
 
 import onnx_ir as ir
@@ -89,7 +88,6 @@ class Result:
     report: Report
     _planned: ir.Model
     _lowering: Lowering
-    _inputs: frozenset[Path]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model; see `requant.ir.save`.
@@ -97,16 +95,11 @@ class Result:
         Raises:
             OutputError: the path is one of the input's files, or cannot be written.
         """
-        refuse_overwrite(self._inputs, path)
+        refuse_overwrite(self.report.inputs, path)
         save(self.model, path)
 
     def save_report(self, path: str | os.PathLike[str]) -> None:
-        """Write the report as ``.json`` or as ``.html``, never over a file that was read.
-
-        Raises:
-            OutputError: the path is one of the input's files, has another ending, or cannot be written.
-        """
-        refuse_overwrite(self._inputs, path)
+        """Write the report; see `Report.save`."""
         self.report.save(path)
 
     def lower(

@@ -37,12 +37,21 @@ def inspection(found: Inspection) -> RenderableType:
 
 
 def comparison(found: Comparison) -> RenderableType:
-    """Distances of outputs and layers."""
+    """Distances of outputs and layers, or why there are none and what can be said without."""
     return Group(
+        *([line(found.message, style="yellow"), _agreements(found)] if found.message else ()),
         table(f"Outputs ({found.samples} feeds)", ("output", *DISTANCE), distances(found.outputs)),
         table("Layers", ("layer", *DISTANCE), distances(found.layers)),
         unmeasured(found.unmeasured),
     )
+
+
+def _agreements(found: Comparison) -> RenderableType:
+    rows = [
+        (name, str(item.shape), "yes" if item.finite else "no", "yes" if item.equal else "no")
+        for name, item in found.agreements.items()
+    ]
+    return table(f"Compared ({found.samples} random feeds)", ("value", "shape", "finite", "equal"), rows)
 
 
 def latencies(found: Sequence[Latency]) -> RenderableType:

@@ -38,6 +38,22 @@ def test_optimize_writes_a_model_and_a_report(folder: Path, capsys: pytest.Captu
     assert "dB" in capsys.readouterr().out
 
 
+def test_compare_without_data_tells_no_accuracy(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, out = str(folder / "model.onnx"), str(folder / "out.onnx")
+    assert optimize(folder, "--recipe", "int8-plain") == 0
+    capsys.readouterr()
+    assert run(["compare", model, out]) == 0
+    printed = capsys.readouterr().out
+    assert "dB" not in printed
+    assert "random inputs say nothing about the accuracy" in printed
+    for other, equal in ((model, True), (out, False)):
+        assert run(["compare", model, other, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert not found["outputs"]
+        assert not found["layers"]
+        assert found["agreements"]["y"] == {"shape": [1, 32, 64], "finite": True, "equal": equal}
+
+
 def test_half_io_makes_inputs_and_outputs_halves(folder: Path) -> None:
     for flags, dtype in ((), onnx.TensorProto.FLOAT), (("--half-io",), onnx.TensorProto.FLOAT16):
         assert optimize(folder, "-t", "tensorrt", "--precision", "float16", *flags) == 0

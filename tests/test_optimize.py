@@ -16,6 +16,7 @@ from rich.console import Console
 
 import requant
 from models import synthetic
+from requant.calib.sources import batches
 from requant.ir.load import load
 from requant.ir.save import to_bytes
 from requant.measurement import BATCHES
@@ -117,6 +118,18 @@ def test_the_report_tells_everything(proto: onnx.ModelProto, tmp_path: Path) -> 
         report.save(tmp_path / "report.txt")
 
 
+def test_the_report_never_replaces_what_was_read(tmp_path: Path) -> None:
+    path, data = tmp_path / "model.onnx", tmp_path / "weights.json"
+    onnx.save(synthetic.pre_norm(SPEC), path, save_as_external_data=True, location=data.name, size_threshold=0)
+    before = data.read_bytes()
+    result = requant.optimize(path, FEEDS, "int8-plain", "tensorrt")
+    for save in (result.report.save, result.save_report):
+        with pytest.raises(requant.OutputError, match="is the input, or a file of it"):
+            save(data)
+    assert data.read_bytes() == before
+    assert "inputs" not in result.report.to_dict()
+
+
 @dataclass(frozen=True)
 class HalveEveryGain(ir.passes.InPlacePass):
     """A rewrite that is not exact: what verification is for."""
@@ -197,7 +210,8 @@ def test_what_needs_no_ranges_needs_no_data_and_does_not_warn(recipe: str, least
     assert not result.report.sites
     assert not result.report.outputs, "random inputs give no accuracy"
     assert "random inputs say nothing about the accuracy" in result.report.message
-    assert requant.compare(source, result.model).outputs["y"].sqnr > least
+    feeds = batches(None, load(source))
+    assert requant.compare(source, result.model, list(feeds)).outputs["y"].sqnr > least
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,11 @@ def _require_true_reasons(seed: int, name: str) -> None:
             assert not layer.quantized or "" in lacking, (seed, engine, layer)
 
 
+def _require_no_untrue_reasons(seed: int, drawn: RandomGraph) -> None:
+    for _, engine, layers in _lowered(seed, drawn):
+        assert not any(untrue in layer.reason for layer in layers for untrue in UNTRUE), (seed, engine, layers)
+
+
 def _shared(proto: onnx.ModelProto, opset: int) -> set[str]:
     """The names of layers whose weight has another reader."""
     model = load(proto)
@@ -75,16 +80,19 @@ def test_random_products(seed: int, name: str) -> None:
     _require_true_reasons(seed, name)
 
 
+@pytest.mark.parametrize("seed", range(14))
+def test_random_products_with_convs(seed: int) -> None:
+    _require_no_untrue_reasons(seed, random_products(seed, convs=True))
+
+
 @pytest.mark.parametrize("seed", range(28))
 def test_random_graphs(seed: int) -> None:
-    for _, engine, layers in _lowered(seed, random_graph(seed, WIDE)):
-        assert not any(untrue in layer.reason for layer in layers for untrue in UNTRUE), (seed, engine, layers)
+    _require_no_untrue_reasons(seed, random_graph(seed, WIDE))
 
 
 @pytest.mark.parametrize("seed", range(28))
 def test_random_networks(seed: int) -> None:
-    for _, engine, layers in _lowered(seed, _network(seed)):
-        assert not any(untrue in layer.reason for layer in layers for untrue in UNTRUE), (seed, engine, layers)
+    _require_no_untrue_reasons(seed, _network(seed))
 
 
 def _network(seed: int) -> RandomGraph:
@@ -101,9 +109,15 @@ def test_many_random_products(start: int) -> None:
 
 
 @pytest.mark.property
+@pytest.mark.parametrize("start", range(5000, 7000, 40))
+def test_many_random_products_with_convs(start: int) -> None:
+    for seed in range(start, start + 40):
+        _require_no_untrue_reasons(seed, random_products(seed, convs=True))
+
+
+@pytest.mark.property
 @pytest.mark.parametrize("start", range(1000, 1400, 40))
 @pytest.mark.parametrize("draw", [lambda seed: random_graph(seed, WIDE), lambda seed: _network(seed)])
 def test_many_random_graphs(start: int, draw: Callable[[int], RandomGraph]) -> None:
     for seed in range(start, start + 40):
-        for _, engine, layers in _lowered(seed, draw(seed)):
-            assert not any(untrue in layer.reason for layer in layers for untrue in UNTRUE), (seed, engine, layers)
+        _require_no_untrue_reasons(seed, draw(seed))

@@ -3,11 +3,13 @@
 y = x W        y = (x A) B + x W        y = f(x W + b) Vᵀ        …        with anything or nothing in between
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from .draft import Draft, RandomGraph, Stream
-from .sequence import activation, gemm, matmul, norm
+from .sequence import activation, gemm, matmul, norm, pointwise
 
 WIDTHS = (16, 17, 24, 31, 32, 33, 48)
 """From the fewest channels that engines take on, odd ones among them."""
@@ -15,9 +17,15 @@ WIDTHS = (16, 17, 24, 31, 32, 33, 48)
 BEHIND = ("nothing", "nothing", "nothing", "activation", "activation", "transpose", "twice", "residual", "scale")
 """What may come behind a product."""
 
+Spellings = tuple[Callable[[Draft, Stream, int], str], ...]
+"""Ways to append a product of a width to a draft."""
 
-def random_products(seed: int) -> RandomGraph:
-    """A model of two or three products in a row from ``x`` to ``y``; the same for the same seed."""
+
+def random_products(seed: int, *, convs: bool = False) -> RandomGraph:
+    """A model of two or three products in a row from ``x`` to ``y``; the same for the same seed.
+
+    With ``convs`` some of them are spelled as Convs of one element.
+    """
     rng = np.random.default_rng(seed)
     g = Draft(rng, opset=int(rng.choice((18, 20, 23))), dynamic=bool(rng.random() < 0.3))
     x = Stream("x", int(rng.choice((16, 17, 20))), int(rng.choice(WIDTHS)))
@@ -25,18 +33,16 @@ def random_products(seed: int) -> RandomGraph:
     if g.chance(0.4):
         g.streams.append(norm(g, x))
     for _ in range(int(rng.integers(2, 4))):
-        g.streams.append(_step(g, g.streams[-1]))
+        g.streams.append(_step(g, g.streams[-1], _CONVS if convs else _SPELLINGS))
     return RandomGraph(g.model(x), (rng.standard_normal((2, x.tokens, x.width)) * _outliers(rng, x)).astype(np.float32))
 
 
-def _step(g: Draft, x: Stream) -> Stream:
+def _step(g: Draft, x: Stream, spellings: Spellings) -> Stream:
     """A product, and what often comes behind one."""
-    y = _adapted(g, x) if g.chance(0.15) else _product(g, x, g.pick(WIDTHS))
+    y = _adapted(g, x, spellings) if g.chance(0.15) else _product(g, x, g.pick(WIDTHS), spellings)
     if g.chance(0.15):
         g.extra.append(y.name)
-    match g.pick(
-        ("nothing", "nothing", "nothing", "activation", "activation", "transpose", "twice", "residual", "scale")
-    ):
+    match g.pick(BEHIND):
         case "activation":
             y = y._replace(name=activation(g, y.name, y.width))
         case "transpose" if not g.dynamic:
@@ -50,18 +56,22 @@ def _step(g: Draft, x: Stream) -> Stream:
     return y
 
 
-def _product(g: Draft, x: Stream, width: int) -> Stream:
-    return Stream(g.pick((matmul, _bare, _bare, gemm))(g, x, width), x.tokens, width)
+def _product(g: Draft, x: Stream, width: int, spellings: Spellings) -> Stream:
+    return Stream(g.pick(spellings)(g, x, width), x.tokens, width)
 
 
 def _bare(g: Draft, x: Stream, width: int) -> str:
     return g.op("MatMul", x.name, g.parameter(x.width, width, fan=x.width))
 
 
-def _adapted(g: Draft, x: Stream) -> Stream:
+def _adapted(g: Draft, x: Stream, spellings: Spellings) -> Stream:
     """A layer with an adapter of low rank beside it."""
-    y, low = _product(g, x, g.pick(WIDTHS)), _product(g, x, 16)
-    return y._replace(name=g.either("Add", y.name, _product(g, low, y.width).name))
+    y, low = _product(g, x, g.pick(WIDTHS), spellings), _product(g, x, 16, spellings)
+    return y._replace(name=g.either("Add", y.name, _product(g, low, y.width, spellings).name))
+
+
+_SPELLINGS: Spellings = (matmul, _bare, _bare, gemm)
+_CONVS: Spellings = (*_SPELLINGS, pointwise, pointwise)
 
 
 def _outliers(rng: np.random.Generator, x: Stream) -> NDArray[np.float64]:

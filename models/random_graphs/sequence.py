@@ -11,7 +11,7 @@ VOCABULARY = 7
 
 def linear(g: Draft, x: Stream, width: int) -> Stream:
     """A layer spelled as MatMul, Gemm or Conv, with or without a bias."""
-    spelling = g.pick((matmul, matmul, matmul, matmul, gemm, _pointwise))
+    spelling = g.pick((matmul, matmul, matmul, matmul, gemm, pointwise))
     return Stream(spelling(g, x, width), x.tokens, width)
 
 
@@ -33,7 +33,8 @@ def gemm(g: Draft, x: Stream, width: int) -> str:
     return g.reshape(y, -1, x.tokens, width)
 
 
-def _pointwise(g: Draft, x: Stream, width: int) -> str:
+def pointwise(g: Draft, x: Stream, width: int) -> str:
+    """A Conv of one element between Transposes, with or without a bias."""
     bias = [g.parameter(width, size=0.5)] if g.chance(0.5) else []
     weight = g.parameter(width, x.width, 1, fan=x.width)
     return g.transpose(g.op("Conv", g.transpose(x.name, 0, 2, 1), weight, *bias), 0, 2, 1)

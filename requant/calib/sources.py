@@ -38,6 +38,10 @@ Data = str | os.PathLike[str] | Mapping[str, object] | Table | Iterable[object] 
 """See `batches`: what an iterable may yield is told by looking at it."""
 
 
+RANDOM = "not measured: random inputs say nothing about the accuracy; pass real samples for that"
+"""What is said in place of a distance on `Batches` that are random."""
+
+
 @dataclass(frozen=True)
 class Batches:
     """Checked feeds for a model, with a word for the report on where they come from.
@@ -107,7 +111,7 @@ def _samples(arrays: Feed, model: ir.Model, origin: str) -> Iterator[Feed]:
     """
     numbers = {value.name for value in model.graph.inputs if value.shape is not None and len(value.shape) == 0}
     axes = {name: 0 if name in numbers else axis for name, axis in sample_axes(model).items()}
-    if arrays and all(axis is None for axis in axes.values()):
+    if axes and all(axis is None for axis in axes.values()):
         raise DataError(
             f"{origin}: the model scans over the first axis of its inputs, so that it is not one of samples; pass a "
             "folder of .npz or an iterable, each a batch as the model takes it"

@@ -8,6 +8,7 @@ out by running the model: it is what else no graph with such a cache runs with.
 
 from collections.abc import Iterator, Mapping
 from itertools import combinations
+from math import prod
 
 import numpy as np
 import onnx_ir as ir
@@ -23,6 +24,9 @@ LENGTH = 32
 MOST_TRIED = 200
 """How many sets of sizes are tried at most."""
 
+MOST_ELEMENTS = 2**26
+"""Elements that one random feed may have: 256 MiB of float32, of which 16 are kept."""
+
 Sizes = Mapping[str, int]
 """The size of each dynamic dimension by its name."""
 
@@ -31,7 +35,8 @@ def synthetic(model: ir.Model, samples: int, seed: int) -> Iterator[Feed]:
     """Make ``samples`` feeds of one sample each, or of as many as the model has fixed.
 
     Raises:
-        DataError: an input is no tensor of numbers of known rank, or no sizes are found with which the model runs.
+        DataError: an input is no tensor of numbers of known rank, the inputs are too large to be made up, or no sizes
+            are found with which the model runs.
     """
     for value in model.graph.inputs:
         if reason := _unknown(value):
@@ -46,7 +51,7 @@ def fitting_sizes(model: ir.Model, seed: int = 0) -> Sizes:
     """Find sizes of the dynamic dimensions of ``model`` with which it runs.
 
     Raises:
-        DataError: there are none among those that are tried.
+        DataError: there are none among those that are tried, or they are too large.
     """
     run, reason = runner(model, optimized=True), ""
     for sizes in _candidates(model)[:MOST_TRIED]:
@@ -94,13 +99,25 @@ def _sums(names: Mapping[str, None]) -> Iterator[tuple[str, tuple[str | int, ...
 
 
 def _feed(model: ir.Model, sizes: Sizes, generator: np.random.Generator) -> Feed:
-    return {value.name or "": _random(value, sizes, generator) for value in model.graph.inputs}
+    shapes = [_shape(value, sizes) for value in model.graph.inputs]
+    if (elements := sum(prod(shape) for shape in shapes)) > MOST_ELEMENTS:
+        raise DataError(
+            f"random inputs would have {elements} elements a sample, of {MOST_ELEMENTS} that are made up at most, so "
+            "that several fit into memory: pass calibration, or give the model a smaller batch"
+        )
+    named = zip(model.graph.inputs, shapes, strict=True)
+    return {value.name or "": _random(value, shape, generator) for value, shape in named}
 
 
-def _random(value: ir.Value, sizes: Sizes, generator: np.random.Generator) -> NDArray[np.generic]:
+def _shape(value: ir.Value, sizes: Sizes) -> list[int]:
+    return [
+        dim if isinstance(dim, int) else 1 if dim is None and axis == 0 else sizes.get(str(dim), LENGTH)
+        for axis, dim in enumerate(_dims(value))
+    ]
+
+
+def _random(value: ir.Value, shape: list[int], generator: np.random.Generator) -> NDArray[np.generic]:
     assert value.dtype is not None
-    shape = [dim if isinstance(dim, int) else 1 if dim is None and axis == 0 else sizes.get(str(dim), LENGTH)
-             for axis, dim in enumerate(_dims(value))]  # fmt: skip
     dtype = value.dtype.numpy()
     if value.dtype.is_floating_point():
         return np.asarray(generator.standard_normal(shape)).astype(dtype)

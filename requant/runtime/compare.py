@@ -10,20 +10,35 @@ from ..errors import DataError, VerificationError
 from ..ir.linear import as_linear
 from .distance import Distance, Sums, pooled, sums
 from .feeds import Feed, fitted
+from .outputs import Layout, layout
 from .session import runner
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What any data tell of a value: its shape in the last feed, whether it is finite in the candidate wherever it is
+    in the reference, and whether both are equal.
+    """
+
+    shape: Layout
+    finite: bool
+    equal: bool
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Distances by name: of the graph's outputs, and of the linear layers that both models have.
 
-    ``unmeasured`` says of the others of either kind why their values cannot be compared.
+    ``unmeasured`` says of the others of either kind why their values cannot be compared. ``agreements`` are of all that
+    were compared; on random inputs they are all there is, and ``message`` says why.
     """
 
     outputs: dict[str, Distance] = field(default_factory=dict)
     layers: dict[str, Distance] = field(default_factory=dict)
     samples: int = 0
     unmeasured: dict[str, str] = field(default_factory=dict)
+    agreements: dict[str, Agreement] = field(default_factory=dict)
+    message: str = ""
 
     def to_dict(self) -> dict[str, Any]:  # JSON: values of any plain type
         """Plain dictionaries and numbers."""
@@ -61,12 +76,14 @@ def compare(
     order = [value.name or "" for value in candidate.graph.outputs]
     measured: dict[str, list[Sums]] = {name: [] for name in [*names, *columns]}
     unmeasured: dict[str, str] = {}
+    shapes: dict[str, Layout] = {}
     samples = 0
     for feed in feeds:
         wanted = dict(zip([*names, *columns], expected(feed), strict=True))
         for name, value in zip([*order, *columns], actual(fitted(feed, candidate)), strict=True):
             try:
                 measured[name].append(sums(wanted[name], value, name))
+                shapes[name] = layout(value)
             except DataError as error:
                 unmeasured.setdefault(name, str(error))
         samples += 1
@@ -78,6 +95,7 @@ def compare(
         {name: total[name] for name in taps if name in total},
         samples,
         unmeasured,
+        {name: Agreement(shapes[name], not found.nonfinite, found.equal) for name, found in total.items()},
     )
 
 

@@ -46,6 +46,11 @@ class Distance:
     nonfinite: int = 0
     error: float | None = None
 
+    @property
+    def equal(self) -> bool:
+        """Whether the two are the same to the bit, but for the sign of zeros and the kind of NaN."""
+        return self.max_error == 0 and self.sqnr == CEILING
+
 
 @dataclass(frozen=True)
 class Sums:

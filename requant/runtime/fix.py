@@ -8,7 +8,7 @@ from typing import NamedTuple
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from .check import Finding, damage_named, found, rules
+from .check import Finding, found, rules
 from .mends.mend import Mend
 from .mends.table import MENDS
 from .rules.rule import Rule
@@ -51,12 +51,11 @@ def fix(model: ir.Model, target: str) -> Fixed:
     """
     engine = row(target)
     asked = rules(engine)
-    with damage_named():
-        copy, mended = view(model, engine).model, list[Mended]()
-        while done := list(_round(copy, engine, asked)):
-            mended += done
-        RemoveUnusedNodesPass()(copy)
-        return Fixed(copy, mended, found(look(copy, engine), asked))
+    copy, mended = view(model, engine).model, list[Mended]()
+    while done := list(_round(copy, engine, asked)):
+        mended += done
+    RemoveUnusedNodesPass()(copy)
+    return Fixed(copy, mended, found(look(copy, engine), asked))
 
 
 def _round(model: ir.Model, engine: Target, asked: Sequence[Rule]) -> Iterator[Mended]:

@@ -1,5 +1,6 @@
 """Random feeds that a model runs with, whatever sizes belong together in it."""
 
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -68,6 +69,22 @@ def test_a_recipe_that_needs_no_data_never_fails_on_them(build: Build) -> None:
         assert result.report.message.startswith("neither verified nor measured: random inputs do not fit the model")
     feed = {"x": np.ones((2, 48), np.float32), "i": np.array([4, 8])}
     assert requant.optimize(build(text), [feed]).report.layers[0].quantized
+
+
+@pytest.mark.filterwarnings("ignore::requant.errors.SyntheticCalibrationWarning")
+def test_no_gigabytes_are_made_up(build: Build) -> None:
+    text = """(float[10000, 3, 224, 224] x) => (float[10000, 8, 224, 224] y) <float[8, 3, 1, 1] w> {
+        y = Conv(x, w) }"""
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="random inputs would have 1505280000 elements a sample, of 67108864 "):
+            requant.optimize(build(text))
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+    finally:
+        tracemalloc.stop()
+    text = "(float[10000, 100, 100] x) => (float[10000, 100, 16] y) <float[100, 16] w> { y = MatMul(x, w) }"
+    result = requant.optimize(build(text), recipe="int8-weight")
+    assert result.report.message.startswith("neither verified nor measured: random inputs would have ")
 
 
 def _decoder(build: Build, mask: str, total: str) -> onnx.ModelProto:

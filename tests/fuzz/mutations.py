@@ -59,6 +59,13 @@ def _tensor(proto: onnx.ModelProto, rng: Rng) -> onnx.TensorProto:
     return tensors[rng.integers(len(tensors))] if tensors else onnx.TensorProto()
 
 
+def _whole(tensor: onnx.TensorProto, itemsize: int) -> bool:
+    """Whether the model itself still holds as many values as it declares, so that they can be read."""
+    held = len(tensor.raw_data) // itemsize if tensor.HasField("raw_data") else len(tensor.int64_data)
+    inside = tensor.data_location != onnx.TensorProto.EXTERNAL
+    return inside and min(tensor.dims, default=0) >= 0 and held == np.prod(tensor.dims, dtype=object)
+
+
 def _pick(choices: tuple[object, ...], rng: Rng) -> object:
     return choices[rng.integers(len(choices))]
 
@@ -206,7 +213,7 @@ def _weight_type(proto: onnx.ModelProto, rng: Rng) -> None:
 
 def _weight_values(proto: onnx.ModelProto, rng: Rng) -> None:
     tensor = _tensor(proto, rng)
-    if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.raw_data) == 4 * np.prod(tensor.dims, dtype=object):
+    if tensor.data_type == onnx.TensorProto.FLOAT and _whole(tensor, 4):
         values = onnx.numpy_helper.to_array(tensor).copy()
         values.flat[: rng.integers(1, values.size + 1)] = float(str(_pick(_VALUES, rng)))
         tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
@@ -216,7 +223,8 @@ def _sizes(proto: onnx.ModelProto, rng: Rng) -> None:
     """Another number in a constant that holds a shape, axes or indices."""
     nodes = [*proto.graph.node]
     tensors = [a.t for n in nodes for a in n.attribute if a.type == onnx.AttributeProto.TENSOR]
-    tensors = [tensor for tensor in [*tensors, *proto.graph.initializer] if tensor.data_type == onnx.TensorProto.INT64]
+    numbers = [t for t in [*tensors, *proto.graph.initializer] if t.data_type == onnx.TensorProto.INT64]
+    tensors = [tensor for tensor in numbers if _whole(tensor, 8)]
     if tensors:
         tensor = tensors[rng.integers(len(tensors))]
         values = onnx.numpy_helper.to_array(tensor).copy()

@@ -6,9 +6,11 @@ import onnx_ir as ir
 import pytest
 from onnx.parser import parse_model
 
+import requant
 from requant.errors import SourceError, TargetError
 from requant.ir.load import load
 from requant.runtime.check import RULES, Finding, check
+from requant.runtime.fix import fix
 from requant.runtime.rules import cuda
 from requant.runtime.targets import TARGETS
 from tests.runtime.check_blocks import CPU_BLOCKS, CUDA, FINE_BLOCKS, OTHER_BLOCKS, TENSORRT_BLOCKS
@@ -178,10 +180,30 @@ def test_unknown_target() -> None:
 def test_damaged_models() -> None:
     with pytest.raises(SourceError, match="axis"):
         check(graph(UINT8 + W.replace("axis = 1", "axis = 1.5") + Y), "cpu")
-    with pytest.raises(SourceError, match="damaged"):
-        check(graph("a = Add () r = Sqrt () y = Div (x, r)"), "cpu")
-    lost = graph(INT8 + W + "t = Transpose <perm = [5]> (wd) y = MatMul (xd, t)")
+    for verb in (check, fix):
+        with pytest.raises(SourceError, match=r"node 'a' \(Add\) has 0 inputs, and takes 2"):
+            verb(graph("a = Add () r = Sqrt () y = Div (x, r)"), "cpu")
+        with pytest.raises(SourceError, match="no permutation of the axes"):
+            verb(graph(INT8 + W + "t = Transpose <perm = [5]> (wd) y = MatMul (xd, t)"), "tensorrt")
+    lost = graph(INT8 + W + "t = Transpose <perm = [0]> (wd) y = MatMul (xd, t)")
     assert check(lost, "tensorrt") == []
+
+
+def test_functions_that_cannot_be_written_out() -> None:
+    text = """<ir_version: 9, opset_import: ["": 20, "own": 1]> g (float[2, 4] x) => (float[2, 4] y) { y = own.f (x) }
+        <domain: "own", opset_import: ["": 13]> f (a) => (b) { b = Relu (a) }"""
+    with pytest.raises(SourceError) as refused:
+        check(load(parse_model(text)), "cpu")
+    assert str(refused.value).startswith("the functions of the model cannot be written out: ")
+    assert "0x" not in str(refused.value), "no address in what is said"
+
+
+def test_the_verb_takes_a_version() -> None:
+    model, missing = graph("y = Relu (x)", X, 26, 13), {"nothing-quantized"}
+    for version, rules in (("1.31.1", missing), ("1.24", missing | {"opset"})):
+        assert {finding.rule for finding in requant.check(model, "cpu", version=version)} == rules
+    with pytest.raises(TargetError, match="not a version: 'new'"):
+        requant.check(model, "cpu", version="new")
 
 
 def test_the_model_is_not_modified() -> None:

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from ...errors import SourceError
 from ...ir.constants import is_constant
+from ...ir.load import reason
+from ...ir.schema import require_schemas
 from ..targets import Target
 from .parts import Layer, Operand, Step
 from .walk import MOVERS, name
@@ -65,8 +68,17 @@ class View:
 
 
 def view(model: ir.Model, engine: Target) -> View:
-    """``model`` as the rules see it: a copy that shares the weights, functions inlined, shapes inferred."""
-    return look(_PREPARE(model.clone()).model, engine)
+    """``model`` as the rules see it: a copy that shares the weights, functions inlined, shapes inferred.
+
+    Raises:
+        SourceError: a function calls itself, or a node is not what its operator takes.
+    """
+    try:
+        copy = _PREPARE(model.clone()).model
+    except ir.passes.PassError as error:
+        raise SourceError(f"the functions of the model cannot be written out: {reason(error)}") from error
+    require_schemas(copy, "the model")  # a function may hand on an input that its caller left out
+    return look(copy, engine)
 
 
 def look(model: ir.Model, engine: Target) -> View:
