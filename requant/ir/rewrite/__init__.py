@@ -1,4 +1,4 @@
-"""The exact rewrites: a site by a basis, channels by copies of them, heads by scales of their own."""
+"""The exact rewrites: a site by a basis, channels by copies of them."""
 
 from .basis import Basis
 from .rebase import rebase
