@@ -11,6 +11,7 @@ import onnx_ir as ir
 from models.subject import Subject
 from requant.calib import batches, collect
 from requant.ir import canonicalize, load
+from requant.ir.formats import Format
 from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers, RebaseSites, RoundWeights, SplitChannels
 from requant.passes.cheapest import CANDIDATES
 from requant.passes.records import site_records
@@ -27,7 +28,6 @@ from requant.passes.solvers import (
     Unshifted,
 )
 from requant.recipe import RECIPES, Recipe
-from requant.runtime.formats import Format
 
 ALONE: dict[str, Solver] = {
     "SmoothQuant 0.5": SmoothQuant(0.5),

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
+from requant.ir.formats import INT8_WEIGHT, Format, int4_weight
 from requant.ir.load import load
 from requant.passes.records import layer_records
 from requant.recipe import RECIPES, Recipe, weight_only
-from requant.runtime.formats import INT8_WEIGHT, Format, int4_weight
 from requant.runtime.session import runner
 
 from .ablation import Calibrated

@@ -17,12 +17,12 @@ import numpy as np
 import onnx
 
 from models.synthetic import Transformer, pre_norm
-from requant.ir.canonical.form import canonicalize
+from requant.ir.canonical.canonicalize import canonicalize
+from requant.ir.channels.find import Refused, Site, find_sites
+from requant.ir.channels.inserted import find_explicit
 from requant.ir.load import load
-from requant.ir.rewrite.basis import Basis
-from requant.ir.rewrite.rebase import rebase
-from requant.ir.sites.explicit import find_explicit
-from requant.ir.sites.find import Refused, Site, find_sites
+from requant.ir.transform.apply import rebase
+from requant.ir.transform.transform import Basis
 
 NODES = (5_000, 10_000, 20_000)
 

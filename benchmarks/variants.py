@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 import requant
 from models.subject import Feed
-from requant.ir.canonical.form import canonicalize
+from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.load import load
 from requant.passes.choose_layers import ChooseLayers
 from requant.report import Report

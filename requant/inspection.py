@@ -9,9 +9,9 @@ import onnx_ir as ir
 
 from .calib.sources import RANDOM, Data, batches
 from .errors import DataError
-from .ir.canonical.form import canonicalize
+from .ir.canonical.canonicalize import canonicalize
+from .ir.channels.find import Refused, Site, find_sites
 from .ir.load import Source, describe, load
-from .ir.sites.find import Refused, Site, find_sites
 from .runtime.benchmark import Latency
 from .runtime.benchmark import benchmark as race
 from .runtime.check import Finding

@@ -25,12 +25,12 @@ from .errors import (
     SyntheticCalibrationWarning,
     TargetWarning,
 )
-from .ir.canonical.form import canonicalize
-from .ir.canonical.shapes import InferShapes
+from .ir.canonical.canonicalize import canonicalize
 from .ir.interface import require_interface
 from .ir.linear import find_linears, no_layers
 from .ir.load import Source, describe, load
 from .ir.names import remember_names, separate_nodes
+from .ir.shapes.infer import InferShapes
 from .ir.validate import refuse_nan, stored_tensors
 from .measurement import judges, measure
 from .outputs import files, refuse_overwrite, require_outputs

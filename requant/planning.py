@@ -8,7 +8,7 @@ import onnx_ir as ir
 from .calib.holdout import Split
 from .calib.sources import Batches, Data
 from .candidates import advantage, noise
-from .ir.sites.find import Site, find_sites
+from .ir.channels.find import Site, find_sites
 from .passes.choose_layers import ChooseLayers
 from .passes.parallel import one_blas_thread
 from .passes.plan_quantizers import PlanQuantizers

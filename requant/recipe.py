@@ -8,10 +8,7 @@ import onnx_ir as ir
 from .calib.ranges import RANGES
 from .choices import require_choice
 from .errors import RequantError
-from .passes.rebase_sites import RebaseSites
-from .passes.solvers import AwqSearch, Keep
-from .passes.split_channels import SplitChannels
-from .runtime.formats import (
+from .ir.formats import (
     CARRIED,
     FP8,
     INT8,
@@ -21,6 +18,9 @@ from .runtime.formats import (
     int4_weight,
     require_carried,
 )
+from .passes.rebase_sites import RebaseSites
+from .passes.solvers import AwqSearch, Keep
+from .passes.split_channels import SplitChannels
 
 _ROUNDINGS = ("nearest", "compensated")
 

@@ -6,7 +6,7 @@ import onnx_ir as ir
 import pytest
 
 import requant
-from requant.runtime.formats import Format
+from requant.ir.formats import Format
 
 BAD: dict[str, tuple[Callable[[], object], str]] = {
     "precision": (lambda: requant.optimize("m.onnx", precision="fp16"), "'fp16': choose one of float32, float16"),  # type: ignore[arg-type]  # what a user may pass

@@ -9,7 +9,7 @@ import pytest
 import requant
 from models.random_graphs import WIDE, RandomGraph, random_graph, random_products
 from models.random_graphs.network import CHANNELS, SIDE, random_network
-from requant.ir.canonical.form import canonicalize
+from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.linear import find_linears
 from requant.ir.load import load
 from requant.passes.records import LayerRecord, layer_records

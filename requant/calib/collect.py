@@ -8,8 +8,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from ..ir.conv_outputs import Outlet, outlets
 from ..ir.linear import find_linears
-from ..ir.outlets import Outlet, outlets
 from ..runtime.feeds import Feed
 from ..runtime.session import runner
 from .rows import DROPPED, Dropped, finite_rows

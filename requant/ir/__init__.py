@@ -1,9 +1,9 @@
 """The graph: load and save, canonical form, linear ops seen one way, channel analysis, the exact rewrite."""
 
 from .canonical import canonicalize
+from .channels import Refused, Site, find_sites
 from .load import load
-from .rewrite import Basis, rebase
 from .save import save
-from .sites import Refused, Site, find_sites
+from .transform import Basis, rebase
 
 __all__ = ["Basis", "Refused", "Site", "canonicalize", "find_sites", "load", "rebase", "save"]

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from ..errors import SourceError
 from .destination import irregular
 from .ownership import own_tensors
-from .quiet import quiet
+from .silence import quiet
 from .sparse import make_dense
 from .validate import stored_tensors, validate
 

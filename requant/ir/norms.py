@@ -13,7 +13,7 @@ from typing import Literal
 import onnx_ir as ir
 
 from .constants import is_constant
-from .decomposed import is_vector, normalized
+from .norm_patterns import is_vector, normalized
 from .uses import sole_use
 
 Slot = tuple[ir.Node, int]

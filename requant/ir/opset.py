@@ -9,7 +9,7 @@ from onnx_ir.schemas import OpSignature, Parameter
 
 from ..errors import TargetError
 from .canonical.convert_opset import convert_opset, lowest_ir_version
-from .canonical.shapes import InferShapes
+from .shapes.infer import InferShapes
 
 
 def raise_opset(model: ir.Model, version: int) -> bool:

@@ -8,8 +8,8 @@ counting   Range → · ω → sin           from integers to what is made of th
 import onnx_ir as ir
 
 from .constants import is_constant
-from .decomposed import square_of
 from .linear import as_linear
+from .norm_patterns import square_of
 from .signatures import is_float
 
 _SCALAR = frozenset(

@@ -7,8 +7,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from ..ir.rewrite.basis import Basis
-from ..runtime.formats import Format
+from ..ir.formats import Format
+from ..ir.transform.transform import Basis
 from .level import level
 from .loss import Assessment, assess
 from .observation import Observation

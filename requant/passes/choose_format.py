@@ -7,12 +7,12 @@ int8 is finer where the channels reach equally far; e4m3 does not mind the few t
 
 from collections.abc import Sequence
 
+from ..ir.formats import Format
 from ..ir.linear import Linear
-from ..runtime.formats import Format
+from ..ir.quantizer import quantizer
 from .choose_layers import KEPT
 from .loss import part_loss
 from .observation import part_of
-from .quantizer import quantizer
 
 
 def choose_format(readers: Sequence[Linear], formats: Sequence[Format]) -> Format:

@@ -10,10 +10,10 @@ from fnmatch import fnmatchcase
 
 import onnx_ir as ir
 
+from ..ir.conv_outputs import Outlet
+from ..ir.formats import INT8, Format
 from ..ir.linear import Linear, find_linears
 from ..ir.names import GIVEN
-from ..ir.outlets import Outlet
-from ..runtime.formats import INT8, Format
 from ..runtime.targets import Target, target
 from .coded_convs import coded_convs
 from .magnitudes import without_codes

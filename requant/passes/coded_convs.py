@@ -1,6 +1,6 @@
 """Which Convs an engine runs in integers whose kernel rounds the output to codes, as ONNX Runtime's on the CPU does.
 
-    codes → Conv → codes    where `requant.ir.outlets` finds who takes them
+    codes → Conv → codes    where `requant.ir.conv_outputs` finds who takes them
 
 It pays where many of them follow each other, and not for single ones in a float network (`requant.passes.conv_gain`).
 """
@@ -11,11 +11,11 @@ import onnx_ir as ir
 
 from ..calib.collect import statistics
 from ..calib.ranges import minmax, symmetric_scale
+from ..ir.conv_outputs import Outlet, outlets
 from ..ir.linear import Linear, find_linears
-from ..ir.outlets import Outlet, outlets
+from ..ir.quantizer import quantizer
 from ..runtime.targets import Target
 from .conv_gain import LEAST, Region, float_time, regions
-from .quantizer import quantizer
 from .scale_limits import no_range
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import onnx_ir as ir
 
 from ..calib.collect import statistics
+from ..ir.conv_outputs import MOVES, Outlet, activated
 from ..ir.linear import Linear
-from ..ir.outlets import MOVES, Outlet, activated
 
 LEAST = 1.15
 """The gain below which a region is not worth its rounding."""

@@ -6,8 +6,8 @@ log(x W + ε)        ε is there for what it prevents; a correction of the mean,
 import onnx_ir as ir
 
 from ..ir.constants import array
+from ..ir.conv_outputs import MOVES
 from ..ir.linear import Linear
-from ..ir.outlets import MOVES
 from ..ir.traverse import consumers
 
 _SINGULAR = {"Div": 1, "Log": 0, "Pow": 0, "Reciprocal": 0, "Sqrt": 0}

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from ..ir.sites.find import Site
+from ..ir.channels.find import Site
 from .loss import Assessment, assess
 from .observation import Observation
 from .site_rewrite import SiteRewrite

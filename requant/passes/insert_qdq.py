@@ -15,11 +15,12 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, TopologicalSortPass
 
 from ..ir.constants import array
+from ..ir.conv_outputs import SIZES, Outlet
+from ..ir.formats import Format
 from ..ir.linear import Linear, as_linear, enclosed_linears, find_linears
 from ..ir.names import forget_names
-from ..ir.outlets import SIZES, Outlet
-from ..ir.rewrite.edit import add_to_bias
-from ..runtime.formats import Format
+from ..ir.quantizer import quantizer
+from ..ir.transform.edit import add_to_bias
 from ..runtime.targets import Target, target
 from .choose_layers import KEPT
 from .coded_convs import coded_convs
@@ -31,7 +32,6 @@ from .lowering.product import multiply_codes
 from .lowering.residual import spell_residuals
 from .lowering.weight import countable, dequantized_weight, finest_scales, suited, weight_codes
 from .plan_quantizers import DYNAMIC
-from .quantizer import quantizer
 from .records import LAYERS, LayerRecord
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..ir.rewrite.basis import Basis
+from ..ir.transform.transform import Basis
 from .observation import Observation
 
 

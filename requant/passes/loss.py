@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from ..calib.ranges import Interval
 from ..calib.statistics import ChannelStatistics
-from ..ir.rewrite.basis import Basis
-from ..runtime.formats import INT8, Format
+from ..ir.formats import INT8, Format
+from ..ir.quantizer import e4m3, largest_code
+from ..ir.transform.transform import Basis
 from .clipping import MARGINS, Reach, clipping, reach
 from .observation import Observation, Part
-from .quantizer import e4m3, largest_code
 from .row_weights import row_weights
 from .scales import activation_quantizer, in_blocks
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from ..calib.collect import statistics
 from ..calib.rows import dropped
+from ..ir.formats import Format
 from ..ir.linear import Linear
-from ..runtime.formats import Format
 from .scale_limits import no_range
 
 LARGEST = 1e15

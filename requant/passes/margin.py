@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from ..calib.ranges import Interval
+from ..ir.formats import Format
 from ..ir.linear import Linear
-from ..runtime.formats import Format
 from .loss import part_loss
 from .observation import part_of
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..calib.collect import statistics
 from ..calib.statistics import ChannelStatistics
+from ..ir.channels.site import Reader, Site
 from ..ir.linear import Linear
-from ..ir.sites.site import Reader, Site
 from .choose_layers import is_quantized
 from .folds import folds
 
@@ -23,7 +23,7 @@ ORDER = "requant.order"
 class Part:
     """One value of K channels that gets a quantizer, and its readers' weights side by side as a matrix [K, N].
 
-    ``channels[i]`` is the site's channel at the value's channel i, as in `requant.ir.sites.site`.
+    ``channels[i]`` is the site's channel at the value's channel i, as in `requant.ir.channels.site`.
     """
 
     statistics: ChannelStatistics

@@ -13,14 +13,14 @@ from ..calib.collect import is_calibrated, statistics
 from ..calib.ranges import RANGES
 from ..calib.rows import unmeasured
 from ..calib.statistics import ChannelStatistics
+from ..ir.conv_outputs import activated
+from ..ir.formats import INT8, Format
 from ..ir.linear import Linear, find_linears
-from ..ir.outlets import activated
-from ..runtime.formats import INT8, Format
+from ..ir.quantizer import QUANTIZER, Quantizer, quantizer
 from .choose_format import choose_format
 from .choose_layers import KEPT
 from .magnitudes import without_codes
 from .margin import widened
-from .quantizer import QUANTIZER, Quantizer, quantizer
 from .scale_limits import no_range, no_scale
 from .scales import activation_quantizer, weight_quantizer
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from ..ir.rewrite.basis import Basis
-from ..ir.rewrite.cost import added_nodes
-from ..ir.sites.explicit import find_explicit
-from ..ir.sites.find import Refused, Site, find_sites
-from ..runtime.formats import INT8, Format
+from ..ir.channels.find import Refused, Site, find_sites
+from ..ir.channels.inserted import find_explicit
+from ..ir.formats import INT8, Format
+from ..ir.transform.cost import added_nodes
+from ..ir.transform.transform import Basis
 from .cheapest import CANDIDATES, EXPLICIT_ROOM, NODE_PRICE, ROOM, SHIFT_PRICE, cheapest
 from .choose_layers import is_direct
 from .loss import Assessment

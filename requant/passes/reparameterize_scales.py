@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from ..ir.sites.find import Site
-from ..runtime.formats import INT8, Format
+from ..ir.channels.find import Site
+from ..ir.formats import INT8, Format
 from .loss import Assessment, assess
 from .observation import Observation
 from .site_rewrite import SiteRewrite

@@ -20,10 +20,10 @@ from scipy.linalg.lapack import dtrtri
 
 from ..calib.collect import statistics
 from ..ir.linear import Linear, find_linears
+from ..ir.quantizer import QUANTIZER, Quantizer, quantizer
 from .choose_layers import KEPT
 from .floors import is_floor
 from .parallel import side_by_side
-from .quantizer import QUANTIZER, Quantizer, quantizer
 from .row_weights import row_weights
 
 SHARES = "requant.shares"

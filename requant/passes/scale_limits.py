@@ -4,7 +4,7 @@ import numpy as np
 
 from ..calib.statistics import ChannelStatistics
 from ..ir.linear import Linear
-from .quantizer import Quantizer
+from ..ir.quantizer import Quantizer
 
 SMALLEST = float(np.finfo(np.float32).tiny)
 """The smallest scale that may be written, and the smallest product of two."""

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from ..calib.collect import statistics
 from ..calib.ranges import Interval, symmetric_scale
+from ..ir.formats import Format
 from ..ir.linear import Linear
-from ..runtime.formats import Format
-from .quantizer import E4M3_LARGEST, Quantizer, code_range, largest_code
+from ..ir.quantizer import E4M3_LARGEST, Quantizer, code_range, largest_code
 
 HEADROOM = 2.0
 """How much further than calibration float codes of activations reach: their precision does not suffer from it."""

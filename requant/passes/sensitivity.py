@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from ..calib.collect import first_feeds, statistics
 from ..ir.constants import constant
+from ..ir.formats import Format
 from ..ir.linear import Linear, find_linears
 from ..ir.names import fresh_name
-from ..ir.rewrite.basis import Basis
+from ..ir.transform.transform import Basis
 from ..runtime.feeds import Feed
-from ..runtime.formats import Format
 from ..runtime.outputs import holds_floats, numbers
 from ..runtime.session import Run, runner
 from .choose_layers import is_quantized

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from ..calib.collect import META, is_calibrated, statistics
 from ..calib.statistics import ChannelStatistics
+from ..ir.channels.find import Refused, Site, find_sites
+from ..ir.conv_outputs import activated
+from ..ir.formats import INT8, Format
 from ..ir.linear import Linear
 from ..ir.names import forget_names
-from ..ir.outlets import activated
-from ..ir.rewrite.basis import Basis
-from ..ir.rewrite.rebase import rebase
-from ..ir.sites.find import Refused, Site, find_sites
-from ..runtime.formats import INT8, Format
+from ..ir.transform.apply import rebase
+from ..ir.transform.transform import Basis
 from .loss import Assessment, loss
 from .margin import note_margin
 from .observation import Observation, observe, observed

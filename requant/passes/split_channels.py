@@ -12,13 +12,13 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ..calib.collect import META, statistics
-from ..ir.rewrite.basis import Basis
-from ..ir.rewrite.split import split
-from ..ir.sites.elementwise import Region, find_region
-from ..ir.sites.explicit import find_explicit
-from ..ir.sites.find import find_sites
-from ..ir.sites.site import Site
-from ..runtime.formats import INT8, Format
+from ..ir.channels.find import find_sites
+from ..ir.channels.inserted import find_explicit
+from ..ir.channels.regions import Region, find_region
+from ..ir.channels.site import Site
+from ..ir.formats import INT8, Format
+from ..ir.transform.split import split
+from ..ir.transform.transform import Basis
 from .cheapest import CANDIDATES, EXPLICIT_ROOM, NODE_PRICE, cheapest
 from .choose_layers import is_direct
 from .observation import ORDER, Observation, Part, observe

@@ -13,9 +13,9 @@ import numpy as np
 import onnx_ir as ir
 
 from ..calib.collect import MOST_KEPT, first_feeds
-from ..ir.rewrite.basis import Basis
-from ..ir.sites.site import Site
-from ..runtime.formats import Format
+from ..ir.channels.site import Site
+from ..ir.formats import Format
+from ..ir.transform.transform import Basis
 from .choose_layers import is_quantized
 from .sensitivity import Grid, Listener, grid, plain_grids
 

@@ -10,8 +10,8 @@ import onnx_ir as ir
 
 from ..calib.collect import statistics
 from ..ir.constants import array
-from ..ir.decomposed import square_of
 from ..ir.narrow import headroom, masks, misfit
+from ..ir.norm_patterns import square_of
 from ..ir.reach import ahead, counting, summands
 from ..ir.signatures import EXACT_SCALES, is_float, multiplies_codes, signature
 

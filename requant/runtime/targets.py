@@ -10,8 +10,8 @@ import onnx_ir as ir
 
 from ..choices import require_choice
 from ..errors import TargetError
+from ..ir.formats import Format
 from ..ir.linear import Linear
-from .formats import Format
 from .versions import FIRST, latest, number
 
 

@@ -12,7 +12,7 @@ from models import synthetic
 from requant import DataError
 from requant.calib.collect import collect, statistics, watched
 from requant.calib.rows import dropped_rows
-from requant.ir.canonical.form import canonicalize
+from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.load import load
 from requant.runtime.feeds import Feed
 from requant.runtime.session import runner

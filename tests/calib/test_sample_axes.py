@@ -11,7 +11,7 @@ import requant
 from requant import DataError
 from requant.calib.sample_axes import count_samples, sample_axes
 from requant.calib.sources import batches
-from requant.ir.canonical.form import canonicalize
+from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.load import load
 
 Build = Callable[[str], onnx.ModelProto]

@@ -11,7 +11,7 @@ import requant
 from requant import DataError
 from requant.calib.sources import batches
 from requant.calib.synthetic import fitting_sizes
-from requant.ir.canonical.form import canonicalize
+from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.load import load
 
 Build = Callable[[str], onnx.ModelProto]

@@ -13,8 +13,8 @@ from onnx.reference import ReferenceEvaluator
 from models.subject import Array
 from models.zoo import ZOO, feeds
 from requant.ir import canonicalize, load
-from requant.ir.rewrite.rebase import Basis, rebase
-from requant.ir.sites.find import Site, find_sites
+from requant.ir.channels.find import Site, find_sites
+from requant.ir.transform.apply import Basis, rebase
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")

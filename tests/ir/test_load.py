@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from models.synthetic import Transformer, pre_norm
 from requant.errors import SourceError
-from requant.ir.canonical.form import canonicalize
+from requant.ir.canonical.canonicalize import canonicalize
+from requant.ir.channels.find import Site, find_sites
 from requant.ir.load import Source, load
-from requant.ir.rewrite.rebase import Basis, rebase
 from requant.ir.save import to_bytes
-from requant.ir.sites.find import Site, find_sites
+from requant.ir.transform.apply import Basis, rebase
 
 Build: TypeAlias = Callable[[str], onnx.ModelProto]
 Edit: TypeAlias = Callable[[onnx.TensorProto], object]

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 import requant
 from requant.errors import SourceError
-from requant.ir.canonical.shapes import InferShapes
 from requant.ir.load import load
 from requant.ir.opset import lower_opset
+from requant.ir.shapes.infer import InferShapes
 from requant.recipe import RECIPES
 from requant.result import Precision
 from requant.runtime.session import require_loadable, session

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from models.few import FAMILIES
 from requant.calib.statistics import ChannelStatistics, measure
+from requant.ir.formats import FP8, INT8, INT8_DYNAMIC, INT8_WEIGHT, Format
 from requant.ir.load import load
 from requant.optimize import optimize
 from requant.passes.clipping import Reach, clipping, reach
@@ -17,7 +18,6 @@ from requant.passes.loss import assess, held_out_reach, part_loss
 from requant.passes.observation import Observation, Part
 from requant.passes.row_weights import row_weights
 from requant.passes.solvers import Keep, SmoothQuant
-from requant.runtime.formats import FP8, INT8, INT8_DYNAMIC, INT8_WEIGHT, Format
 from requant.runtime.session import runner
 
 CHANNELS = 16

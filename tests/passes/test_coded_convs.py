@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 import requant
 from models.random_graphs.network import random_network
 from requant.calib.collect import collect, statistics
-from requant.ir.canonical.form import canonicalize
+from requant.ir.canonical.canonicalize import canonicalize
+from requant.ir.formats import FP8, Format
 from requant.ir.linear import find_linears
 from requant.ir.load import load
+from requant.ir.quantizer import QUANTIZER
 from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers, RebaseSites
 from requant.passes.choose_layers import is_direct
-from requant.passes.quantizer import QUANTIZER
 from requant.passes.records import layer_records, site_records
 from requant.passes.scales import activation_quantizer, weight_quantizer
 from requant.runtime.distance import distance
-from requant.runtime.formats import FP8, Format
 from requant.runtime.session import runner
 from tests.passes.optimized import fused_ops, unintended
 

@@ -9,10 +9,10 @@ import pytest
 
 import requant
 from requant.calib.collect import collect
-from requant.ir.canonical.form import canonicalize
+from requant.ir.canonical.canonicalize import canonicalize
+from requant.ir.conv_outputs import Outlet, outlets
 from requant.ir.linear import find_linears
 from requant.ir.load import load
-from requant.ir.outlets import Outlet, outlets
 from requant.passes.conv_gain import LEAST, Region, regions
 
 CHAIN = (

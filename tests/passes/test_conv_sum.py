@@ -10,12 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 from requant.calib.collect import collect
-from requant.ir.canonical.form import canonicalize
+from requant.ir.canonical.canonicalize import canonicalize
+from requant.ir.formats import FP8, INT8, Format
 from requant.ir.load import load
 from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers
 from requant.passes.records import layer_records
 from requant.runtime.check import check
-from requant.runtime.formats import FP8, INT8, Format
 from requant.runtime.openvino import compile_model, kernels
 from requant.runtime.session import runner
 

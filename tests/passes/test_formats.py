@@ -10,14 +10,14 @@ import pytest
 from numpy.typing import NDArray
 
 from requant.calib.collect import collect
-from requant.ir.canonical.form import canonicalize
+from requant.ir.canonical.canonicalize import canonicalize
+from requant.ir.formats import FP8, INT8, INT8_DYNAMIC, INT8_WEIGHT, Format, int4_weight
 from requant.ir.linear import find_linears
+from requant.ir.quantizer import quantizer
 from requant.ir.save import to_bytes
 from requant.passes import InsertQDQ, PlanQuantizers, RoundWeights
-from requant.passes.quantizer import quantizer
 from requant.passes.records import layer_records
 from requant.passes.scales import block_scales
-from requant.runtime.formats import FP8, INT8, INT8_DYNAMIC, INT8_WEIGHT, Format, int4_weight
 from requant.runtime.session import runner
 from tests.passes.optimized import fused_ops
 

@@ -16,15 +16,15 @@ from models.random_graphs import random_graph
 from models.subject import Subject
 from requant.calib.collect import META, collect
 from requant.calib.statistics import measure
-from requant.ir.canonical.form import canonicalize
-from requant.ir.canonical.shapes import InferShapes
+from requant.ir.canonical.canonicalize import canonicalize
+from requant.ir.formats import FP8, INT8, INT8_WEIGHT, Format
 from requant.ir.load import load
 from requant.ir.save import to_bytes
+from requant.ir.shapes.infer import InferShapes
 from requant.passes import InsertQDQ, PlanQuantizers
 from requant.passes.halve_precision import HalvePrecision, precision_records
 from requant.runtime.check import check
 from requant.runtime.feeds import Feed
-from requant.runtime.formats import FP8, INT8, INT8_WEIGHT, Format
 from requant.runtime.session import runner
 
 Build: TypeAlias = Callable[[str], onnx.ModelProto]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models import synthetic
 from requant.calib.collect import collect
-from requant.ir.canonical.form import canonicalize
+from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.load import load
 from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers
 from requant.passes.records import LayerRecord, layer_records

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from models import synthetic
 from requant.calib.collect import collect, statistics
 from requant.calib.statistics import measure
-from requant.ir.canonical.form import canonicalize
+from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.linear import find_linears
 from requant.ir.load import load
-from requant.ir.rewrite.basis import Basis
+from requant.ir.transform.transform import Basis
 from requant.passes import RebaseSites
 from requant.passes.level import level
 from requant.passes.observation import Observation, Part

@@ -8,7 +8,7 @@ import pytest
 
 from models import synthetic
 from requant.calib.collect import collect, statistics, watched
-from requant.ir.canonical.form import canonicalize
+from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.load import load
 from requant.passes import FoldScalesIntoNorms, MigrateChannelShifts, RebaseSites, ReparameterizeScales
 from requant.passes.records import site_records

@@ -7,15 +7,15 @@ import pytest
 from numpy.typing import NDArray
 
 from requant.calib.collect import collect
-from requant.ir.canonical.form import canonicalize
+from requant.ir.canonical.canonicalize import canonicalize
+from requant.ir.formats import Format
 from requant.ir.linear import find_linears
 from requant.ir.load import load
+from requant.ir.quantizer import Quantizer, quantizer
 from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers, RoundWeights
 from requant.passes.floors import is_floor
-from requant.passes.quantizer import Quantizer, quantizer
 from requant.passes.round_weights import SHARES, compensated
 from requant.runtime.feeds import Feed
-from requant.runtime.formats import Format
 from requant.runtime.session import runner
 
 HEADER = '<ir_version: 8, opset_import: ["": 17]> g '

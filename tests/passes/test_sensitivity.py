@@ -8,11 +8,12 @@ import pytest
 from numpy.typing import NDArray
 
 from requant.calib.collect import FIRST, collect
-from requant.ir.canonical.form import canonicalize
+from requant.ir.canonical.canonicalize import canonicalize
+from requant.ir.channels.inserted import find_explicit
+from requant.ir.channels.site import Site
+from requant.ir.formats import FP8, INT8
 from requant.ir.linear import find_linears
-from requant.ir.rewrite.basis import Basis
-from requant.ir.sites.explicit import find_explicit
-from requant.ir.sites.site import Site
+from requant.ir.transform.transform import Basis
 from requant.passes import RebaseSites
 from requant.passes.observation import observe
 from requant.passes.records import SiteRecord, site_records
@@ -20,7 +21,6 @@ from requant.passes.sensitivity import Listener, grid, plain_grids
 from requant.passes.solvers import Shift
 from requant.passes.unnoticed import grids_of, unnoticed
 from requant.runtime.feeds import Feed
-from requant.runtime.formats import FP8, INT8
 from requant.runtime.session import runner
 
 HEADER = '<ir_version: 8, opset_import: ["": 17]> g '

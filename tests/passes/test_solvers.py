@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from requant.calib.collect import collect
 from requant.calib.statistics import measure
-from requant.ir.canonical.form import canonicalize
+from requant.ir.canonical.canonicalize import canonicalize
+from requant.ir.channels.find import Site, find_sites
+from requant.ir.formats import Format
 from requant.ir.load import load
-from requant.ir.rewrite.basis import Basis
-from requant.ir.sites.find import Site, find_sites
+from requant.ir.transform.transform import Basis
 from requant.passes.cheapest import CANDIDATES
 from requant.passes.loss import loss
 from requant.passes.observation import Observation, Part, observe
@@ -39,7 +40,6 @@ from requant.passes.solvers import (
     SmoothQuant,
     Solver,
 )
-from requant.runtime.formats import Format
 
 EQUALIZE = CrossLayerEqualization()
 BALANCED = [SmoothQuant(0.3), SmoothQuant(0.7, shift=True), QSM, OUTLIER_TUNE, EQUALIZE, Shift(), ScalarShift(), Keep()]

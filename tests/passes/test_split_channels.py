@@ -9,10 +9,10 @@ import pytest
 from models import synthetic
 from requant.calib.collect import collect, statistics, watched
 from requant.calib.statistics import measure
-from requant.ir.canonical.form import canonicalize
+from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.linear import find_linears
 from requant.ir.load import load
-from requant.ir.rewrite.basis import Basis
+from requant.ir.transform.transform import Basis
 from requant.passes import RebaseSites, SplitChannels
 from requant.passes.observation import Observation, Part
 from requant.passes.records import site_records

@@ -1,5 +1,5 @@
 """The canonical form: one spelling for every exporter's dialect."""
 
-from .form import canonicalize
+from .canonicalize import canonicalize
 
 __all__ = ["canonicalize"]

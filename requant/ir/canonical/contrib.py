@@ -15,9 +15,9 @@ from math import pi, sqrt
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from ..build import Outputs, Parts
+from ..shapes.contrib import CONTRIB
 from .contrib_blocks import SKIP_EPSILON, attention, embedding
-from .foreign import CONTRIB
-from .parts import Outputs, Parts
 
 _GELU_SINCE = 20
 """The first opset that has Gelu."""

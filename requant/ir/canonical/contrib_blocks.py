@@ -8,9 +8,9 @@ What MultiHeadAttention computes stays ONNX Runtime's.
 
 import onnx_ir as ir
 
-from .dimensions import dimensions
-from .foreign import CONTRIB
-from .parts import Outputs, Parts
+from ..build import Outputs, Parts
+from ..shapes.contrib import CONTRIB
+from ..shapes.symbolic_dims import dimensions
 
 SKIP_EPSILON = 1e-12
 """What ONNX Runtime adds to a variance when a fused norm does not say."""

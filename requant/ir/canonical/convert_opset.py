@@ -5,9 +5,9 @@ import onnx_ir as ir
 from onnxscript.version_converter import ConvertVersionPass
 
 from ...errors import SourceError
-from ..quiet import quiet
-from .hidden import ahead_of_its_opset, hidden
+from ..silence import quiet
 from .old_resize import FIRST_WITH_MODES, settle_old_resizes
+from .opaque_nodes import ahead_of_its_opset, hidden
 
 
 def convert_opset(model: ir.Model, version: int) -> bool:

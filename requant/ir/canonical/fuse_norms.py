@@ -11,8 +11,8 @@ import onnx_ir as ir
 from onnx_ir.convenience import replace_nodes_and_values
 
 from ..constants import constant
-from ..decomposed import bare, is_vector, mean_of, normalized, scaled_inverse_root, source_of
 from ..linear import as_linear
+from ..norm_patterns import bare, is_vector, mean_of, normalized, scaled_inverse_root, source_of
 from ..norms import affine_step
 from ..uses import sole_use
 

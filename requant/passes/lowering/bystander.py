@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ...ir.constants import constant
-from ...ir.outlets import MOVES
+from ...ir.conv_outputs import MOVES
 from ...ir.traverse import consumers
 from .describe import describe
 

@@ -8,11 +8,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from ...ir.conv_outputs import Outlet
 from ...ir.linear import Linear
-from ...ir.outlets import Outlet
+from ...ir.quantizer import Quantizer, quantizer
 from ...runtime.targets import Target
 from ..plan_quantizers import DYNAMIC
-from ..quantizer import Quantizer, quantizer
 from .data import Codes, dequantized, factors, quantized
 from .dynamic import quantized_at_run_time
 

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ...ir.linear import Linear
-from ..quantizer import Quantizer, quantizer
+from ...ir.quantizer import Quantizer, quantizer
 
 LOUDEST = 10.0
 """How many times the noise of the Conv's own data a residual may bring: those of a real ResNet bring 0.5 to 7."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ...calib.collect import statistics
 from ...ir.linear import Linear
-from ..quantizer import Quantizer
+from ...ir.quantizer import Quantizer
 from ..round_weights import SHARES, coded
 
 

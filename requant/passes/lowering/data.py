@@ -10,8 +10,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ...ir.constants import constant
+from ...ir.quantizer import Quantizer
 from ...runtime.targets import Target
-from ..quantizer import Quantizer
 from .describe import describe, insert_behind
 
 

@@ -8,10 +8,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ...ir.constants import array, constant, lazily
+from ...ir.formats import Format
 from ...ir.linear import Linear
-from ...runtime.formats import Format
+from ...ir.quantizer import Quantizer
 from ...runtime.targets import Target
-from ..quantizer import Quantizer
 from ..scales import weight_quantizer
 from .describe import describe
 

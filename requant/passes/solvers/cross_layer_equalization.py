@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...ir.rewrite.basis import Basis
+from ...ir.transform.transform import Basis
 from ..observation import Observation
 
 

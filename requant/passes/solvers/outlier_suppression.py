@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...ir.rewrite.basis import Basis
-from ...runtime.formats import INT8, Format
+from ...ir.formats import INT8, Format
+from ...ir.transform.transform import Basis
 from ..observation import Observation
 from .scale import filled
 from .search import least

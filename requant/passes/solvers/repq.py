@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...ir.rewrite.basis import Basis
+from ...ir.transform.transform import Basis
 from ..observation import Observation, Part
 from .scale import filled
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ...ir.rewrite.basis import Basis
+from ...ir.transform.transform import Basis
 from ..observation import Observation
 from .scale import filled
 from .solver import Solver

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from ...ir.rewrite.basis import Basis
-from ...runtime.formats import Format
+from ...ir.formats import Format
+from ...ir.transform.transform import Basis
 from ..loss import loss
 from ..observation import Observation
 

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from ...ir.rewrite.basis import Basis
+from ...ir.transform.transform import Basis
 from ..observation import Observation
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...calib.ranges import symmetric_scale
-from ...ir.rewrite.basis import Basis
+from ...ir.transform.transform import Basis
 from ..observation import Observation
 from .solver import Solver
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from ...ir.rewrite.basis import Basis
+from ...ir.transform.transform import Basis
 from ..observation import Observation
 from .solver import Solver
 

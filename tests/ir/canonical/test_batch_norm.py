@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from requant.ir.canonical.batch_norm import FoldBatchNorm
-from requant.ir.canonical.form import canonicalize
+from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.load import load
 
 Arrays: TypeAlias = list[NDArray[np.generic]]

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from models.synthetic import BUILDERS, DIALECTS, Dialect, Outliers, Transformer
 from requant.errors import SourceError
-from requant.ir.canonical.form import canonicalize
+from requant.ir.canonical.canonicalize import canonicalize
+from requant.ir.channels.find import Site, find_sites
 from requant.ir.load import load
-from requant.ir.sites.find import Site, find_sites
 
 Arrays: TypeAlias = list[NDArray[np.generic]]
 Build: TypeAlias = Callable[[str], onnx.ModelProto]

@@ -10,11 +10,11 @@ import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 
+from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.canonical.contrib import Unfuse
-from requant.ir.canonical.dimensions import dimensions
-from requant.ir.canonical.form import canonicalize
 from requant.ir.load import load
 from requant.ir.norms import Norm, find_norms
+from requant.ir.shapes.symbolic_dims import dimensions
 
 Arrays: TypeAlias = list[NDArray[np.generic]]
 Build: TypeAlias = Callable[[str], onnx.ModelProto]

@@ -9,7 +9,7 @@ import pytest
 
 import requant
 from requant.errors import VerificationError
-from requant.ir.canonical.form import canonicalize
+from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.interface import require_interface
 from requant.ir.load import load
 from requant.runtime.outputs import numbers

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 import requant
-from requant.ir.canonical.form import canonicalize
+from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.linear import find_linears
 from requant.ir.load import load
 from requant.runtime.outputs import numbers

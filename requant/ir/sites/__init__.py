@@ -1,7 +1,0 @@
-"""The analysis: where a per-channel basis can be changed, who takes part, and why other places are refused."""
-
-from .explicit import find_explicit
-from .find import find_sites
-from .site import Refused, Site
-
-__all__ = ["Refused", "Site", "find_explicit", "find_sites"]

@@ -1,0 +1,96 @@
+"""How a source comes to write X' = (X - t) / d.
+
+norm        γ' = γ / d      β' = (β - t) / d
+linear      W' = W / d      b' = (b - t) / d          along the output channels
+embedding   E' = (E - t) / d
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import onnx_ir as ir
+
+from ..channels.embedding import Embedding
+from ..channels.site import Writer
+from ..constants import constant, lazily
+from ..linear import Linear, as_linear
+from ..norms import Norm
+from .edit import add_to_bias, graph_of, insert_after, like, mark_output, plug, scale_along, values
+from .transform import Basis
+
+
+def produce(writers: Iterable[Writer], basis: Basis) -> int:
+    """Let every writer write the re-based values; returns the number of nodes added."""
+    added, done = 0, set[ir.Value]()
+    for writer in writers:
+        source, part = writer.source, basis.at(writer.channels)
+        if part.is_identity:
+            continue
+        if isinstance(source, Norm):
+            added += _norm(source, part)
+        elif isinstance(source, Linear):
+            added += _linear(source, part, fresh=source.weight not in done)
+            done.add(source.weight)
+        elif source.table not in done:
+            _embedding(source, part)
+            done.add(source.table)
+    return added
+
+
+def needs_node(writer: Writer) -> bool:
+    """Whether a shift makes ``writer`` add a node: it has no bias and no place for one."""
+    source = writer.source
+    if isinstance(source, Norm):
+        return source.shift is None
+    linear = as_linear(source.node)
+    return linear is not None and linear.bias is None and linear.node.op_type == "MatMul"
+
+
+def _norm(norm: Norm, part: Basis) -> int:
+    node, position = norm.scale
+    gamma = node.inputs[position]
+    plug(norm.scale, like(gamma, values(gamma) / _along(gamma, part.scale)), f"{norm.output.name}.scale")
+    offset = -part.shift / part.scale
+    if norm.shift is not None:
+        node, position = norm.shift
+        beta = node.inputs[position] if len(node.inputs) > position else None
+        if beta is None and not part.shifts:
+            return 0
+        shifted = offset if beta is None else values(beta) / _along(beta, part.scale) + _along(beta, offset)
+        plug(norm.shift, like(gamma, shifted), f"{norm.output.name}.bias")
+        return 0
+    if not part.shifts:
+        return 0
+    shift = constant(graph_of(node), like(gamma, offset), f"{norm.output.name}.shift")
+    insert_after(norm.output, "Add", shift)
+    return 1
+
+
+def _along(value: ir.Value | None, data: np.ndarray) -> np.ndarray:
+    """``data`` [C] with as many axes as ``value``, whose last one is the channels."""
+    rank = len(value.shape) if value is not None and value.shape is not None else 1
+    return data.reshape((1,) * (rank - 1) + (-1,))
+
+
+def _linear(source: Linear, part: Basis, *, fresh: bool) -> int:
+    """Scale the outputs: the weight once, however many nodes share it, and each node's own bias."""
+    if fresh:
+        scale_along(source.weight, source.out_axis, 1 / part.scale)
+    linear = as_linear(source.node)  # another site may have given it a bias since
+    assert linear is not None
+    if linear.bias is not None:
+        node, position = linear.bias
+        bias = node.inputs[position]
+        scaled = (values(bias) - part.shift / linear.bias_factor) / part.scale
+        plug(linear.bias, like(bias, scaled), f"{linear.node.outputs[0].name}.bias")
+        added = 0
+    else:
+        added = add_to_bias(linear, -part.shift / part.scale) if part.shifts else 0
+    mark_output(source.node)
+    return added
+
+
+def _embedding(source: Embedding, part: Basis) -> None:
+    tensor = source.table.const_value
+    assert tensor is not None
+    source.table.const_value = lazily(lambda table: (table.astype(np.float64) - part.shift) / part.scale, tensor)

@@ -1,0 +1,129 @@
+"""Random graphs compute what they computed before, whatever bases their sites get and however channels are split."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from typing import TypeAlias
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from numpy.typing import NDArray
+
+from models.random_graphs import compute_in_double, in_double, random_graph
+from requant.ir.canonical.canonicalize import canonicalize
+from requant.ir.channels.find import Site, find_sites
+from requant.ir.channels.inserted import find_explicit
+from requant.ir.channels.regions import Region, find_region
+from requant.ir.linear import as_linear, find_linears
+from requant.ir.load import load
+from requant.ir.transform.apply import Basis, rebase
+from requant.ir.transform.cost import added_nodes
+from requant.ir.transform.split import split
+from requant.runtime.session import runner
+
+Arrays: TypeAlias = list[NDArray[np.float64]]
+Feed: TypeAlias = dict[str, NDArray[np.generic]]
+
+SINGLE, DOUBLE = 1e-4, 1e-10
+"""How far outputs may move, of the largest magnitude."""
+
+SCALE, SHIFT = 8.0, 2.0
+"""Random scales lie between 1 / SCALE and SCALE, random shifts between -SHIFT and SHIFT."""
+
+KINDS = {"LayerNorm", "RMSNorm", "Linear", "Gated", "Attention", "Product", "Embedding", "Explicit", "Split"}
+SHIFTED = {f"{kind}, shifted" for kind in KINDS - {"Gated", "Split"}}
+"""What is done to a graph: sites of each kind are re-based, without and with a shift, and channels are split."""
+
+GRAPHS, CHUNK = 200, 50
+MANY, LARGE_CHUNK = int(os.environ.get("REQUANT_PROPERTY_GRAPHS", "20000")), 500
+
+
+def _rewrites(model: ir.Model, seed: int) -> Iterator[str]:
+    """Re-base every site, then every explicit one, then split every region; says what was done after each."""
+    rng = np.random.default_rng(seed)
+    sites = [site for site in find_sites(model) if isinstance(site, Site)]
+    yield from (_rebased(model, site, rng) for site in sites)
+    explicit = [site for site in find_explicit(model, sites) if isinstance(site, Site)]
+    yield from (_rebased(model, site, rng) for site in explicit)
+    done = set[ir.Value]()
+    for node in [linear.node for linear in find_linears(model.graph)]:
+        linear = as_linear(node)
+        region = find_region(linear.data) if linear is not None and linear.data not in done else ""
+        if isinstance(region, Region):
+            done.update(region.values)
+            split(region, 1 + rng.integers(0, 3, region.channels) // 2)
+            yield "Split"
+
+
+def _rebased(model: ir.Model, site: Site, rng: np.random.Generator) -> str:
+    shifts = not site.fixed_shift and rng.random() < 0.9
+    scale = np.exp(rng.uniform(-np.log(SCALE), np.log(SCALE), site.channels))
+    basis = Basis(scale, rng.uniform(-SHIFT, SHIFT, site.channels) * shifts)
+    before, foreseen = len(model.graph), added_nodes(site, basis)
+    assert rebase(site, basis) == foreseen == len(model.graph) - before, f"{site.kind} {site.name}: other nodes"
+    return f"{site.kind}, shifted" if shifts else site.kind
+
+
+def _single(model: ir.Model, feed: Feed) -> Arrays:
+    return [output.astype(np.float64) for output in runner(model, threads=1)(feed)]
+
+
+def _moved(wanted: Arrays, actual: Arrays) -> float:
+    """The largest difference, of the largest magnitude or of a hundredth."""
+    assert [a.shape for a in wanted] == [a.shape for a in actual]
+    differences = (np.abs(a - b).max() / max(np.abs(a).max(), 0.01) for a, b in zip(wanted, actual, strict=True))
+    return float(max(differences))
+
+
+def _drawn(seed: int) -> tuple[ir.Model, ir.Model, Feed]:
+    """The graph of ``seed`` in canonical form, in float32 and in float64, and its input."""
+    drawn = random_graph(seed)
+    model = load(drawn.model)
+    canonicalize(model)
+    return model, in_double(model), {"x": drawn.x}
+
+
+def _checked(seed: int) -> Counter[str]:
+    """Rewrite the graph of ``seed`` in float32 and in float64; returns how often what was done."""
+    model, wide, feed = _drawn(seed)
+    wanted = compute_in_double(wide, feed)
+    canonical = _moved(wanted, _single(load(random_graph(seed).model), feed))
+    assert canonical < SINGLE, f"graph {seed} is off by {canonical:.1e} in canonical form"
+    done = Counter(_rewrites(model, seed))
+    assert Counter(_rewrites(wide, seed)) == done
+    double, single = _moved(wanted, compute_in_double(wide, feed)), _moved(wanted, _single(model, feed))
+    if double > DOUBLE or single > SINGLE:
+        pytest.fail(f"graph {seed} is off by {double:.1e} in float64, {single:.1e} in float32{_culprit(seed)}")
+    return done
+
+
+def _culprit(seed: int) -> str:
+    """The first rewrite after which the outputs differ, if there is one in float64."""
+    _, model, feed = _drawn(seed)
+    wanted = compute_in_double(model, feed)
+    for count, done in enumerate(_rewrites(model, seed), 1):
+        if _moved(wanted, compute_in_double(model, feed)) > DOUBLE:
+            return f", first after rewrite {count}: {done}"
+    return ""
+
+
+def _check_all(seeds: range, kinds: set[str]) -> None:
+    """Check graphs, and that every kind of rewrite occurred."""
+    done = Counter[str]()
+    for seed in seeds:
+        done += _checked(seed)
+    occurred = done | Counter(kind.removesuffix(", shifted") for kind in done.elements())
+    print(f"{len(seeds)} graphs:", dict(sorted(occurred.items())))
+    assert not kinds - occurred.keys()
+
+
+@pytest.mark.parametrize("start", range(0, GRAPHS, CHUNK))
+def test_random_graphs_keep_their_outputs(start: int) -> None:
+    _check_all(range(start, start + CHUNK), KINDS)
+
+
+@pytest.mark.property
+@pytest.mark.parametrize("start", range(GRAPHS, GRAPHS + MANY, LARGE_CHUNK))
+def test_thousands_of_random_graphs_keep_their_outputs(start: int) -> None:
+    _check_all(range(start, min(start + LARGE_CHUNK, GRAPHS + MANY)), KINDS | SHIFTED)

@@ -1,0 +1,242 @@
+"""Which places can be re-based, who takes part, and why the others cannot."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from models.synthetic import BUILDERS, Outliers, Transformer
+from requant.ir.canonical.canonicalize import canonicalize
+from requant.ir.channels.find import Refused, Site, find_sites
+from requant.ir.load import load
+
+Build: TypeAlias = Callable[[str], onnx.ModelProto]
+SPEC = Transformer(width=16, heads=2, layers=1, outliers=Outliers(2))
+
+TRANSFORMERS = {
+    "pre_norm": "LayerNorm:3 Product:0 Attention:1 LayerNorm:1 LayerNorm:1",
+    "post_norm": "LayerNorm:3+Add Product:0 Attention:1 LayerNorm:1+Add LayerNorm:1",
+    "rms_swiglu": "RMSNorm:3 Product:0 Attention:1 RMSNorm:2 Gated:1 RMSNorm:1",
+    "windowed": "LayerNorm:1 Product:0 Attention:1 LayerNorm:1 LayerNorm:1",
+}
+"""Sites in graph order: kind, number of readers, and ops that are handed the restored value."""
+
+HEAD = """(float[B,T,4] x) => (float[B,K,M] y) <float[4] g, float[4] b, float[4,4] w, float[4,4] v, float[2,4] h,
+          float[8,4] u, float one = {1}, int64[6] p = {0, 0, 0, 0, 1, 0}, int64[3] s = {0, -1, 4}>"""
+NORM = "n = LayerNormalization<axis = -1>(x, g, b)"
+
+SITES = {
+    "residual": ("y1 = MatMul(n, w)  y = Add(y1, n)", "MatMul", "Add"),
+    "read twice by one node": ("y1 = MatMul(n, w)  z = Mul(n, n)  y = Add(y1, z)", "MatMul", "Mul Mul"),
+    "activation": ("r = Relu(n)  a = MatMul(r, w)  c = MatMul(n, v)  y = Add(a, c)", "MatMul MatMul", ""),
+    "activation for others too": ("r = Relu(n)  a = MatMul(r, w)  c = MatMul(n, v)  d = Add(a, r)  y = Add(d, c)",
+                                  "MatMul", "Relu"),
+    "gelu": ("r = Erf(n)  a = MatMul(r, w)  c = MatMul(n, v)  y = Add(a, c)", "MatMul", "Erf"),
+    "next norm": ("m = LayerNormalization<axis = -1>(n, g, b)  a = MatMul(m, w)  c = MatMul(n, v)  y = Add(a, c)",
+                  "MatMul", "LayerNormalization"),
+    "zero pad": ("q = Pad(n, p)  a = MatMul(q, w)  c = MatMul(n, v)  d = ReduceMax(c)  y = Add(a, d)",
+                 "MatMul MatMul", ""),
+    "reflected pad": ('q = Pad<mode = "reflect">(n, p)  a = MatMul(q, w)  c = MatMul(n, v)  d = ReduceMax(c)'
+                      "  y = Add(a, d)", "MatMul MatMul", ""),
+    "its shape alone": ("f = Shape(n)  z = ConstantOfShape(f)  a = MatMul(n, w)  y = Add(a, z)", "MatMul", ""),
+    "concat of itself": ("c = Concat<axis = 1>(n, n)  y = MatMul(c, w)", "MatMul", ""),
+    "concat with a detour": ("d = Transpose<perm = [0, 2, 1]>(n)  e = Transpose<perm = [0, 2, 1]>(d)"
+                             "  c = Concat<axis = 1>(n, e)  y = MatMul(c, w)", "MatMul", ""),
+    "concat of its channels": ("c = Concat<axis = -1>(n, n)  y = MatMul(c, u)", "MatMul", ""),
+    "concat with a stranger": ("c = Concat<axis = -1>(n, x)  a = MatMul(c, u)  d = MatMul(n, w)  y = Add(a, d)",
+                               "MatMul MatMul", ""),
+    "half of the channels": ("e, f = Split<axis = -1>(n)  a = MatMul(e, h)  c = MatMul(f, h)  y = Add(a, c)",
+                             "MatMul MatMul", ""),
+    "one half": ("e, f = Split<axis = -1>(n)  a = MatMul(e, h)  d = ReduceMax(f)  y = Add(a, d)",
+                 "MatMul", "ReduceMax"),
+    "transposed away": ("r = Transpose<perm = [0, 2, 1]>(n)  z = MatMul(r, x)  a = MatMul(n, w)  d = ReduceMax(z)"
+                        "  y = Add(a, d)", "MatMul", "MatMul"),
+    "right of a product": ("r = Transpose<perm = [0, 2, 1]>(x)  z = MatMul(r, n)  a = MatMul(n, w)"
+                           "  d = ReduceMax(z)  y = Add(a, d)", "MatMul", "MatMul"),
+    "through reshapes": ("r = Reshape(n, s)  y = MatMul(r, w)", "MatMul", ""),
+    "square weight both ways": ("a = MatMul(n, w)  y = Add(a, a)", "MatMul", ""),
+}  # fmt: skip
+
+REFUSED = {
+    "graph output": ("(float[B,4] x) => (float[B,4] n, float[B,4] y) <float[4] g, float[4,4] w> "
+                     "{ n = LayerNormalization(x, g)  y = MatMul(n, w) }", "is an output of the graph"),
+    "moved output": ("(float[B,4] x) => (float[4,B] t, float[B,4] y) <float[4] g, float[4,4] w> "
+                     "{ n = LayerNormalization(x, g)  t = Transpose(n)  y = MatMul(n, w) }", "output of the graph"),
+    "no reader": ("(float[B,4] x) => (float[B,4] y) <float[4] g> { n = LayerNormalization(x, g)  y = Relu(n) }",
+                  "no linear layer reads it"),
+    "runtime gamma": ("(float[B,4] x, float[4] g) => (float[B,4] y) <float[4,4] w> "
+                      "{ n = LayerNormalization(x, g)  y = MatMul(n, w) }", "scale is computed at run time"),
+    "body of an If": ("""(float[B,4] x, bool c) => (float[B,4] y) <float[4] g, float[4,4] w> {
+        n = LayerNormalization(x, g)  m = MatMul(n, w)
+        y = If (c) <then_branch = a () => (float[B,4] p) { p = Add(n, m) },
+                    else_branch = b () => (float[B,4] q) { q = Relu(m) }> }""", "inside the body of another node"),
+    "weight of a stranger": ("(float[B,4] x) => (float[B,4] y) <float[4] g, float[4,4] w> "
+                             "{ n = LayerNormalization(x, g)  a = MatMul(n, w)  c = MatMul(x, w)  y = Add(a, c) }",
+                             "is also read by"),
+    "embedding": ("(int64[T] i) => (float[T,9] y) <float[4] g, float[9,4] w> "
+                  "{ x = Gather(w, i)  n = LayerNormalization(x, g)  y = Gemm<transB = 1>(n, w) }",
+                  "is also read by 'x'"),
+    "two layouts": ("(float[B,4] x) => (float[B,4] y) <float[4] g, float[4,4] w> "
+                    "{ n = LayerNormalization(x, g)  a = MatMul(n, w)  c = Gemm<transB = 1>(n, w)  y = Add(a, c) }",
+                    "along different axes"),
+}  # fmt: skip
+
+
+TIED = {
+    "two orders": ("(float[B,4] x) => (float[B,4] y) <float[4] g, float[4,4] w, int64[4] i = {3, 2, 1, 0}> "
+                   "{ n = LayerNormalization(x, g)  a = MatMul(n, w)  r = Gather<axis = -1>(n, i)"
+                   "  c = MatMul(r, w)  y = Add(a, c) }", [[0, 1, 1, 0]]),
+    "two halves": ("(float[B,4] x) => (float[B,4] y) <float[4] g, float[2,4] w> { n = LayerNormalization(x, g)"
+                   "  a, b = Split<axis = -1>(n)  c = MatMul(a, w)  d = MatMul(b, w)  y = Add(c, d) }",
+                   [[0, 1, 0, 1]]),
+    "a narrower norm": ("(float[B,4] x) => (float[B,4] y) <float[4] g, float[2] f, float[2,4] w> "
+                        "{ n = LayerNormalization(x, g)  e, k = Split<axis = -1>(n)  a = MatMul(e, w)"
+                        "  l, o = Split<axis = -1>(x)  m = LayerNormalization(l, f)  c = MatMul(m, w)"
+                        "  d = Abs(k)  z = ReduceMax(d)  q = Add(a, c)  y = Add(q, z) }", [[0, 1, 2, 3], [0, 1]]),
+}  # fmt: skip
+"""Graphs whose readers share a weight, and the site's channel at each channel of its norms."""
+
+FIXED = {"activation": "Relu 'r' lets no shift through", "zero pad": "Pad 'q' adds zeros"}
+"""Graphs of SITES in which no shift is allowed, and why."""
+
+
+def _found(model: onnx.ModelProto) -> list[Site | Refused]:
+    canonical = load(model)
+    canonicalize(canonical)
+    return find_sites(canonical)
+
+
+def _sites(model: onnx.ModelProto) -> list[Site]:
+    return [site for site in _found(model) if isinstance(site, Site)]
+
+
+def _only(model: onnx.ModelProto) -> Site:
+    (site,) = _sites(model)
+    return site
+
+
+def _shown(site: Site) -> str:
+    edges = "+".join(["", *(edge.slot[0].op_type for edge in site.restored)])
+    return f"{site.kind}:{len(site.readers)}{edges}"
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_transformers_have_a_site_at_every_norm_and_inside_attention(name: str) -> None:
+    sites = _sites(BUILDERS[name](SPEC))
+    assert " ".join(_shown(site) for site in sites) == TRANSFORMERS[name]
+    for site in sites:
+        assert site.channels == SPEC.mlp_width if site.kind == "Gated" else SPEC.width
+        assert (site.fixed_shift is None) == (site.kind != "Gated")
+        for reader in site.readers:
+            np.testing.assert_array_equal(reader.channels, np.arange(site.channels))
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_every_reader_is_accounted_for(name: str, build: Build) -> None:
+    body, readers, restored = SITES[name]
+    site = _sites(build(f"{HEAD} {{ {NORM} {body} }}"))[0]
+    assert Counter(reader.linear.node.op_type for reader in site.readers) == Counter(readers.split())
+    assert Counter(edge.slot[0].op_type for edge in site.restored) == Counter(restored.split())
+    assert site.fixed_shift == FIXED.get(name)
+    for edge in site.restored:
+        node, position = edge.slot
+        assert node.inputs[position] is not None
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_place_that_is_no_site_says_why(name: str, build: Build) -> None:
+    text, reason = REFUSED[name]
+    found = [item for item in _found(build(text)) if isinstance(item, Refused)]
+    assert not _sites(build(text))
+    assert reason in found[0].reason
+    assert found[0].name in {"n", "y", "m"}
+
+
+@pytest.mark.parametrize("name", TIED)
+def test_channels_that_meet_one_row_of_a_weight_are_one(name: str, build: Build) -> None:
+    text, channels = TIED[name]
+    assert [list(writer.channels) for writer in _only(build(text)).writers] == channels
+
+
+def test_readers_know_which_channels_they_get(build: Build) -> None:
+    site = _only(
+        build("""(float[B,T,4] x) => (float[B,T,4] y)
+        <float[4] g, float[2,4] w, float[2,4] v, int64[2] i = {3, 0}> {
+            n = LayerNormalization(x, g)  a, b = Split<axis = -1>(n)  c = Gather<axis = -1>(n, i)
+            d = MatMul(b, w)  e = MatMul(c, v)  f = ReduceMax(a)  h = Add(d, e)  y = Add(h, f) }""")
+    )
+    assert [list(reader.channels) for reader in site.readers] == [[2, 3], [3, 0]]
+    assert [list(edge.channels.ravel()) for edge in site.restored] == [[0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ("pads = [1, 1, 1, 1]", "'y' pads its input with zeros"),
+        ('auto_pad = "SAME_UPPER"', "'y' pads its input with zeros"),
+        ("group = 1", None),
+    ],
+)
+def test_a_zero_padded_conv_fixes_the_shift(attributes: str, reason: str | None, build: Build) -> None:
+    site = _only(
+        build(f"""(float[B,25,4] x) => (float[B,3,K,M] y)
+        <float[4] g, float[3,4,3,3] w, int64[4] s = {{0, 4, 5, 5}}> {{
+            n = LayerNormalization(x, g)  t = Transpose<perm = [0, 2, 1]>(n)
+            r = Reshape(t, s)  y = Conv<{attributes}>(r, w) }}""")
+    )
+    assert site.fixed_shift == reason
+
+
+def test_norms_that_share_weights_are_one_site(build: Build) -> None:
+    layer = "n{0} = LayerNormalization<axis = -1>({1}, g, b)  q{0} = MatMul(n{0}, w)  k{0} = MatMul(n{0}, v) "
+    layer += " a{0} = Add(q{0}, k{0})  x{0} = Add({1}, a{0}) "
+    body = layer.format(1, "x") + layer.format(2, "x1") + layer.format(3, "x2")
+    site = _only(build(f"{HEAD} {{ {body} y = Relu(x3) }}"))
+    assert [value.name for value in site.values] == ["n1", "n2", "n3"]
+    assert len(site.readers) == 6
+    assert len({reader.linear.weight for reader in site.readers}) == 2
+    assert (site.name, len(site.values)) == ("n1", 3)
+
+
+def test_chains_of_shared_weights_are_one_site_each(build: Build) -> None:
+    """n1 and n3 share w, n2 and n4 share v, and n4 also shares u with n5: two sites, in graph order."""
+    readers = {1: "w", 2: "v", 3: "w", 4: "v", 5: "z"}
+    parts, last = [], "x"
+    for layer, weight in readers.items():
+        parts.append(f"n{layer} = LayerNormalization<axis = -1>({last}, g, b)  m{layer} = MatMul(n{layer}, {weight})")
+        last = f"m{layer}"
+        if layer in (4, 5):
+            parts.append(f"c{layer} = Concat<axis = -1>(n{layer}, n{layer})  o{layer} = MatMul(c{layer}, u)")
+            parts.append(f"s{layer} = Add(m{layer}, o{layer})")
+            last = f"s{layer}"
+    head = HEAD.replace("float[4,4] v,", "float[4,4] v, float[4,4] z,")
+    sites = _sites(build(f"{head} {{ {'  '.join(parts)}  y = Relu({last}) }}"))
+    names = [[value.name for value in site.values] for site in sites if isinstance(site, Site)]
+    assert names == [["n1", "n3"], ["n2", "n4", "n5"]]
+
+
+def test_one_stranger_refuses_all_that_are_tied(build: Build) -> None:
+    body = f"{NORM}  a = MatMul(n, w)  m = LayerNormalization<axis = -1>(a, g, b)  c = MatMul(m, w)  y = MatMul(c, w)"
+    found = _found(build(f"{HEAD} {{ {body} }}"))
+    assert [(item.name, type(item)) for item in found] == [(name, Refused) for name in ("n", "m", "c")]
+
+
+def test_finding_sites_reads_no_weights(build: Build) -> None:
+    model = load(build(f"{HEAD} {{ {NORM} a = Mul(n, one)  y = MatMul(a, w)  }}"))
+    canonicalize(model)
+
+    for name in ("g", "b", "w"):
+        value = model.graph.initializers[name]
+        assert value.const_value is not None
+
+        def fail() -> ir.TensorProtocol:
+            raise AssertionError("read")
+
+        value.const_value = ir.LazyTensor(
+            fail, dtype=value.const_value.dtype, shape=ir.Shape(value.const_value.shape.numpy())
+        )
+    assert find_sites(model)
