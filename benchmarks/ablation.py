@@ -13,7 +13,7 @@ from requant.calib import batches, collect
 from requant.ir import canonicalize, load
 from requant.ir.formats import Format
 from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers, RebaseSites, RoundWeights, SplitChannels
-from requant.passes.cheapest import CANDIDATES
+from requant.passes.cost_model.search import CANDIDATES
 from requant.passes.records import site_records
 from requant.passes.solvers import (
     AwqSearch,

@@ -10,7 +10,7 @@ import requant
 from models.subject import Feed
 from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.load import load
-from requant.passes.choose_layers import ChooseLayers
+from requant.passes.select_layers import ChooseLayers
 from requant.report import Report
 from requant.result import Lowering, Precision
 from requant.runtime.dtypes import dtypes

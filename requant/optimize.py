@@ -34,11 +34,11 @@ from .ir.shapes.infer import InferShapes
 from .ir.validate import refuse_nan, stored_tensors
 from .measurement import judges, measure
 from .outputs import files, refuse_overwrite, require_outputs
-from .passes.choose_layers import unmatched
-from .passes.halve_precision import precision_records
+from .passes.convert_precision import precision_records
 from .passes.insert_qdq import enclosed_layers
 from .passes.parallel import one_blas_thread
 from .passes.records import layer_records, site_records
+from .passes.select_layers import unmatched
 from .planning import Task, choose_plan
 from .recipe import Recipe, find_recipe
 from .report import Report

@@ -9,10 +9,10 @@ from .calib.holdout import Split
 from .calib.sources import Batches, Data
 from .candidates import advantage, noise
 from .ir.channels.find import Site, find_sites
-from .passes.choose_layers import ChooseLayers
+from .passes.gptq import RoundWeights
 from .passes.parallel import one_blas_thread
 from .passes.plan_quantizers import PlanQuantizers
-from .passes.round_weights import RoundWeights
+from .passes.select_layers import ChooseLayers
 from .recipe import Recipe
 from .report import Report
 from .result import Lowering

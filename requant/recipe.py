@@ -18,7 +18,7 @@ from .ir.formats import (
     int4_weight,
     require_carried,
 )
-from .passes.rebase_sites import RebaseSites
+from .passes.search_transforms import RebaseSites
 from .passes.solvers import AwqSearch, Keep
 from .passes.split_channels import SplitChannels
 

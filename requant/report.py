@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 
 from .ir.destination import appearing
 from .outputs import refuse_overwrite, require_report
-from .passes.halve_precision import PrecisionRecord
+from .passes.convert_precision import PrecisionRecord
 from .passes.records import LayerRecord, SiteRecord
 from .plain import dumps
 from .runtime.distance import Distance

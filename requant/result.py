@@ -12,7 +12,7 @@ from .ir.interface import require_interface
 from .ir.opset import lower_opset
 from .ir.save import save
 from .outputs import refuse_overwrite
-from .passes.halve_precision import HalvePrecision
+from .passes.convert_precision import HalvePrecision
 from .passes.insert_qdq import InsertQDQ
 from .report import Report
 from .runtime.rules.operands import TARGET

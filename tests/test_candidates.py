@@ -50,8 +50,8 @@ def test_the_plain_plan_is_taken_where_it_is_better(monkeypatch: pytest.MonkeyPa
     data = family.feeds(24, 0)
     ours = optimize(family.model, data, "int8", "tensorrt")
     assert not ours.report.notes
-    monkeypatch.setattr("requant.passes.clipping.MARGINS", np.array([0.02]))
-    monkeypatch.setattr("requant.passes.loss.MARGINS", np.array([0.02]))
+    monkeypatch.setattr("requant.passes.cost_model.clipping.MARGINS", np.array([0.02]))
+    monkeypatch.setattr("requant.passes.cost_model.loss.MARGINS", np.array([0.02]))
     ruined = optimize(family.model, data, "int8", "tensorrt")
     plain = optimize(family.model, data, "int8-plain", "tensorrt")
     assert "better on" in ruined.report.notes[0]

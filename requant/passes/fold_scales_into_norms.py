@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 
 from ..ir.channels.find import Site
-from .loss import Assessment, assess
-from .observation import Observation
-from .site_rewrite import SiteRewrite
+from .channel_pass import SiteRewrite
+from .cost_model.loss import Assessment, assess
+from .cost_model.observation import Observation
 from .solvers import SmoothQuant, Solver
 
 

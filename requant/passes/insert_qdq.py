@@ -22,17 +22,17 @@ from ..ir.names import forget_names
 from ..ir.quantizer import quantizer
 from ..ir.transform.edit import add_to_bias
 from ..runtime.targets import Target, target
-from .choose_layers import KEPT
-from .coded_convs import coded_convs
-from .lowering.bystander import protect
-from .lowering.coded import Lowering, between, coded_value, factors_of, grid_of, once, pair
+from .lowering.bias_correction import correction
 from .lowering.conv_sum import add_codes
-from .lowering.correction import correction
+from .lowering.integer_convs import coded_convs
+from .lowering.ort_workarounds import protect
 from .lowering.product import multiply_codes
+from .lowering.quantized_values import Lowering, between, coded_value, factors_of, grid_of, once, pair
 from .lowering.residual import spell_residuals
 from .lowering.weight import countable, dequantized_weight, finest_scales, suited, weight_codes
 from .plan_quantizers import DYNAMIC
 from .records import LAYERS, LayerRecord
+from .select_layers import KEPT
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from ..ir.conv_outputs import activated
 from ..ir.formats import INT8, Format
 from ..ir.linear import Linear, find_linears
 from ..ir.quantizer import QUANTIZER, Quantizer, quantizer
-from .choose_format import choose_format
-from .choose_layers import KEPT
+from .cost_model.range_margin import widened
 from .magnitudes import without_codes
-from .margin import widened
 from .scale_limits import no_range, no_scale
 from .scales import activation_quantizer, weight_quantizer
+from .select_format import choose_format
+from .select_layers import KEPT
 
 DYNAMIC = "requant.dynamic"
 """Key in `Node.meta` of a linear node whose data get their scale at run time."""

@@ -14,7 +14,7 @@ LAYERS = "requant.layers"
 class SiteRecord:
     """One site, re-based or not: who took part, what was chosen and what it was worth.
 
-    ``error_before`` and ``error_after`` are the readers' relative squared error (see `requant.passes.loss`).
+    ``error_before`` and ``error_after`` are the readers' relative squared error (see `requant.passes.cost_model.loss`).
     ``reason`` is empty when the site was re-based.
     """
 

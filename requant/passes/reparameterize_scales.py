@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from ..ir.channels.find import Site
 from ..ir.formats import INT8, Format
-from .loss import Assessment, assess
-from .observation import Observation
-from .site_rewrite import SiteRewrite
+from .channel_pass import SiteRewrite
+from .cost_model.loss import Assessment, assess
+from .cost_model.observation import Observation
 from .solvers import RepQ, Solver
 
 

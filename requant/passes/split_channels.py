@@ -19,12 +19,12 @@ from ..ir.channels.site import Site
 from ..ir.formats import INT8, Format
 from ..ir.transform.split import split
 from ..ir.transform.transform import Basis
-from .cheapest import CANDIDATES, EXPLICIT_ROOM, NODE_PRICE, cheapest
-from .choose_layers import is_direct
-from .observation import ORDER, Observation, Part, observe
+from .cost_model.channel_copies import copies
+from .cost_model.observation import ORDER, Observation, Part, observe
+from .cost_model.search import CANDIDATES, EXPLICIT_ROOM, NODE_PRICE, cheapest
 from .records import SITES, SiteRecord, site_records
+from .select_layers import is_direct
 from .solvers import Solver
-from .splitting import copies
 
 ALIGNMENT = 16
 """Integer kernels like widths that are multiples of it, so as many channels are added."""

@@ -18,10 +18,10 @@ from requant.ir.channels.find import Site, find_sites
 from requant.ir.formats import Format
 from requant.ir.load import load
 from requant.ir.transform.transform import Basis
-from requant.passes.cheapest import CANDIDATES
-from requant.passes.loss import loss
-from requant.passes.observation import Observation, Part, observe
-from requant.passes.site_rewrite import apply
+from requant.passes.channel_pass import apply
+from requant.passes.cost_model.loss import loss
+from requant.passes.cost_model.observation import Observation, Part, observe
+from requant.passes.cost_model.search import CANDIDATES
 from requant.passes.solvers import (
     LLM_FP4,
     OUTLIER_TUNE,

@@ -14,7 +14,7 @@ from requant.ir.linear import find_linears
 from requant.ir.load import load
 from requant.ir.transform.transform import Basis
 from requant.passes import RebaseSites, SplitChannels
-from requant.passes.observation import Observation, Part
+from requant.passes.cost_model.observation import Observation, Part
 from requant.passes.records import site_records
 from requant.passes.solvers import Keep, Roomy, SmoothQuant, Staggered
 from requant.runtime.verify import verify

@@ -3,19 +3,19 @@
 A solver is a frozen dataclass of its options that maps an `Observation` to a `Basis`. It touches no graph.
 """
 
+from .aliases import LLM_FP4, OUTLIER_TUNE, QSM, REPQ_VIT
 from .awq import Awq, AwqSearch
 from .cross_layer_equalization import CrossLayerEqualization
 from .gps import Gps
-from .named import LLM_FP4, OUTLIER_TUNE, QSM, REPQ_VIT
+from .offset_copies import Staggered
 from .outlier_suppression import OutlierSuppressionPlus
 from .power_of_two import PowerOfTwo
 from .repq import RepQ
-from .roomy import Roomy
+from .scale_only import Unshifted
 from .shift import Keep, ScalarShift, Shift
 from .smoothquant import SmoothQuant
 from .solver import Solver
-from .staggered import Staggered
-from .unshifted import Unshifted
+from .with_margin import Roomy
 
 __all__ = [
     "LLM_FP4",

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...ir.formats import INT8, Format
 from ...ir.transform.transform import Basis
-from ..observation import Observation
+from ..cost_model.observation import Observation
 from .scale import filled
 from .search import least
 

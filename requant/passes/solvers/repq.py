@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...ir.transform.transform import Basis
-from ..observation import Observation, Part
+from ..cost_model.observation import Observation, Part
 from .scale import filled
 
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from ...ir.formats import Format
 from ...ir.transform.transform import Basis
-from ..loss import loss
-from ..observation import Observation
+from ..cost_model.loss import loss
+from ..cost_model.observation import Observation
 
 
 def least(observation: Observation, bases: Iterable[Basis], formats: Sequence[Format]) -> Basis:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...ir.transform.transform import Basis
-from ..observation import Observation
+from ..cost_model.observation import Observation
 from .scale import centred, filled
 
 

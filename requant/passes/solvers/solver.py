@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from ...ir.transform.transform import Basis
-from ..observation import Observation
+from ..cost_model.observation import Observation
 
 
 class Solver(Protocol):

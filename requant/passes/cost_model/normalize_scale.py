@@ -1,0 +1,23 @@
+"""The factor that all channels' scales share, so that values reach as far as they did before:
+
+    d ← 2^k d        k = round(log2( max_c |x_c - t_c| / d_c  /  max_c |x_c| ))
+
+No code depends on it, and a power of two costs no float a digit. But values of another order, and the scales of their
+codes, may lie where float16 has few numbers or none.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from ...ir.transform.transform import Basis
+from .observation import Observation
+
+
+def level(basis: Basis, observation: Observation) -> Basis:
+    """``basis`` with the shared factor of its scales chosen for the values of ``observation``."""
+    before = observation.reach(np.zeros(observation.channels)).max()
+    after = (observation.reach(basis.shift) / basis.scale).max()
+    if not basis.scales or before <= 0 or after <= 0:
+        return basis
+    return replace(basis, scale=np.ldexp(basis.scale, round(float(np.log2(after / before)))))

@@ -1,0 +1,79 @@
+"""Which Convs an engine runs in integers whose kernel rounds the output to codes, as ONNX Runtime's on the CPU does.
+
+    codes → Conv → codes    where `requant.ir.conv_outputs` finds who takes them
+
+It pays where many of them follow each other, and not for single ones in a float network (`requant.passes.cost_model.conv_gain`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import onnx_ir as ir
+
+from ...calib.collect import statistics
+from ...calib.ranges import minmax, symmetric_scale
+from ...ir.conv_outputs import Outlet, outlets
+from ...ir.linear import Linear, find_linears
+from ...ir.quantizer import quantizer
+from ...runtime.targets import Target
+from ..cost_model.conv_gain import LEAST, Region, float_time, regions
+from ..scale_limits import no_range
+
+
+def coded_convs(graph: ir.Graph, layers: Iterable[Linear], engine: Target) -> dict[ir.Node, Outlet | str]:
+    """For each Conv among the ``layers`` that are to be in codes: where it writes codes, or why it stays in float."""
+    coded = list(layers)
+    refused: dict[ir.Node, Outlet | str] = {}
+    found: Mapping[ir.Node, Outlet | str] = {}
+    while engine.writes_codes:
+        found = {node: _known(outlet, engine) for node, outlet in outlets(coded).items()}
+        reasons = {node: outlet for node, outlet in found.items() if isinstance(outlet, str)}
+        if not reasons:
+            break
+        refused |= reasons
+        coded = [linear for linear in coded if linear.node not in reasons]
+    chosen = {node: outlet for node, outlet in found.items() if isinstance(outlet, Outlet)}
+    return {**refused, **chosen, **_without_gain(graph, regions(chosen))}
+
+
+def _without_gain(graph: ir.Graph, found: Sequence[Region]) -> dict[ir.Node, Outlet | str]:
+    """Why Convs of the regions stay in float for which int8 does not pay, alone or for all Convs of the graph."""
+    poor = [region for region in found if region.gain < LEAST]
+    reasons = {conv.node: _reason("this chain of Convs", region.gain) for region in poor for conv in region.convs}
+    rich = [region for region in found if region.gain >= LEAST]
+    whole = sum(float_time(linear) for linear in find_linears(graph) if linear.node.op_type == "Conv")
+    saved = sum(region.float_time - region.integer_time for region in rich)
+    if rich and whole < LEAST * (whole - saved):
+        gain = whole / (whole - saved)
+        reasons |= {conv.node: _reason("the Convs of the model", gain) for region in rich for conv in region.convs}
+    return dict[ir.Node, Outlet | str](reasons)
+
+
+def _reason(convs: str, gain: float) -> str:
+    return f"int8 is estimated to run {convs} {gain:.2f} times as fast as float, less than {LEAST} times"
+
+
+def _known(outlet: Outlet | str, engine: Target) -> Outlet | str:
+    """``outlet``, unless what it would write is not known or not possible."""
+    if isinstance(outlet, str):
+        return outlet
+    planned, seen = quantizer(outlet.grid), statistics(outlet.grid)
+    if planned is None and (reason := no_range(seen, static=True, subject="its output")):
+        return reason
+    if planned is None and (seen is None or quantizer(outlet.conv.weight) is not None):
+        return f"{outlet.grid.name!r} has no planned quantizer"
+    if planned is not None and planned.dtype not in engine.activations:
+        return f"its kernel does not write {planned.dtype.name.lower()}, in which {outlet.grid.name!r} is planned"
+    if planned is not None and planned.bits < 8:
+        return f"its kernel would round its output to 8 bits, not to {planned.bits}"
+    interval = planned.interval if planned is not None else minmax(seen) if seen is not None else None
+    low, high = outlet.bounds
+    reach = _reach(*interval) if interval is not None else (0.0, 0.0)
+    if reach[0] < low or reach[1] > high:
+        return f"codes of {outlet.grid.name!r} reach beyond what the kernel would have to clip"
+    return outlet
+
+
+def _reach(low: float, high: float) -> tuple[float, float]:
+    """How far the codes of data reach that are one-sided, or else symmetric."""
+    scale = symmetric_scale(low, high)
+    return (0.0, high) if low >= 0 else (-128 * scale, 127 * scale)

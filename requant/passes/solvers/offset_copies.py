@@ -1,0 +1,41 @@
+"""Copies of a channel are moved against each other by parts of a step, so that together they round more finely."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...calib.ranges import symmetric_scale
+from ...ir.transform.transform import Basis
+from ..cost_model.observation import Observation
+from .solver import Solver
+
+
+@dataclass(frozen=True)
+class Staggered:
+    """t_k = t + ((k - (n - 1) / 2) / n) s d for copy k of the n that a channel has, where s is the value's step.
+
+    Each copy rounds at other points, and the readers add them up: n copies round like one with a step of s / n.
+    Without copies it is ``solver`` itself. Source: ours.
+    """
+
+    solver: Solver
+
+    def __call__(self, observation: Observation) -> Basis:
+        basis = self.solver(observation)
+        if observation.order is None or not observation.shiftable:
+            return basis
+        low = (observation.minimum - basis.shift) / basis.scale
+        high = (observation.maximum - basis.shift) / basis.scale
+        step = symmetric_scale(float(low.min()), float(high.max()))
+        return replace(basis, shift=basis.shift + _offsets(observation.order) * step * basis.scale)
+
+
+def _offsets(order: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Where each copy lies within a step, from -1/2 to 1/2: 0 for a channel without copies."""
+    copies = np.bincount(order)
+    by_channel = np.argsort(order, kind="stable")
+    rank = np.empty(len(order))
+    rank[by_channel] = np.arange(len(order)) - np.repeat(np.cumsum(copies) - copies, copies)
+    offsets: NDArray[np.float64] = (rank - (copies[order] - 1) / 2) / copies[order]
+    return offsets

@@ -1,0 +1,39 @@
+"""Silent channels get room: calibration says little about how far they may reach."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...ir.transform.transform import Basis
+from ..cost_model.observation import Observation
+from .scale import filled
+from .solver import Solver
+
+
+@dataclass(frozen=True)
+class Roomy:
+    """d_c = max(d_c, L / ‖w_c‖) with L such that Σ (d_c ‖w_c‖)², the noise of the readers' outputs, grows by ``share``.
+
+    Rounding to the value's one step s puts s² d_c² ‖w_c‖² / 12 of noise into the outputs for each channel c. Channels
+    that seldom speak would get small scales, and be clipped as soon as they speak louder than in the calibration data;
+    for the same noise from all of them they can have much larger ones, at a price that is set beforehand. Source: ours.
+    """
+
+    solver: Solver
+    share: float = 0.5
+
+    def __call__(self, observation: Observation) -> Basis:
+        basis = self.solver(observation)
+        weights = filled(observation.weight_norm)
+        noise = basis.scale * weights
+        return replace(basis, scale=np.maximum(basis.scale, _level(noise, self.share) / weights))
+
+
+def _level(noise: NDArray[np.float64], share: float) -> float:
+    """The level to which the smallest of ``noise`` are raised so that the sum of squares grows by ``share``."""
+    power = np.sort(noise) ** 2
+    raised = np.arange(1, len(power) + 1)
+    levels = (share * power.sum() + np.cumsum(power)) / raised
+    enough = levels <= np.append(power[1:], np.inf)
+    return float(np.sqrt(levels[np.argmax(enough)]))

@@ -1,0 +1,174 @@
+"""What the outputs hear of a value's rounding, and which nodes are left out because they hear nothing."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from numpy.typing import NDArray
+
+from requant.calib.collect import FIRST, collect
+from requant.ir.canonical.canonicalize import canonicalize
+from requant.ir.channels.inserted import find_explicit
+from requant.ir.channels.site import Site
+from requant.ir.formats import FP8, INT8
+from requant.ir.linear import find_linears
+from requant.ir.transform.transform import Basis
+from requant.passes import RebaseSites
+from requant.passes.cost_model.observation import observe
+from requant.passes.cost_model.prune_inserted import grids_of, unnoticed
+from requant.passes.cost_model.sensitivity import Listener, grid, plain_grids
+from requant.passes.records import SiteRecord, site_records
+from requant.passes.solvers import Shift
+from requant.runtime.feeds import Feed
+from requant.runtime.session import runner
+
+HEADER = '<ir_version: 8, opset_import: ["": 17]> g '
+MATMUL = "(float[8, 16] x) => (float[8, 4] y) <float[16, 4] w> { y = MatMul(x, w) }"
+NUMBERED = """(float[8, 16] x) => (float[8, 4] y) <float[16, 4] w> {
+    val_0 = Neg(x)
+    val_1 = Neg(val_0)
+    y = MatMul(val_1, w)
+}"""
+CONV = "(float[2, 16, 3, 3] x) => (float[2, 4, 3, 3] y) <float[4, 16, 1, 1] w> { y = Conv(x, w) }"
+BRANCHES = """(float[8, 16] x, float[8, 16] z) => (float[8, 4] y) <float[16, 4] w, float[16, 4] v, float part> {{
+    a = MatMul(x, w)
+    b = MatMul(z, v)
+    c = Mul(b, part)
+    y = {}
+}}"""
+QUIET, ALOUD = BRANCHES.format("Add(a, c)"), BRANCHES.format("Mul(a, c)")
+COUNTED = """(float[8, 16] x) => ({0}[2, n] y) <float[16, 4] w> {{
+    a = MatMul(x, w)
+    r = Round(a)
+    n = NonZero(r)
+    y = Cast<to = {1}>(n)
+}}"""
+
+
+def made(text: str, feeds: int = 2) -> tuple[ir.Model, list[Feed]]:
+    """The model, calibrated on data of which one channel reaches far beyond the others and far from 0."""
+    model, rng = ir.from_onnx_text(HEADER + text), np.random.default_rng(0)
+    for value in {value.name: value for node in model.graph for value in node.inputs if value}.values():
+        if value.producer() is not None or (value.name or "")[0] not in "wvp":
+            continue
+        shape = value.shape.numpy() if value.shape is not None else ()
+        weight = rng.normal(size=shape) if shape else np.array(1e-4)
+        if shape[:1] == (16,):
+            weight[3] /= 50
+        value.const_value = ir.tensor(weight.astype(np.float32), name=value.name)
+        model.graph.register_initializer(value)
+    canonicalize(model)
+    data: list[Feed] = [{value.name or "": outlying(value, rng) for value in model.graph.inputs} for _ in range(feeds)]
+    collect(model, data)
+    return model, data
+
+
+def outlying(value: ir.Value, rng: np.random.Generator) -> NDArray[np.float32]:
+    assert value.shape is not None
+    data = rng.normal(size=value.shape.numpy())
+    data[:, 3] = 40 * data[:, 3] + 100
+    return data.astype(np.float32)
+
+
+@pytest.mark.parametrize("text", [MATMUL, CONV, NUMBERED])
+def test_the_noise_is_that_of_the_rounding_in_the_basis(text: str) -> None:
+    """Whatever exporters call values: some number them, as onnx-ir does what has no name."""
+    model, feeds = made(text)
+    (linear,) = find_linears(model.graph)
+    basis = Basis(np.linspace(0.5, 2, 16), np.linspace(-1, 1, 16))
+    listener, chosen = Listener.of(model, INT8), grid(linear, basis, INT8)
+    run, noise = runner(model), listener.noise({linear.data.name or "": chosen}, 4)
+    assert noise.shape == (len(feeds), 1)
+    for feed, found_noise in zip(feeds, noise[:, 0], strict=True):
+        codes = np.clip(np.round((feed["x"].astype(np.float32) - chosen.shift) / chosen.step), -128, 127)
+        rounded = (codes * chosen.step + chosen.shift).astype(np.float32)
+        wanted, found = run(feed)[0].astype(np.float64), run({"x": rounded})[0].astype(np.float64)
+        assert found_noise == pytest.approx(np.square(found - wanted).sum(), rel=1e-3)
+    assert noise.min() > 0
+    assert not listener.noise({}, 4).any()
+    assert listener.noise({}, 1).shape == (1, 1)
+
+
+def records(text: str) -> dict[str, SiteRecord]:
+    model, _ = made(text)
+    RebaseSites()(model)
+    return {record.name: record for record in site_records(model) if record.kind == "Explicit"}
+
+
+def test_nodes_that_the_outputs_hardly_notice_are_left_out() -> None:
+    """The same values: first a whisper beside another branch, then half of a product."""
+    quiet, aloud = records(QUIET), records(ALOUD)
+    assert [quiet[name].added_nodes for name in "xz"] == [aloud["x"].added_nodes, 0]
+    assert quiet["z"].reason == "the outputs of the model would hardly notice"
+    assert quiet["z"].error_after == quiet["z"].error_before
+    assert aloud["x"].added_nodes > 0
+    assert aloud["z"].added_nodes > 0
+
+
+def test_nodes_that_the_outputs_notice_together_are_not_left_out_together() -> None:
+    """Eight times the same data: their noises add up to 64 times that of one, and each alone is about a hundredth."""
+    names, weights = [f"x{i}" for i in range(8)], [f"w{i}" for i in range(8)]
+    inputs = "".join(f"float[8, 16] {name}, " for name in names)
+    products = "".join(f"m{name} = MatMul({name}, {weight}) " for name, weight in zip(names, weights, strict=True))
+    known = ", ".join(f"float[16, 4] {weight}" for weight in [*weights, "v"])
+    text = f"({inputs}float[8, 16] z) => (float[8, 4] y) <{known}, float part> {{ {products} "
+    text += f"s = Sum({', '.join(f'm{name}' for name in names)}) t = Mul(s, part) m = MatMul(z, v) y = Add(t, m) }}"
+    model, feeds = made(text)
+    for weight in weights:
+        model.graph.initializers[weight].const_value = model.graph.initializers["w0"].const_value
+    feeds = [{**feed, **dict.fromkeys(names, feed["x0"])} for feed in feeds]
+    collect(model, feeds)
+    sites = [site for site in find_explicit(model, []) if isinstance(site, Site)]
+    solved = [(site, Shift()(seen)) for site in sites if (seen := observe(site)) is not None]
+    assert [site.name for site, _ in solved] == [*names, "z"]
+    together = {name: own for site, basis in solved for name, own in grids_of(site, basis, INT8).items()}
+    plain = plain_grids(model, INT8)
+
+    def share(*spared: str) -> float:
+        listener = Listener.of(model, INT8)
+        wanted = (
+            {name: plain[name] for name in spared} if len(spared) == 1 else together | {n: plain[n] for n in spared}
+        )
+        return float((listener.noise(wanted, 2) / listener.noise(together, 2)).mean())
+
+    part = model.graph.initializers["part"]
+    assert part.const_value is not None
+    louder = (0.014 / share("x0")) ** 0.5
+    part.const_value = ir.tensor(part.const_value.numpy() * np.float32(louder), name="part")
+    assert 8 * share("x0") < 0.1
+    assert share(*names) > 1.1 > share(*names[:4])
+    assert len(unnoticed(model, solved, INT8) & set(names)) == 4
+    assert not unnoticed(model, solved, FP8), "its steps are not even"
+
+
+def test_what_says_little_is_listened_to_more_often() -> None:
+    """32 numbers come out of each feed."""
+    model, _ = made(MATMUL, feeds=6)
+    listener = Listener.of(model.clone(), INT8)
+    assert len(listener.feeds) == 4
+    assert listener.enough == 4
+    assert replace(listener, expected=([np.zeros(900)], [np.zeros(900)])).enough == 2
+
+
+def test_only_so_many_sites_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("requant.passes.cost_model.prune_inserted.MOST_PASSES", 1)
+    assert records(QUIET)["z"].added_nodes > 0, "it would take two passes"
+
+
+def test_without_feeds_to_listen_to_every_node_that_pays_is_added() -> None:
+    model, _ = made(QUIET)
+    del model.graph.meta[FIRST]
+    RebaseSites()(model)
+    assert all(record.added_nodes for record in site_records(model) if record.kind == "Explicit")
+
+
+@pytest.mark.parametrize(("dtype", "number"), [("float", 1), ("int64", 7)])
+def test_outputs_that_cannot_be_compared_leave_nothing_out(dtype: str, number: int) -> None:
+    """How many elements are not 0 depends on the rounding; and nobody knows what a wrong integer is worth."""
+    model, _ = made(COUNTED.format(dtype, number))
+    (linear,) = find_linears(model.graph)
+    noise = Listener.of(model, INT8).noise({"x": grid(linear, Basis.identity(16), INT8)}, 2)
+    assert np.isinf(noise).any() if dtype == "float" else noise.shape == (2, 0)
+    RebaseSites()(model)
+    assert [record.added_nodes > 0 for record in site_records(model) if record.kind == "Explicit"] == [True]

@@ -1,0 +1,199 @@
+"""Codes are chosen by what they compute: on data like that of the calibration they are closer than the nearest ones."""
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from numpy.typing import NDArray
+
+from requant.calib.collect import collect
+from requant.ir.canonical.canonicalize import canonicalize
+from requant.ir.formats import Format
+from requant.ir.linear import find_linears
+from requant.ir.load import load
+from requant.ir.quantizer import Quantizer, quantizer
+from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers, RoundWeights
+from requant.passes.epsilons import is_floor
+from requant.passes.gptq import SHARES, compensated
+from requant.runtime.feeds import Feed
+from requant.runtime.session import runner
+
+HEADER = '<ir_version: 8, opset_import: ["": 17]> g '
+GRAPHS = {
+    "matmul": "(float[32, 24] x) => (float[32, 40] y) <float[24, 40] w, float[40] b> "
+    "{ m = MatMul(x, w) y = Add(m, b) }",
+    "bare": "(float[32, 24] x) => (float[32, 40] y) <float[24, 40] w> { y = MatMul(x, w) }",
+    "gemm": "(float[32, 24] x) => (float[32, 40] y) <float[40, 24] w, float[40] b> "
+    "{ y = Gemm<transB = 1, beta = 2.0>(x, w, b) }",
+    "conv": "(float[2, 24, 4, 4] x) => (float[2, 40, 4, 4] y) <float[40, 24, 1, 1] w, float[40] b> "
+    "{ y = Conv(x, w, b) }",
+}
+LEFT = {
+    "3 x 3": "(float[2, 24, 4, 4] x) => (float[2, 40, 2, 2] y) <float[40, 24, 3, 3] w> { y = Conv(x, w) }",
+    "shared": "(float[32, 24] x, float[32, 24] z) => (float[32, 40] y) <float[24, 40] w> "
+    "{ m = MatMul(x, w) n = MatMul(z, w) y = Sub(m, n) }",
+}
+
+
+def correlated(rows: int, channels: int, seed: int = 0) -> NDArray[np.float64]:
+    rng, mixed = np.random.default_rng(seed), np.random.default_rng(0).normal(size=(6, channels))
+    return rng.normal(size=(rows, 6)) @ mixed + 0.1 * rng.normal(size=(rows, channels)) + 1.0
+
+
+def feeds(model: ir.Model, seed: int = 0) -> list[Feed]:
+    """Inputs whose channels go together, as they do in a network."""
+    found = {}
+    for value in model.graph.inputs:
+        assert value.shape is not None
+        shape = value.shape.numpy()
+        rows = correlated(shape[0] * int(np.prod(shape[2:])), shape[1], seed)
+        found[value.name or ""] = np.moveaxis(rows.reshape(shape[0], *shape[2:], shape[1]), -1, 1).astype(np.float32)
+    return [found]
+
+
+def planned(text: str, bits: int = 4) -> ir.Model:
+    model, rng = ir.from_onnx_text(HEADER + text), np.random.default_rng(0)
+    for value in {value for node in model.graph for value in node.inputs if value and value.name in {*"wb"}}:
+        assert value.shape is not None
+        value.const_value = ir.tensor(rng.normal(size=value.shape.numpy()).astype(np.float32), name=value.name)
+        model.graph.register_initializer(value)
+    canonicalize(model)
+    collect(model, feeds(model))
+    ChooseLayers()(model)
+    PlanQuantizers((Format(bits=bits),))(model)
+    return model
+
+
+def error(model: ir.Model, data: list[Feed]) -> float:
+    lowered = model.clone()
+    InsertQDQ("tensorrt")(lowered)
+    wanted, found = (runner(m)(data[0])[0].astype(np.float64) for m in (model, lowered))
+    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_outputs_are_closer_on_other_data_too(name: str) -> None:
+    model = planned(GRAPHS[name])
+    other = feeds(model, seed=1)
+    nearest = error(model, other)
+    assert RoundWeights()(model).modified
+    assert error(model, other) < 0.95 * nearest
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_what_is_no_matrix_of_its_own_keeps_the_nearest_codes(name: str) -> None:
+    model = planned(LEFT[name])
+    assert not RoundWeights()(model).modified
+    assert all(getattr(quantizer(linear.weight), "codes", None) is None for linear in find_linears(model.graph))
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_no_node_is_added_for_a_bias(name: str) -> None:
+    model = planned(GRAPHS[name])
+    before = model.clone()
+    RoundWeights()(model)
+    assert any(SHARES in node.meta for node in model.graph) == (name != "bare")
+    for each in (before, model):
+        InsertQDQ("tensorrt")(each)
+    assert len(model.graph) == len(before.graph)
+
+
+@pytest.mark.parametrize(("target", "zero_points"), [("tensorrt", False), ("cpu", True), ("cpu-avx2", False)])
+def test_the_bias_takes_off_the_mean_error_of_the_codes_that_the_engine_has(target: str, zero_points: bool) -> None:
+    """The plan has 8 bits around 0: other zero points lose other things, and so do weights cut to 7 bits."""
+    model, rows = planned(GRAPHS["matmul"], bits=8), 32
+    RoundWeights()(model)
+    lowered = model.clone()
+    InsertQDQ(target, zero_points)(lowered)
+    wanted, found = (runner(each)(feeds(model)[0])[0].astype(np.float64) for each in (model, lowered))
+    bias = model.graph.initializers["b"].const_value
+    assert bias is not None
+    size = np.square(wanted - bias.numpy()).sum(axis=1)
+    shares = 1 / np.maximum(size, 0.1 * np.median(size))
+    lost = (shares / shares.sum()) @ (found - wanted)
+    assert np.abs(lost).max() < 0.02 * np.abs(found - wanted).max() / rows**0.5
+
+
+@pytest.mark.parametrize("bits", [3, 4, 8])
+def test_codes_stay_within_their_bits(bits: int) -> None:
+    rng = np.random.default_rng(1)
+    rows, matrix = correlated(200, 32), rng.normal(size=(32, 16)).astype(np.float32)
+    largest = 2 ** (bits - 1) - 1
+    scale = (np.abs(matrix).max(axis=0) / largest).astype(np.float32)
+    codes = compensated(matrix, rows.T @ rows / 200 + 0.1 * np.eye(32), Quantizer(scale, 1, bits=bits))
+    np.testing.assert_array_equal(codes, np.round(codes))
+    assert np.abs(codes).max() <= largest
+
+
+def test_without_anything_to_make_up_for_codes_are_the_nearest() -> None:
+    """With independent channels each row of the weight is rounded alone."""
+    matrix = np.random.default_rng(2).normal(size=(16, 8)).astype(np.float32)
+    scale = (np.abs(matrix).max(axis=0) / 7).astype(np.float32)
+    np.testing.assert_array_equal(
+        compensated(matrix, np.eye(16), Quantizer(scale, 1, bits=4)), np.round(matrix / scale)
+    )
+
+
+def test_blocks_do_not_change_the_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    rows, matrix = correlated(300, 48), rng.normal(size=(48, 8)).astype(np.float32)
+    gram, scale = rows.T @ rows / 300 + 0.1 * np.eye(48), (np.abs(matrix).max(axis=0) / 7).astype(np.float32)
+    planned = Quantizer(scale, 1, bits=4)
+    whole = compensated(matrix, gram, planned)
+    monkeypatch.setattr("requant.passes.gptq._BLOCK", 5)
+    assert np.mean(compensated(matrix, gram, planned) == whole) > 0.99
+
+
+def test_fewer_bits_are_clipped_before_the_quantizer() -> None:
+    model = planned(GRAPHS["matmul"], bits=4)
+    InsertQDQ("tensorrt")(model)
+    assert [node.op_type for node in model.graph if node.op_type == "Clip"] == ["Clip"]
+    codes = next(node for node in model.graph if node.op_type == "QuantizeLinear").outputs[0]
+    model.graph.outputs.append(codes)
+    large = {"x": 3 * feeds(model)[0]["x"]}
+    found = runner(model)(large)[-1].astype(int)
+    assert (found.min(), found.max()) == (-8, 7)
+    onnx.checker.check_model(ir.to_proto(load(ir.to_proto(model))))
+
+
+def test_zeros_stay_zero_and_one_sided_columns_one_sided() -> None:
+    """What is pruned stays pruned; a filter bank whose sums go into a logarithm never sums to less than 0."""
+    rng = np.random.default_rng(0)
+    matrix = np.abs(rng.standard_normal((48, 12))).astype(np.float32) * (rng.random((48, 12)) < 0.3)
+    matrix[:, 6:] *= -1
+    matrix[:, 11] = rng.standard_normal(48)
+    rows = np.abs(rng.standard_normal((64, 48))) @ (np.eye(48) + 0.5)
+    planned = Quantizer(np.abs(matrix).max(axis=0) / np.float32(7), 1, bits=4)
+    codes = compensated(matrix, rows.T @ rows + np.eye(48), planned)
+    assert not codes[matrix == 0].any()
+    assert (codes[:, :6] >= 0).all()
+    assert (codes[:, 6:11] <= 0).all()
+    assert (codes != planned.encode(matrix)).any()
+
+
+@pytest.mark.parametrize(
+    ("behind", "floor"),
+    [
+        ("y = Log(h)", True),
+        ("p = Relu(h) y = Sqrt(p)", True),
+        ("y = Tanh(h)", False),
+        ("y = Div(one, h)", True),
+        ("y = Div(h, one)", False),
+        ("y = Pow(h, two)", False),
+        ("y = Pow(h, half)", True),
+    ],
+)
+def test_what_keeps_a_logarithm_finite_is_no_bias_to_correct(behind: str, floor: bool) -> None:
+    text = f"""<ir_version: 10, opset_import: ["" : 20]> g (float[2, 4] x) => (float[2, 4] y) <float[1] one = {{1}},
+        float[1] two = {{2}}, float[1] half = {{0.5}},
+        float[4, 4] w = {{1,0,0,0,0,1,0,0,0,0,1,0,0,0,0,1}}, float[4] b = {{0,0,0,0}}>
+        {{ m = MatMul(x, w) h = Add(m, b) {behind} }}"""
+    (linear,) = find_linears(ir.from_onnx_text(text).graph)
+    assert is_floor(linear) is floor
+
+
+def test_one_number_for_all_channels_is_no_bias_to_correct() -> None:
+    text = """<ir_version: 10, opset_import: ["" : 20]> g (float[2, 2] x) => (float[2, 2] y)
+        <float[2, 2] w = {1, 0, 0, 1}, float[1] b = {0.1}> { m = MatMul(x, w) y = Add(m, b) }"""
+    (linear,) = find_linears(ir.from_onnx_text(text).graph)
+    assert is_floor(linear)
