@@ -5,19 +5,19 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from .rules import cpu, cuda, every, openvino, tensorrt
+from .rules import common, cpu, cuda, openvino, tensorrt
+from .rules.qdq_graph import View, view
 from .rules.rule import Rule
-from .rules.view import View, view
 from .targets import TARGETS, Target
 from .targets import target as row
 from .versions import number
 
-RULES: dict[str, tuple[Rule, ...]] = dict.fromkeys(TARGETS, every.RULES)
-RULES |= dict.fromkeys(("cpu", "cpu-avx2"), every.RULES + cpu.RULES)
-RULES["cpu-arm"] = every.RULES + tuple(rule for rule in cpu.RULES if rule.name != "int8-activation")
-RULES |= dict.fromkeys(("tensorrt", "tensorrt-rtx"), every.RULES + tensorrt.RULES)
-RULES["openvino"] = every.RULES + openvino.RULES
-RULES["cuda"] = every.RULES + cuda.RULES
+RULES: dict[str, tuple[Rule, ...]] = dict.fromkeys(TARGETS, common.RULES)
+RULES |= dict.fromkeys(("cpu", "cpu-avx2"), common.RULES + cpu.RULES)
+RULES["cpu-arm"] = common.RULES + tuple(rule for rule in cpu.RULES if rule.name != "int8-activation")
+RULES |= dict.fromkeys(("tensorrt", "tensorrt-rtx"), common.RULES + tensorrt.RULES)
+RULES["openvino"] = common.RULES + openvino.RULES
+RULES["cuda"] = common.RULES + cuda.RULES
 """What is asked of a graph, by target, whatever the engine's version."""
 
 

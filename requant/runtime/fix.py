@@ -9,10 +9,10 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from .check import Finding, found, rules
-from .mends.mend import Mend
-from .mends.table import MENDS
+from .fixes.fix import Mend
+from .fixes.table import MENDS
+from .rules.qdq_graph import View, look, view
 from .rules.rule import Rule
-from .rules.view import View, look, view
 from .targets import Target
 from .targets import target as row
 

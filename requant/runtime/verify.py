@@ -8,7 +8,7 @@ import onnx_ir as ir
 from ..errors import VerificationError
 from .feeds import Feed
 from .outputs import layout, numbers, texts
-from .rules.walk import MOVERS, PAIR, maker
+from .rules.traverse import MOVERS, PAIR, maker
 from .session import runner
 
 TOLERANCE = 1e-3

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from requant.errors import SourceError
 from requant.runtime import Fixed, check, fix
-from requant.runtime.mends.table import MENDS
+from requant.runtime.fixes.table import MENDS
 from requant.runtime.targets import target as find_target
 from tests.runtime.check_blocks import CPU_BLOCKS, CUDA, FINE_BLOCKS, OTHER_BLOCKS, TENSORRT_BLOCKS
 from tests.runtime.check_graphs import (

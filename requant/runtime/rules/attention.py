@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from .parts import Layer
+from .qdq_graph import View
 from .rule import Offence
-from .view import View
-from .walk import MOVERS, PAIR, readers
+from .traverse import MOVERS, PAIR, readers
 
 _BETWEEN = PAIR | MOVERS | {"Div", "Mul", "Add", "Sub", "Where"}
 """Ops between Q Kᵀ and the softmax."""

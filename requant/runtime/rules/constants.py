@@ -6,9 +6,9 @@ import onnx_ir as ir
 
 from .norms import PARAMETERS, written_out
 from .parts import Step
+from .qdq_graph import View
 from .rule import Find, Offence
-from .view import View
-from .walk import MOVERS
+from .traverse import MOVERS
 
 Reader = tuple[ir.Node, int]
 """A node, and which of its inputs."""

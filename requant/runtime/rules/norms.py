@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from .view import View
-from .walk import PAIR, maker, readers
+from .qdq_graph import View
+from .traverse import PAIR, maker, readers
 
 _SCALE_AND_BIAS = {1: "scale", 2: "bias"}
 

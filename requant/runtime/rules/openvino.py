@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from .qdq_graph import View
 from .rule import Offence, Rule
-from .view import View
-from .walk import PAIR, maker
+from .traverse import PAIR, maker
 
 _PULLED_THROUGH = PAIR | {"Mul", "Relu", "Transpose"}
 """What OpenVINO moves a quantizer through, towards a Concat."""

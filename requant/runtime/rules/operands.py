@@ -6,9 +6,9 @@ from math import inf
 import onnx_ir as ir
 
 from .parts import Layer, Operand, Step
+from .qdq_graph import View
 from .rule import Find, Offence
-from .view import View
-from .walk import PAIR, maker
+from .traverse import PAIR, maker
 
 TARGET = "requant.target"
 """Key in a model's metadata of the target that it was quantized for: what is in codes there is what the recipe has."""

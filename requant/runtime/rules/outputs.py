@@ -7,9 +7,9 @@ import onnx_ir as ir
 
 from ...ir.constants import array
 from .parts import Layer, Step
+from .qdq_graph import View
 from .rule import Find, Offence
-from .view import View
-from .walk import name, only_reader, readers
+from .traverse import name, only_reader, readers
 
 _CLOSE = 1e-3
 """Relative difference up to which two scales of a bias are taken for the same."""

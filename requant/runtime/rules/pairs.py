@@ -6,9 +6,9 @@ import onnx_ir as ir
 
 from .norms import written_out
 from .parts import Step
+from .qdq_graph import View
 from .rule import Find, Offence
-from .view import View
-from .walk import MOVERS, PAIR, maker, readers
+from .traverse import MOVERS, PAIR, maker, readers
 
 _AFTER_CONV = MOVERS | PAIR | {"Relu", "Clip", "LeakyRelu", "Sigmoid", "HardSigmoid", "BatchNormalization"}
 """Ops that hand on what the kernel of a Conv writes."""

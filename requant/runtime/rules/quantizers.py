@@ -7,9 +7,9 @@ import onnx_ir as ir
 
 from ...ir.constants import array, is_constant
 from .parts import Step
+from .qdq_graph import View
 from .rule import Find, Offence
-from .view import View
-from .walk import readers
+from .traverse import readers
 
 _INTEGER_OPS = (
     *("QLinear", "QGemm", "QAttention", "QEmbed", "QOrdered", "QMoE"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from ..versions import Timeline, Version, at
-from .view import View
+from .qdq_graph import View
 
 Offence = tuple[ir.Node | None, str]
 """The node that breaks a rule, or None for the model as a whole, and what about it does."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...ir.constants import array, constant
 from ..rules.outputs import bias_of
 from ..rules.parts import Layer
-from ..rules.view import View
+from ..rules.qdq_graph import View
 from .grid import grid
 
 _LARGEST = 2**31 - 1

@@ -12,7 +12,7 @@ from ...ir.load import reason
 from ...ir.schema import require_schemas
 from ..targets import Target
 from .parts import Layer, Operand, Step
-from .walk import MOVERS, name
+from .traverse import MOVERS, name
 
 _SAME_AXES = frozenset({"Identity", "Cast"})
 

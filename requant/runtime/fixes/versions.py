@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import onnx_ir as ir
 
-from ..rules.view import View
+from ..rules.qdq_graph import View
 
 
 def lowered(view: View, nodes: Sequence[ir.Node | None]) -> Iterator[ir.Node | None]:

@@ -15,9 +15,9 @@ from ...ir.constants import constant
 from ...ir.names import fresh_name
 from ..rules.attention import attentions
 from ..rules.norms import written_out
+from ..rules.qdq_graph import View
 from ..rules.quantizers import same
-from ..rules.view import View
-from ..rules.walk import maker, readers
+from ..rules.traverse import maker, readers
 from .dequantize import in_float, is_weight
 from .grid import Grid, grid
 

@@ -5,8 +5,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ...ir.constants import constant, is_constant, lazily
-from ..rules.view import View
-from ..rules.walk import MOVERS
+from ..rules.qdq_graph import View
+from ..rules.traverse import MOVERS
 from .grid import grid
 
 Array = NDArray[np.generic]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ...ir.constants import array, constant, is_constant, lazily
 from ..rules.parts import Step
-from ..rules.view import View
+from ..rules.qdq_graph import View
 
 _OTHER = {
     ir.DataType.UINT8: (ir.DataType.INT8, -128),

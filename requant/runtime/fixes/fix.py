@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from ..rules.view import View
+from ..rules.qdq_graph import View
 
 Apply = Callable[[View, Sequence[ir.Node | None]], Iterator[ir.Node | None]]
 
