@@ -40,6 +40,7 @@ from .passes.parallel import one_blas_thread
 from .passes.records import layer_records, site_records
 from .passes.select_layers import unmatched
 from .planning import Task, choose_plan
+from .progress import Progress, Stopwatch
 from .recipe import Recipe, find_recipe
 from .report import Report
 from .result import Lowering, Precision, Result
@@ -47,7 +48,6 @@ from .runtime.known_types import know_types
 from .runtime.session import require_loadable
 from .runtime.targets import target as find_target
 from .runtime.verify import verify
-from .stages import Progress, Stopwatch
 
 ONE_SAMPLE = "quantized without any transform: one sample tells nothing about others; calibrate on two or more"
 

@@ -13,13 +13,13 @@ from .passes.gptq import RoundWeights
 from .passes.parallel import one_blas_thread
 from .passes.plan_quantizers import PlanQuantizers
 from .passes.select_layers import ChooseLayers
+from .progress import Stopwatch
 from .recipe import Recipe
 from .report import Report
 from .result import Lowering
 from .runtime.compare import common_layers
 from .runtime.targets import target as find_target
 from .runtime.verify import verify
-from .stages import Stopwatch
 
 VERIFIED_SAMPLES = 2
 

@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 from models import synthetic
-from requant.cli import run
+from requant.cli.main import run
 
 SPEC = synthetic.Transformer(width=16, heads=2, layers=1, hidden=16)
 KINDS = (

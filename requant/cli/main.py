@@ -15,20 +15,21 @@ import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from typer.exceptions import TyperException
 
-from . import inspection, mending, tables, verdict
-from .errors import (
+from .. import inspection, mending, tables
+from ..errors import (
     CalibrationWarning,
     RequantError,
     SyntheticCalibrationWarning,
     TargetWarning,
     VerificationError,
 )
-from .optimize import optimize
-from .recipe import RECIPES
-from .result import Precision
-from .runtime.placement import FallbackWarning
-from .runtime.targets import TARGETS
-from .stages import STAGES
+from ..optimize import optimize
+from ..progress import STAGES
+from ..recipe import RECIPES
+from ..result import Precision
+from ..runtime.placement import FallbackWarning
+from ..runtime.targets import TARGETS
+from . import verdict
 from .terminal import err, prepare, say, show
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)

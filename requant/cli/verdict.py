@@ -7,9 +7,9 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from .runtime.check import Finding
-from .runtime.fix import Fixed, Mended
-from .tables import table
+from ..runtime.check import Finding
+from ..runtime.fix import Fixed, Mended
+from ..tables import table
 
 _NAMED = 3
 """How many nodes a row names; the others are counted."""

@@ -11,9 +11,9 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from .errors import OutputError
-from .plain import dumps
-from .printable import one_line, plainer
+from ..errors import OutputError
+from ..plain import dumps
+from ..printable import one_line, plainer
 
 
 class _Console(Console):
