@@ -4,7 +4,7 @@
 
 All tensors between the inputs and outputs become halves, weights among them. The scale of a QuantizeLinear is rounded
 to the half, by 2^-11 of itself at most in float16 and 2^-8 in bfloat16; those of a product of codes are left as they
-are (see `requant.passes.precision.signatures`), so that weights are what their codes were made for. QuantizeLinear has an attribute
+are (see `.precision.signatures`), so that weights are what their codes were made for. QuantizeLinear has an attribute
 for the type that it divides in, which is left out: TensorRT's parser ignores it, and the rare code that it changes is
 one step off, which costs less than .3 dB in 7 to 25.
 """
@@ -45,7 +45,7 @@ def precision_records(model: ir.Model) -> tuple[PrecisionRecord, ...]:
 class HalvePrecision(ir.passes.InPlacePass):
     """Make halves of a float32 graph in canonical form, with or without Q/DQ pairs: run it after `InsertQDQ`.
 
-    Nodes that need float32 keep it behind Casts and are recorded with the reason (see `requant.passes.precision.fp32_nodes`).
+    Nodes that need float32 keep it behind Casts and are recorded with the reason (see `.precision.fp32_nodes`).
     The opset is raised where it is too low: see `OPSETS`.
 
     Attributes:

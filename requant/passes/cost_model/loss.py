@@ -8,7 +8,7 @@ alike, since where no norm follows the largest rows decide, which are those that
 that a basis that is bad for a few rows is not chosen for being good for all others: what those few tokens hold is what
 the rest attend to.
 
-E is what clipping costs on other data (`requant.passes.cost_model.clipping`): the solver runs once more on the other samples of
+E is what clipping costs on other data (`.clipping`): the solver runs once more on the other samples of
 each fold, and the samples left out are clipped to the range that it gives. The range may have a margin m over what
 calibration has shown; D, the part of the rounding error that the step of the data makes, grows with its square.
 """

@@ -3,7 +3,7 @@
     U = the sites of least r_i, as many as keep  Σ_U r_i ≤ ε  and  r_U ≤ 1 + ε        r = E[N / N_0]
 
 N_0: the noise of rounding all values, each in its basis; N_i: of those of site i alone, as they are; N_U: of all, but
-those in U as they are (`requant.passes.cost_model.sensitivity`). E is the mean over outputs and feeds: of shares, as SQNR is a
+those in U as they are (`.sensitivity`). E is the mean over outputs and feeds: of shares, as SQNR is a
 mean of decibels, so that the feeds that are hit hardest do not decide for all others.
 """
 

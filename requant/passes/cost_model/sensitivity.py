@@ -2,7 +2,7 @@
 
     N = ‖y(x̂) - y‖²        x̂ = s · clip(round((x - t) / s), -2^(b-1), 2^(b-1) - 1) + t
 
-What a rounding does to the layers that read the value (`requant.passes.cost_model.loss`) says nothing about who listens to them: a
+What a rounding does to the layers that read the value (`.loss`) says nothing about who listens to them: a
 block adds little to a residual stream, and a second branch may be all that an output hangs on.
 """
 

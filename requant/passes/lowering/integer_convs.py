@@ -2,7 +2,7 @@
 
     codes → Conv → codes    where `requant.ir.conv_outputs` finds who takes them
 
-It pays where many of them follow each other, and not for single ones in a float network (`requant.passes.cost_model.conv_gain`).
+It pays where many of them follow each other, and not for single ones in a float network (`..cost_model.conv_gain`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
