@@ -12,7 +12,7 @@ from models.subject import Subject
 from requant.calib import batches, collect
 from requant.ir import canonicalize, load
 from requant.ir.formats import Format
-from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers, RebaseSites, RoundWeights, SplitChannels
+from requant.passes import Gptq, InsertQDQ, PlanQuantizers, SearchTransforms, SelectLayers, SplitChannels
 from requant.passes.cost_model.search import CANDIDATES
 from requant.passes.records import site_records
 from requant.passes.solvers import (
@@ -22,10 +22,10 @@ from requant.passes.solvers import (
     OutlierSuppressionPlus,
     PowerOfTwo,
     RepQ,
+    ScaleOnly,
     Shift,
     SmoothQuant,
     Solver,
-    Unshifted,
 )
 from requant.recipe import RECIPES, Recipe
 
@@ -51,11 +51,11 @@ def recipes() -> Iterator[tuple[str, Recipe]]:
     yield "plain", RECIPES["int8-plain"]
     yield "plain, weights compensated", replace(default, rewrites=())
     for title, solver in ALONE.items():
-        yield f"{title} alone", replace(default, rewrites=(RebaseSites((solver,)),))
-    scales = tuple(Unshifted(solver) for solver in CANDIDATES)
-    yield "default, no shift", replace(default, rewrites=(SplitChannels(candidates=scales), RebaseSites(scales)))
-    yield "default, no explicit nodes", replace(default, rewrites=(RebaseSites(explicit=False),))
-    yield "default, no splitting", replace(default, rewrites=(RebaseSites(),))
+        yield f"{title} alone", replace(default, rewrites=(SearchTransforms((solver,)),))
+    scales = tuple(ScaleOnly(solver) for solver in CANDIDATES)
+    yield "default, no shift", replace(default, rewrites=(SplitChannels(candidates=scales), SearchTransforms(scales)))
+    yield "default, no explicit nodes", replace(default, rewrites=(SearchTransforms(explicit=False),))
+    yield "default, no splitting", replace(default, rewrites=(SearchTransforms(),))
     yield "default, weights to nearest", replace(default, rounding="nearest")
     yield "default", default
 
@@ -64,7 +64,7 @@ def six_bits() -> Iterator[tuple[str, Recipe]]:
     """The same with codes of 6 bits, by a Clip before each quantizer."""
     six = (Format(bits=6),)
     yield "plain, 6 bits", replace(RECIPES["int8-plain"], formats=six)
-    rewrites = SplitChannels(formats=six), RebaseSites(formats=six)
+    rewrites = SplitChannels(formats=six), SearchTransforms(formats=six)
     yield "default, 6 bits", replace(RECIPES["int8"], rewrites=rewrites, formats=six)
 
 
@@ -79,11 +79,11 @@ class Calibrated:
     def lowered(self, recipe: Recipe, target: str = "tensorrt") -> tuple[ir.Model, int]:
         """The artifact of ``recipe``, and how many nodes its rewrites added."""
         model = self.model.clone()
-        ChooseLayers(target=target, formats=recipe.formats)(model)
+        SelectLayers(target=target, formats=recipe.formats)(model)
         for rewrite in recipe.rewrites:
             rewrite(model)
         PlanQuantizers(recipe.formats, recipe.ranges)(model)
         if recipe.rounding == "compensated":
-            RoundWeights()(model)
+            Gptq()(model)
         InsertQDQ(target)(model)
         return model, sum(record.added_nodes for record in site_records(model))

@@ -18,11 +18,11 @@ import onnx
 
 from models.synthetic import Transformer, pre_norm
 from requant.ir.canonical.canonicalize import canonicalize
-from requant.ir.channels.find import Refused, Site, find_sites
-from requant.ir.channels.inserted import find_explicit
+from requant.ir.channels.find import Refusal, Site, find_sites
+from requant.ir.channels.inserted import find_inserted
 from requant.ir.load import load
-from requant.ir.transform.apply import rebase
-from requant.ir.transform.transform import Basis
+from requant.ir.transform.apply import apply_transform
+from requant.ir.transform.transform import ChannelTransform
 
 NODES = (5_000, 10_000, 20_000)
 
@@ -55,18 +55,18 @@ def _spec(layers: int) -> Transformer:
 
 
 def measure(model: onnx.ModelProto) -> Seconds:
-    """Seconds for each step from loading to re-basing every site."""
+    """Seconds for each step from loading to transforming every site."""
     seconds: Seconds = {}
     loaded = timed(seconds, "load", lambda: load(model))
     timed(seconds, "canonicalize", lambda: canonicalize(loaded))
     sites = only_sites(timed(seconds, "find_sites", lambda: find_sites(loaded)))
     timed(seconds, "rebase", lambda: rebase_all(sites))
-    others = only_sites(timed(seconds, "find_explicit", lambda: find_explicit(loaded, sites)))
+    others = only_sites(timed(seconds, "find_inserted", lambda: find_inserted(loaded, sites)))
     timed(seconds, "rebase explicit", lambda: rebase_all(others))
     return seconds
 
 
-def only_sites(found: Iterable[Site | Refused]) -> list[Site]:
+def only_sites(found: Iterable[Site | Refusal]) -> list[Site]:
     """Those that are no refusals."""
     return [site for site in found if isinstance(site, Site)]
 
@@ -74,8 +74,8 @@ def only_sites(found: Iterable[Site | Refused]) -> list[Site]:
 def rebase_all(sites: Iterable[Site]) -> None:
     """Scale every channel of every site, and shift it where that is allowed."""
     for site in sites:
-        shift = 0.0 if site.fixed_shift else 0.1
-        rebase(site, Basis(np.linspace(0.5, 2.0, site.channels), np.full(site.channels, shift)))
+        shift = 0.0 if site.shift_blocked else 0.1
+        apply_transform(site, ChannelTransform(np.linspace(0.5, 2.0, site.channels), np.full(site.channels, shift)))
 
 
 def timed(seconds: Seconds, step: str, run: Callable[[], T]) -> T:

@@ -22,8 +22,8 @@ TOOLS = ("torch", "transformers", "onnxruntime")
 
 INTRODUCTION = """# Sites
 
-The places where `requant` can re-base channels in the models that people export: small ones with two layers and random
-weights, from {tools}; `python -m benchmarks.sites` prints this page.
+The places where `requant` can transform channels in the models that people export: small ones with two layers and
+random weights, from {tools}; `python -m benchmarks.sites` prints this page.
 
 "script" is PyTorch's TorchScript exporter and "dynamo" its newer one, with the opset; "sdpa" is attention by
 `scaled_dot_product_attention`, else it is spelled out. "ort" is what ONNX Runtime's extended optimizations make of a
@@ -54,7 +54,7 @@ def row(name: str, model: onnx.ModelProto) -> tuple[str, ...]:
     except requant.RequantError as error:
         return *start, "", f"cannot be read: {error}", "", ""
     outside = dict(map(layer, found["outside"]))
-    layers = outside.keys() | {reader for site in found["sites"] for reader in site["readers"]}
+    layers = outside.keys() | {consumer for site in found["sites"] for consumer in site["consumers"]}
     kinds = Counter(site["kind"] for site in found["sites"])
     sites = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
     return *start, str(len(layers)), sites, grouped(refusals(found)), grouped(outside.values())

@@ -10,7 +10,7 @@ import requant
 from models.subject import Feed
 from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.load import load
-from requant.passes.select_layers import ChooseLayers
+from requant.passes.select_layers import SelectLayers
 from requant.report import Report
 from requant.result import Lowering, Precision
 from requant.runtime.dtypes import dtypes
@@ -62,5 +62,5 @@ def made(source: onnx.ModelProto, feeds: list[Feed], variant: Variant, target: s
     if variant.precision == "float32":
         return model
     canonicalize(model)
-    ChooseLayers(keep=("*",))(model)
+    SelectLayers(keep=("*",))(model)
     return lowering.apply(model, Report(variant.name, variant.name, target))

@@ -1,4 +1,4 @@
-"""What a synthetic transformer is, and the small graph writer that its parts share."""
+"""What a synthetic transformer is, and the small graph producer that its parts share."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Small transformers with seeded weights and injected channel outliers, as ONNX models.
 
 Every builder takes a `Transformer` and gives a model from ``x`` to ``y``, both float32
-[batch, tokens, width]. A linear head reads the last norm, so each norm has a linear reader.
+[batch, tokens, width]. A linear head reads the last norm, so each norm has a linear consumer.
 """
 
 from collections.abc import Callable, Iterator

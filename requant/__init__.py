@@ -1,7 +1,8 @@
 """requant: a compiler for quantized ONNX.
 
-`optimize` turns an exported float graph into one that an engine runs in 8-bit integers, re-basing activation channels
-first so that the plainest quantizer loses almost nothing. `inspect`, `check`, `compare` and `benchmark` look at it.
+`optimize` turns an exported float graph into one that an engine runs in int8. First it rescales and shifts activation
+channels (SmoothQuant-style equivalent transformations, folded into norms and weights), so that symmetric per-tensor
+int8 loses little accuracy. `inspect`, `check`, `compare` and `benchmark` look at it.
 """
 
 from .errors import (

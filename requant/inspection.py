@@ -10,7 +10,7 @@ import onnx_ir as ir
 from .calib.sources import RANDOM, Data, batches
 from .errors import DataError
 from .ir.canonical.canonicalize import canonicalize
-from .ir.channels.find import Refused, Site, find_sites
+from .ir.channels.find import Refusal, Site, find_sites
 from .ir.load import Source, describe, load
 from .runtime.benchmark import Latency
 from .runtime.benchmark import benchmark as race
@@ -26,7 +26,7 @@ class Inspection:
     """The sites of a model: found, refused and why; and the linear layers that no site feeds, each with the reason."""
 
     sites: tuple[Site, ...]
-    refused: tuple[Refused, ...]
+    refused: tuple[Refusal, ...]
 
     @property
     def outside(self) -> tuple[tuple[str, str], ...]:
@@ -52,7 +52,7 @@ def inspect(source: Source) -> Inspection:
     canonicalize(model)
     found = find_sites(model)
     sites = tuple(item for item in found if isinstance(item, Site))
-    return Inspection(sites, tuple(item for item in found if isinstance(item, Refused)))
+    return Inspection(sites, tuple(item for item in found if isinstance(item, Refusal)))
 
 
 def check(source: Source, target: str = "tensorrt", *, version: str | None = None) -> list[Finding]:
@@ -136,7 +136,7 @@ def _plain(site: Site) -> dict[str, Any]:
         "name": site.name,
         "values": [value.name for value in site.values],
         "channels": site.channels,
-        "readers": [reader.linear.name for reader in site.readers],
+        "consumers": [consumer.linear.name for consumer in site.consumers],
         "restored": [edge.slot[0].name or edge.slot[0].op_type for edge in site.restored],
-        "fixed_shift": site.fixed_shift,
+        "shift_blocked": site.shift_blocked,
     }

@@ -9,10 +9,10 @@ from .calib.holdout import Split
 from .calib.sources import Batches, Data
 from .candidates import advantage, noise
 from .ir.channels.find import Site, find_sites
-from .passes.gptq import RoundWeights
+from .passes.gptq import Gptq
 from .passes.parallel import one_blas_thread
 from .passes.plan_quantizers import PlanQuantizers
-from .passes.select_layers import ChooseLayers
+from .passes.select_layers import SelectLayers
 from .progress import Stopwatch
 from .recipe import Recipe
 from .report import Report
@@ -62,14 +62,14 @@ def _plan(task: Task, data: Batches, report: Report, times: Stopwatch, *, knowin
     Without ``knowing`` any data there is nothing that a rewrite or a rounding could be judged by.
     """
     recipe, model = task.recipe, task.model
-    ChooseLayers(task.keep, task.lowering.target, recipe.formats)(model)
+    SelectLayers(task.keep, task.lowering.target, recipe.formats)(model)
     if knowing:
         with times("rewrite"), one_blas_thread():
             report.verification = _rewrite(model, recipe, data)
     with times("plan"), one_blas_thread():
         PlanQuantizers(recipe.formats, recipe.ranges, find_target(task.lowering.target).weight_bits)(model)
         if knowing and recipe.rounding == "compensated":
-            RoundWeights()(model)
+            Gptq()(model)
 
 
 def _rewrite(model: ir.Model, chosen: Recipe, data: Batches) -> float:
@@ -78,10 +78,10 @@ def _rewrite(model: ir.Model, chosen: Recipe, data: Batches) -> float:
     for rewrite in chosen.rewrites:
         before = model.clone()
         places = {
-            reader.linear.output.name or "": site.name
+            consumer.linear.output.name or "": site.name
             for site in find_sites(model)
             if isinstance(site, Site)
-            for reader in site.readers
+            for consumer in site.consumers
         }
         if rewrite(model).modified:
             watched = {name: places.get(name, "") for name in common_layers(before, model)}

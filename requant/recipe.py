@@ -18,7 +18,7 @@ from .ir.formats import (
     int4_weight,
     require_carried,
 )
-from .passes.search_transforms import RebaseSites
+from .passes.search_transforms import SearchTransforms
 from .passes.solvers import AwqSearch, Keep
 from .passes.split_channels import SplitChannels
 
@@ -38,7 +38,7 @@ class Recipe:
     """
 
     name: str = "int8"
-    rewrites: tuple[ir.passes.InPlacePass, ...] = field(default_factory=lambda: (SplitChannels(), RebaseSites()))
+    rewrites: tuple[ir.passes.InPlacePass, ...] = field(default_factory=lambda: (SplitChannels(), SearchTransforms()))
     formats: tuple[Format, ...] = (INT8,)
     ranges: str = "margin"
     rounding: Literal["nearest", "compensated"] = "compensated"
@@ -70,16 +70,16 @@ class Recipe:
 
 def weight_only(name: str, chosen: Format) -> Recipe:
     """Weights alone are coded; scales that AWQ would choose are folded where that adds no node."""
-    fold = RebaseSites((Keep(), AwqSearch(formats=(chosen,))), (chosen,), explicit=False, free=True)
+    fold = SearchTransforms((Keep(), AwqSearch(formats=(chosen,))), (chosen,), explicit=False, free=True)
     return Recipe(name, (fold,), (chosen,))
 
 
 _RECIPES = (
     Recipe(),
     Recipe("int8-plain", rewrites=(), ranges="minmax", rounding="nearest"),
-    Recipe("int8-dynamic", (RebaseSites(explicit=False, free=True),), (INT8_DYNAMIC,)),
+    Recipe("int8-dynamic", (SearchTransforms(explicit=False, free=True),), (INT8_DYNAMIC,)),
     Recipe("fp8", (), (FP8,)),
-    Recipe("mixed8", (RebaseSites(formats=(INT8, FP8), explicit=False, free=True),), (INT8, FP8)),
+    Recipe("mixed8", (SearchTransforms(formats=(INT8, FP8), explicit=False, free=True),), (INT8, FP8)),
     weight_only("int4-weight", int4_weight()),
     weight_only("int8-weight", INT8_WEIGHT),
 )
@@ -87,7 +87,7 @@ _RECIPES = (
 RECIPES = {recipe.name: recipe for recipe in _RECIPES}
 """Recipes by name.
 
-"int8" splits, re-bases and rounds; "int8-plain" quantizes the graph as it is. "int8-dynamic" takes the scales of the
+"int8" splits, transforms and rounds; "int8-plain" quantizes the graph as it is. "int8-dynamic" takes the scales of the
 data at run time. "fp8" is e4m3 for both, "mixed8" takes int8 or e4m3 for each value. "int4-weight" and "int8-weight"
 leave the data in float. Without calibration, those that need no ranges do without rewrites as well.
 """

@@ -56,8 +56,8 @@ class Report:
     inputs: frozenset[Path] = frozenset()
 
     @property
-    def rebased(self) -> list[SiteRecord]:
-        """The sites whose basis was changed."""
+    def transformed(self) -> list[SiteRecord]:
+        """The sites whose transform was changed."""
         return [site for site in self.sites if not site.reason]
 
     @property
@@ -70,7 +70,7 @@ class Report:
         plain: dict[str, Any] = asdict(self)
         plain["layers"] = [{**asdict(layer), "sqnr": self._sqnr(layer)} for layer in self.layers]
         plain["refused"] = [asdict(site) for site in self.sites if site.reason]
-        plain["sites"] = [asdict(site) for site in self.rebased]
+        plain["sites"] = [asdict(site) for site in self.transformed]
         plain["added_nodes"] = self.added_nodes
         del plain["layer_distances"], plain["inputs"]
         return dict(json.loads(dumps(plain)))  # tuples become lists
@@ -118,7 +118,7 @@ class Report:
         yield line(
             f"calibration: {self._calibrated_on}; "
             f"{self.bytes_before / 1e6:.1f} MB → {self.bytes_after / 1e6:.1f} MB; "
-            f"{len(self.rebased)} sites re-based, {self.added_nodes} nodes added"
+            f"{len(self.transformed)} sites transformed, {self.added_nodes} nodes added"
         )
         if dropped := self.calibration.get("dropped"):
             yield line(str(dropped))

@@ -12,7 +12,7 @@ from .ir.interface import require_interface
 from .ir.opset import lower_opset
 from .ir.save import save
 from .outputs import refuse_overwrite
-from .passes.convert_precision import HalvePrecision
+from .passes.convert_precision import ConvertPrecision
 from .passes.insert_qdq import InsertQDQ
 from .report import Report
 from .runtime.rules.operands import TARGET
@@ -77,7 +77,7 @@ class Lowering:
         insert = InsertQDQ(self.target, self.zero_points)
         half = _HALVES.get(self.precision)
         products = find_target(self.target).half_products
-        return (insert,) if half is None else (insert, HalvePrecision(half, self.keep_io, products))
+        return (insert,) if half is None else (insert, ConvertPrecision(half, self.keep_io, products))
 
 
 @dataclass

@@ -23,16 +23,16 @@ def inspection(found: Inspection) -> RenderableType:
             site.name,
             site.kind,
             str(site.channels),
-            ", ".join(reader.linear.name for reader in site.readers),
+            ", ".join(consumer.linear.name for consumer in site.consumers),
             ", ".join(edge.slot[0].name or edge.slot[0].op_type for edge in site.restored),
-            site.fixed_shift or "",
+            site.shift_blocked or "",
         )
         for site in found.sites
     ]
     refused = [(item.name, item.kind, ", ".join(item.layers), item.reason) for item in found.refused]
     return Group(
         table("Sites", ("value", "kind", "channels", "absorbed by", "restored for", "no shift because"), sites),
-        table("Refused", ("value", "kind", "read by", "reason"), refused),
+        table("Refusal", ("value", "kind", "read by", "reason"), refused),
     )
 
 

@@ -55,7 +55,7 @@ def test_the_plain_plan_is_taken_where_it_is_better(monkeypatch: pytest.MonkeyPa
     ruined = optimize(family.model, data, "int8", "tensorrt")
     plain = optimize(family.model, data, "int8-plain", "tensorrt")
     assert "better on" in ruined.report.notes[0]
-    assert [site.name for site in ruined.report.rebased] == []
+    assert [site.name for site in ruined.report.transformed] == []
     assert ruined.report.outputs == plain.report.outputs
 
 

@@ -75,7 +75,7 @@ def test_inspect_and_bench_print_tables_and_json(folder: Path, capsys: pytest.Ca
     assert "LayerNorm" in capsys.readouterr().out
     assert run(["inspect", model, "--json"]) == 0
     kinds = [site["kind"] for site in json.loads(capsys.readouterr().out)["sites"]]
-    assert kinds == ["LayerNorm", "Product", "Attention", "LayerNorm", "LayerNorm"]
+    assert kinds == ["LayerNorm", "QK", "Attention", "LayerNorm", "LayerNorm"]
     assert run(["bench", model, model, "-d", str(folder / "data.npz"), "--runs", "2", "--json"]) == 0
     assert [latency["runs"] for latency in json.loads(capsys.readouterr().out)] == [2, 2]
 

@@ -102,7 +102,7 @@ def test_the_report_tells_everything(proto: onnx.ModelProto, tmp_path: Path) -> 
     report = requant.optimize(proto, FEEDS, target="tensorrt").report
     plain = report.to_dict()
     for site in plain["sites"]:
-        assert {"kind", "values", "readers", "solver", "scale", "shift", "error_before", "error_after"} <= site.keys()
+        assert {"kind", "values", "consumers", "solver", "scale", "shift", "error_before", "error_after"} <= site.keys()
     assert all(refused["reason"] for refused in plain["refused"])
     measured = [layer["sqnr"] for layer in plain["layers"] if not layer["output"].endswith(".rebased")]
     assert measured
@@ -174,7 +174,7 @@ def test_inspect_finds_the_same_sites_in_every_spelling() -> None:
         shapes = set()
         for opset, dialect in spellings:
             found = requant.inspect(builder(synthetic.Transformer(layers=1, opset=opset, dialect=dialect)))
-            sites = [(s.kind, s.channels, len(s.readers), len(s.restored), not s.fixed_shift) for s in found.sites]
+            sites = [(s.kind, s.channels, len(s.consumers), len(s.restored), not s.shift_blocked) for s in found.sites]
             shapes.add((*sites, len(found.outside)))
         assert len(shapes) == 1, builder
 

@@ -68,7 +68,7 @@ def _require_no_untrue_reasons(seed: int, drawn: RandomGraph) -> None:
 
 
 def _shared(proto: onnx.ModelProto, opset: int) -> set[str]:
-    """The names of layers whose weight has another reader."""
+    """The names of layers whose weight has another consumer."""
     model = load(proto)
     canonicalize(model, opset)
     return {linear.name for linear in find_linears(model.graph) if len(linear.weight.uses()) > 1}

@@ -1,4 +1,4 @@
-"""Small random graphs: chains of blocks that a channel basis can pass, must not pass, or is lost in.
+"""Small random graphs: chains of blocks that a channel transform can pass, must not pass, or is lost in.
 
 `random_graph` composes linear layers, norms, attention, MLPs, convolutions and ops that move elements at random, with
 parameters that several layers share, values that several blocks read, outputs in between, and ops that nobody knows.
@@ -57,7 +57,7 @@ def _met(g: Draft, x: Stream) -> Stream:
 
 
 def _watch(g: Draft, x: Stream) -> None:
-    """Somebody else reads ``x``: an output of the graph, or a reader that knows its shape or a few of its values."""
+    """Somebody else reads ``x``: an output of the graph, or a consumer that knows its shape or a few of its values."""
     match g.pick(("output", "moved", "unknown", "unknown", "shape", "body")):
         case "output" if x.name not in g.extra:
             g.extra.append(x.name)

@@ -1,4 +1,4 @@
-"""The writer that random graphs share: nodes, parameters that are reused now and then, and seeded choices."""
+"""The producer that random graphs share: nodes, parameters that are reused now and then, and seeded choices."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

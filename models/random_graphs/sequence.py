@@ -105,7 +105,7 @@ def lookup(g: Draft, x: Stream) -> Stream:
 
 
 def activation(g: Draft, x: str, width: int) -> str:
-    """One op or two that keep the shape; some of them let a basis through."""
+    """One op or two that keep the shape; some of them let a transform through."""
     kind = g.pick(
         ("Relu", "Relu", "LeakyRelu", "PRelu", "Abs", "Clip", "Clip6", "Erf", "Tanh", "silu", "square", "Neg")
     )

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..ir.conv_outputs import Outlet, outlets
+from ..ir.conv_outputs import ConvOutput, conv_outputs
 from ..ir.linear import find_linears
 from ..runtime.feeds import Feed
 from ..runtime.session import runner
@@ -47,7 +47,9 @@ def first_feeds(model: ir.Model) -> tuple[Feed, ...]:
 def watched(model: ir.Model) -> dict[ir.Value, int]:
     """The values to look at, with their channel axes: what linears read, and what a Conv may have to round."""
     linears = list(find_linears(model.graph))
-    rounded = [outlet.value for outlet in outlets(linears).values() if isinstance(outlet, Outlet)]
+    rounded = [
+        conv_output.value for conv_output in conv_outputs(linears).values() if isinstance(conv_output, ConvOutput)
+    ]
     return {**dict.fromkeys(rounded, 1), **{linear.data: linear.data_axis for linear in linears}}
 
 

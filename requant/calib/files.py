@@ -67,7 +67,7 @@ def read_arrays(path: Path, inputs: list[str]) -> dict[str, NDArray[np.generic]]
             return dict(_arrays(archive, path))
     except DataError:
         raise
-    except Exception as error:  # zip and npy files can be broken in more ways than their readers have errors for
+    except Exception as error:  # zip and npy files can be broken in more ways than their consumers have errors for
         raise DataError(f"{path}: not an .npz or .npy of plain arrays") from error
 
 

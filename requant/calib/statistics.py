@@ -113,7 +113,7 @@ class ChannelStatistics:
             groups=self.groups[kept],
         )
 
-    def rebased(self, scale: NDArray[np.float64], shift: NDArray[np.float64]) -> "ChannelStatistics":
+    def transformed(self, scale: NDArray[np.float64], shift: NDArray[np.float64]) -> "ChannelStatistics":
         """The statistics of (x - shift) / scale, in closed form: no second look at the data."""
         mean = (self.mean - shift) / scale
         return replace(

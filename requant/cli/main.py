@@ -116,7 +116,7 @@ def optimize_command(
 
 @app.command("inspect")
 def inspect_command(model: Model, as_json: Json = False) -> None:
-    """Show the sites of MODEL: where channels can be re-based, where not, and why."""
+    """Show the sites of MODEL: where channels can be transformed, where not, and why."""
     found = inspection.inspect(model)
     show(found.to_dict(), lambda: tables.inspection(found), as_json)
 
@@ -198,7 +198,7 @@ def run(arguments: list[str]) -> int:
     except TyperException as error:
         return _failed(f"{error.format_message()} (see requant --help)", 2)
     except BrokenPipeError:
-        return 0  # the reader of --help has seen enough
+        return 0  # the consumer of --help has seen enough
     except OSError as error:
         return _failed(f"{error.filename or 'a file'}: {error.strerror or error}", 2)
     except MemoryError:

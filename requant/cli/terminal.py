@@ -44,7 +44,7 @@ def say(text: str, style: str = "") -> None:
 
 
 def show(plain: Any, render: Callable[[], RenderableType], as_json: bool) -> None:
-    """Print a result on stdout, for a program or for people; a reader that has gone away wants no more of it.
+    """Print a result on stdout, for a program or for people; a consumer that has gone away wants no more of it.
 
     Raises:
         OutputError: stdout cannot be written, for one because it is a file on a full disk.

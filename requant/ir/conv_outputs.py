@@ -1,4 +1,4 @@
-"""Where a Conv can write codes: into what its readers make codes of anyway, or into a sum or an average.
+"""Where a Conv can write codes: into what its consumers make codes of anyway, or into a sum or an average.
 
     z = Conv(x)        y = z, Relu(z) or Clip(z)        codes of y, on the grid of whoever reads them
 
@@ -33,7 +33,7 @@ _SUMS = frozenset(
 
 
 @dataclass(frozen=True)
-class Outlet:
+class ConvOutput:
     """``value`` is what is rounded: the output of ``conv``, or what a Relu or a Clip makes of it; ``grid`` is the value
     whose quantizer gives the codes.
     """
@@ -51,33 +51,33 @@ class Outlet:
 
 def activated(conv: Linear) -> ir.Value:
     """The output of ``conv``, or that of the Relu or Clip that alone reads it: rounding to codes can do both."""
-    readers = [use.node for use in conv.output.uses() if not _is(use.node, SIZES)]
-    if len(readers) != 1 or conv.output.is_graph_output() or readers[0].graph is not conv.node.graph:
+    consumers = [use.node for use in conv.output.uses() if not _is(use.node, SIZES)]
+    if len(consumers) != 1 or conv.output.is_graph_output() or consumers[0].graph is not conv.node.graph:
         return conv.output
-    (node,) = readers
+    (node,) = consumers
     clips = _is(node, {"Relu", "Clip"}) and node.inputs[0] is conv.output
     return node.outputs[0] if clips and all(map(is_constant, filter(None, node.inputs[1:]))) else conv.output
 
 
-def outlets(layers: Iterable[Linear]) -> dict[ir.Node, Outlet | str]:
+def conv_outputs(layers: Iterable[Linear]) -> dict[ir.Node, ConvOutput | str]:
     """Of each Conv among the ``layers`` that are in codes: where it writes codes, or why it cannot."""
     chosen = list(layers)
     coded = {linear.data for linear in chosen}
-    return {linear.node: _outlet(linear, coded) for linear in chosen if linear.node.op_type == "Conv"}
+    return {linear.node: _conv_output(linear, coded) for linear in chosen if linear.node.op_type == "Conv"}
 
 
-def _outlet(conv: Linear, coded: set[ir.Value]) -> Outlet | str:
+def _conv_output(conv: Linear, coded: set[ir.Value]) -> ConvOutput | str:
     value = activated(conv)
     if value.is_graph_output():
         return "its output is an output of the model"
     landings = _landings(value, coded)
     landing = next(iter(landings)) if len(landings) == 1 else None
     if landing is not None and landing is not value:
-        return Outlet(conv, value, landing)
+        return ConvOutput(conv, value, landing)
     stranger = _stranger(value)
     if stranger is not None:
         return f"its kernel would round its output, and {stranger.op_type} is to read what is not rounded"
-    return Outlet(conv, value, value)
+    return ConvOutput(conv, value, value)
 
 
 def _landings(value: ir.Value, coded: set[ir.Value]) -> set[ir.Value | None]:
@@ -85,14 +85,14 @@ def _landings(value: ir.Value, coded: set[ir.Value]) -> set[ir.Value | None]:
     landings, waiting, met = set[ir.Value | None](), [value], {value}
     while waiting:
         moved = waiting.pop()
-        readers = [use.node for use in moved.uses()]
-        moves = all((_is(node, MOVES) or _pads_zeros(node)) and node.graph is value.graph for node in readers)
+        consumers = [use.node for use in moved.uses()]
+        moves = all((_is(node, MOVES) or _pads_zeros(node)) and node.graph is value.graph for node in consumers)
         if moved in coded:
             landings.add(moved)
-        elif not readers or moved.is_graph_output() or not moves:
+        elif not consumers or moved.is_graph_output() or not moves:
             return {None}
         else:
-            waiting += _new([output for node in readers for output in node.outputs], met)
+            waiting += _new([output for node in consumers for output in node.outputs], met)
     return landings
 
 

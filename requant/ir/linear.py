@@ -174,7 +174,7 @@ _VIEWS = {"MatMul": _matmul, "Gemm": _gemm, "Conv": _conv}
 
 
 def _bias_after(product: ir.Value, outputs: int) -> Slot | None:
-    """The constant operand of the Add that is the only reader of ``product``."""
+    """The constant operand of the Add that is the only consumer of ``product``."""
     uses = product.uses()
     if len(uses) != 1 or product.is_graph_output():
         return None

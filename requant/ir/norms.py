@@ -94,7 +94,7 @@ def _decomposed_rms(mul: ir.Node) -> Norm | None:
 
 
 def affine_step(value: ir.Value, op_type: str) -> tuple[ir.Node, ir.Value] | None:
-    """The only reader of ``value`` and its constant of shape [C], if it is an ``op_type`` of just these two."""
+    """The only consumer of ``value`` and its constant of shape [C], if it is an ``op_type`` of just these two."""
     use = sole_use(value)
     if use is None:
         return None

@@ -25,8 +25,8 @@ def require_order(graph: ir.Graph | ir.Function, name: str) -> None:
 def _is_sorted(graph: ir.Graph | ir.Function) -> bool:
     done = set[ir.Node]()
     for node in graph:
-        for reader in (node, *_inner(node)):
-            for value in reader.inputs:
+        for consumer in (node, *_inner(node)):
+            for value in consumer.inputs:
                 producer = value.producer() if value is not None else None
                 if producer is not None and producer.graph is node.graph and producer not in done:
                     return False
@@ -56,7 +56,7 @@ def _circle(graph: ir.Graph | ir.Function) -> list[str]:
 
 
 def _sources(node: ir.Node) -> set[ir.Node]:
-    values = chain.from_iterable(reader.inputs for reader in (node, *_inner(node)))
+    values = chain.from_iterable(consumer.inputs for consumer in (node, *_inner(node)))
     return {producer for value in values if value is not None and (producer := value.producer()) is not None}
 
 

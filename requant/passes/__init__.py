@@ -1,25 +1,25 @@
-"""The rewrites: exact ones that re-base channels, the plan of quantizers, and its lowering for an engine."""
+"""The rewrites: exact ones that transform channels, the plan of quantizers, and its lowering for an engine."""
 
-from .convert_precision import HalvePrecision
+from .convert_precision import ConvertPrecision
 from .fold_scales_into_norms import FoldScalesIntoNorms
-from .gptq import RoundWeights
+from .gptq import Gptq
 from .insert_qdq import InsertQDQ
 from .migrate_channel_shifts import MigrateChannelShifts
 from .plan_quantizers import PlanQuantizers
 from .reparameterize_scales import ReparameterizeScales
-from .search_transforms import RebaseSites
-from .select_layers import ChooseLayers
+from .search_transforms import SearchTransforms
+from .select_layers import SelectLayers
 from .split_channels import SplitChannels
 
 __all__ = [
-    "ChooseLayers",
+    "ConvertPrecision",
     "FoldScalesIntoNorms",
-    "HalvePrecision",
+    "Gptq",
     "InsertQDQ",
     "MigrateChannelShifts",
     "PlanQuantizers",
-    "RebaseSites",
     "ReparameterizeScales",
-    "RoundWeights",
+    "SearchTransforms",
+    "SelectLayers",
     "SplitChannels",
 ]

@@ -1,4 +1,4 @@
-"""What every pass that re-bases sites does: solve, rewrite, carry the statistics along, record.
+"""What every pass that re-transforms sites does: solve, rewrite, carry the statistics along, record.
 
 for each site:  (d, t) = solve(what was observed);  X' = (X - t) / d
 """
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from ..calib.collect import META, is_calibrated, statistics
 from ..calib.statistics import ChannelStatistics
-from ..ir.channels.find import Refused, Site, find_sites
+from ..ir.channels.find import Refusal, Site, find_sites
 from ..ir.conv_outputs import activated
 from ..ir.formats import INT8, Format
 from ..ir.linear import Linear
 from ..ir.names import forget_names
-from ..ir.transform.apply import rebase
-from ..ir.transform.transform import Basis
+from ..ir.transform.apply import apply_transform
+from ..ir.transform.transform import ChannelTransform
 from .cost_model.loss import Assessment, loss
 from .cost_model.observation import Observation, observe, observed
 from .cost_model.range_margin import note_margin
@@ -35,11 +35,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Solved:
-    """The basis for a site that was looked at, or none where the record says why."""
+    """The transform for a site that was looked at, or none where the record says why."""
 
     record: SiteRecord
     site: Site | None = None
-    basis: Basis | None = None
+    transform: ChannelTransform | None = None
     margins: tuple[float, ...] = ()
 
     def left(self, reason: str) -> "Solved":
@@ -47,7 +47,7 @@ class Solved:
         return Solved(replace(self.record, scale={}, shift={}, error_after=self.record.error_before, reason=reason))
 
 
-class SiteRewrite(ir.passes.InPlacePass):
+class ChannelPass(ir.passes.InPlacePass):
     """Base of the exact passes; a subclass says how a site is solved.
 
     Needs statistics (`requant.calib.collect`), and carries them along in closed form.
@@ -60,8 +60,8 @@ class SiteRewrite(ir.passes.InPlacePass):
     def solve(self, site: Site, observation: Observation) -> tuple[Solver, Assessment]:
         """The solver for ``site``, and what it gives."""
 
-    def places(self, model: ir.Model) -> Iterator[Site | Refused]:
-        """The sites to re-base, one after the other: those that a norm feeds."""
+    def places(self, model: ir.Model) -> Iterator[Site | Refusal]:
+        """The sites to transform, one after the other: those that a norm feeds."""
         yield from (site for site in find_sites(model) if site.kind in NORMS)
 
     def requires(self, model: ir.Model) -> None:
@@ -80,52 +80,52 @@ class SiteRewrite(ir.passes.InPlacePass):
         model.meta[SITES] = (*site_records(model), *done)
         return ir.passes.PassResult(model, any(not record.reason for record in done))
 
-    def solved(self, site: Site | Refused) -> Solved:
-        """What the site is to be re-based to; changes nothing yet."""
+    def solved(self, site: Site | Refusal) -> Solved:
+        """What the site is to be transformed to; changes nothing yet."""
         record = SiteRecord(type(self).__name__, site.kind, site.name)
-        if isinstance(site, Refused):
+        if isinstance(site, Refusal):
             return Solved(replace(record, reason=site.reason))
         observation = observe(site)
         if observation is None:
             return Solved(replace(record, reason="it was not calibrated along its channels"))
         if not observation.parts:
             return Solved(replace(record, reason="nothing that reads it is quantized"))
-        before = loss(observation, Basis.identity(site.channels), self.formats)
-        solver, (basis, after, margins) = self.solve(site, observation)
+        before = loss(observation, ChannelTransform.identity(site.channels), self.formats)
+        solver, (transform, after, margins) = self.solve(site, observation)
         names = tuple(value.name or "?" for value in site.values)
-        readers = tuple(reader.linear.name for reader in site.readers)
+        consumers = tuple(consumer.linear.name for consumer in site.consumers)
         record = replace(
-            record, values=names, readers=readers, restored=len(site.restored), solver=repr(solver),
-            scale=summary(basis.scale), shift=summary(basis.shift), error_before=before, error_after=after,
+            record, values=names, consumers=consumers, restored=len(site.restored), solver=repr(solver),
+            scale=summary(transform.scale), shift=summary(transform.shift), error_before=before, error_after=after,
         )  # fmt: skip
-        if basis.is_identity:
-            return Solved(replace(record, reason="no basis is better than what is there"))
-        return Solved(record, site, basis, margins)
+        if transform.is_identity:
+            return Solved(replace(record, reason="no transform is better than what is there"))
+        return Solved(record, site, transform, margins)
 
     def applied(self, solved: Solved) -> SiteRecord:
-        """Re-base the site, if there is anything to do, and say what that took."""
-        if solved.site is None or solved.basis is None:
+        """Transform the site, if there is anything to do, and say what that took."""
+        if solved.site is None or solved.transform is None:
             return solved.record
-        return replace(solved.record, added_nodes=apply(solved.site, solved.basis, solved.margins))
+        return replace(solved.record, added_nodes=apply(solved.site, solved.transform, solved.margins))
 
 
-def apply(site: Site, basis: Basis, margins: Sequence[float] = ()) -> int:
-    """Re-base the graph and the statistics on what linear layers read and write; returns the number of nodes added.
+def apply(site: Site, transform: ChannelTransform, margins: Sequence[float] = ()) -> int:
+    """Transform the graph and the statistics on what linear layers read and write; returns the number of nodes added.
 
     ``margins`` are those of the values that quantized layers read, in the order of `observed`.
     """
-    inputs = {reader.linear.node: statistics(reader.linear.current_data) for reader in site.readers}
-    read = [readers[0].linear.node for readers in observed(site)]
+    inputs = {consumer.linear.node: statistics(consumer.linear.current_data) for consumer in site.consumers}
+    read = [consumers[0].linear.node for consumers in observed(site)]
     written = list(_written(site))
     handed = {edge.slot: statistics(edge.slot[0].inputs[edge.slot[1]]) for edge in site.restored}
-    added = rebase(site, basis)
+    added = apply_transform(site, transform)
     for conv, channels, value, known in written:
         if activated(conv) is value:
-            _carry(value, known, basis.at(channels))
+            _carry(value, known, transform.at(channels))
     for (node, position), known in handed.items():
-        _carry(node.inputs[position], known, Basis.identity(1))
-    for reader in {reader.linear.node.inputs[0]: reader for reader in site.readers}.values():
-        _carry(reader.linear.node.inputs[0], inputs[reader.linear.node], basis.at(reader.channels))
+        _carry(node.inputs[position], known, ChannelTransform.identity(1))
+    for consumer in {consumer.linear.node.inputs[0]: consumer for consumer in site.consumers}.values():
+        _carry(consumer.linear.node.inputs[0], inputs[consumer.linear.node], transform.at(consumer.channels))
     for node, margin in zip(read, margins, strict=False):
         note_margin(node.inputs[0], margin)
     return added
@@ -133,17 +133,17 @@ def apply(site: Site, basis: Basis, margins: Sequence[float] = ()) -> int:
 
 def _written(site: Site) -> Iterator[tuple[Linear, NDArray[np.intp], ir.Value, ChannelStatistics | None]]:
     """The linear layers that write the site, its channels, and what is known of what an engine may have to round."""
-    for writer in site.writers:
-        if isinstance(writer.source, Linear):
-            value = activated(writer.source)
-            yield writer.source, writer.channels, value, statistics(value)
+    for producer in site.producers:
+        if isinstance(producer.source, Linear):
+            value = activated(producer.source)
+            yield producer.source, producer.channels, value, statistics(value)
 
 
-def _carry(value: ir.Value | None, known: ChannelStatistics | None, basis: Basis) -> None:
+def _carry(value: ir.Value | None, known: ChannelStatistics | None, transform: ChannelTransform) -> None:
     """Leave on ``value`` what follows in closed form from what was known before the rewrite.
 
     That is nothing where ``value`` was looked at along another axis, for another layer that reads it.
     """
     if value is not None and known is not None:
-        fits = len(basis.scale) in (1, len(known.minimum))
-        value.meta[META] = known.rebased(basis.scale, basis.shift) if fits else None
+        fits = len(transform.scale) in (1, len(known.minimum))
+        value.meta[META] = known.transformed(transform.scale, transform.shift) if fits else None

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from ..ir.opset import raise_opset
-from .precision.fp32_nodes import wide_nodes
+from .precision.fp32_nodes import fp32_nodes
 from .precision.retype import retype
 from .precision.signatures import EXACT_SCALES, multiplies_codes, signature
 
@@ -36,13 +36,13 @@ class PrecisionRecord:
 
 
 def precision_records(model: ir.Model) -> tuple[PrecisionRecord, ...]:
-    """The nodes of ``model`` that `HalvePrecision` left in float32, in graph order."""
+    """The nodes of ``model`` that `ConvertPrecision` left in float32, in graph order."""
     found = model.meta.get(PRECISION, ())
     return found if isinstance(found, tuple) else ()
 
 
 @dataclass(frozen=True)
-class HalvePrecision(ir.passes.InPlacePass):
+class ConvertPrecision(ir.passes.InPlacePass):
     """Make halves of a float32 graph in canonical form, with or without Q/DQ pairs: run it after `InsertQDQ`.
 
     Nodes that need float32 keep it behind Casts and are recorded with the reason (see `.precision.fp32_nodes`).
@@ -70,7 +70,7 @@ class HalvePrecision(ir.passes.InPlacePass):
         raised = raise_opset(model, EXACT_SCALES if products else OPSETS[self.dtype])
         lifted = LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model).modified
         opset = model.graph.opset_imports[""]
-        wide = wide_nodes(model.graph, opset, self.dtype, self.products)
+        wide = fp32_nodes(model.graph, opset, self.dtype, self.products)
         model.meta[PRECISION] = tuple(
             PrecisionRecord(node.name or "", node.op_type, reason) for node, reason in wide.items()
         )

@@ -1,16 +1,16 @@
-"""LayerNorm(x; γ, β) / d = LayerNorm(x; γ/d, β/d), and the readers' weights take d back."""
+"""LayerNorm(x; γ, β) / d = LayerNorm(x; γ/d, β/d), and the consumers' weights take d back."""
 
 from dataclasses import dataclass, field
 
 from ..ir.channels.find import Site
-from .channel_pass import SiteRewrite
+from .channel_pass import ChannelPass
 from .cost_model.loss import Assessment, assess
 from .cost_model.observation import Observation
 from .solvers import SmoothQuant, Solver
 
 
 @dataclass(frozen=True)
-class FoldScalesIntoNorms(SiteRewrite):
+class FoldScalesIntoNorms(ChannelPass):
     """Fold a per-channel scale into every norm.
 
     Attributes:

@@ -37,7 +37,7 @@ _BLOCK = 128
 
 
 @dataclass(frozen=True)
-class RoundWeights(ir.passes.InPlacePass):
+class Gptq(ir.passes.InPlacePass):
     """Choose the codes of every planned MatMul, Gemm and 1 x 1 Conv by their products; others are rounded to nearest.
 
     Needs a plan (`PlanQuantizers`). A weight that several layers share is left to the nearest codes.

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, TopologicalSortPass
 
 from ..ir.constants import array
-from ..ir.conv_outputs import SIZES, Outlet
+from ..ir.conv_outputs import SIZES, ConvOutput
 from ..ir.formats import Format
 from ..ir.linear import Linear, as_linear, enclosed_linears, find_linears
 from ..ir.names import forget_names
@@ -24,7 +24,7 @@ from ..ir.transform.edit import add_to_bias
 from ..runtime.targets import Target, target
 from .lowering.bias_correction import correction
 from .lowering.conv_sum import add_codes
-from .lowering.integer_convs import coded_convs
+from .lowering.integer_convs import integer_convs
 from .lowering.ort_workarounds import protect
 from .lowering.product import multiply_codes
 from .lowering.quantized_values import Lowering, between, coded_value, factors_of, grid_of, once, pair
@@ -68,7 +68,7 @@ class InsertQDQ(ir.passes.InPlacePass):
             _lower(linear, lowering)
         if engine.sums:
             layers = [(linear, _with_sum(linear, record, lowering.pairs)) for linear, record in layers]
-        protect(model.graph, [_write_codes(outlet, lowering) for outlet in rounded])
+        protect(model.graph, [_write_codes(conv_output, lowering) for conv_output in rounded])
         model.meta[LAYERS] = (*(record for _, record in layers), *enclosed_layers(model))
         if engine.codes:
             spell_residuals(model.graph)
@@ -93,14 +93,14 @@ def planned_format(linear: Linear) -> Format | None:
     return Format(coded, weight.dtype, weight.bits, weight.block, dynamic)
 
 
-def _judged(graph: ir.Graph, engine: Target) -> tuple[list[tuple[Linear, LayerRecord]], list[Outlet]]:
+def _judged(graph: ir.Graph, engine: Target) -> tuple[list[tuple[Linear, LayerRecord]], list[ConvOutput]]:
     """Every linear layer with its record, and where the Convs among those in codes write codes themselves."""
     layers = [(linear, planned_format(linear)) for linear in find_linears(graph)]
     reasons = {linear.node: _reason(linear, planned, engine) for linear, planned in layers}
-    found = coded_convs(graph, (linear for linear, _ in layers if not reasons[linear.node]), engine)
-    reasons |= {node: outlet for node, outlet in found.items() if isinstance(outlet, str)}
+    found = integer_convs(graph, (linear for linear, _ in layers if not reasons[linear.node]), engine)
+    reasons |= {node: conv_output for node, conv_output in found.items() if isinstance(conv_output, str)}
     records = [(linear, _record(linear, reasons[linear.node], str(planned))) for linear, planned in layers]
-    return records, [outlet for outlet in found.values() if isinstance(outlet, Outlet)]
+    return records, [conv_output for conv_output in found.values() if isinstance(conv_output, ConvOutput)]
 
 
 def _reason(linear: Linear, planned: Format | None, engine: Target) -> str:
@@ -149,13 +149,13 @@ def _lower(linear: Linear, lowering: Lowering) -> None:
     linear.node.replace_input_with(1, decoded)
 
 
-def _write_codes(outlet: Outlet, lowering: Lowering) -> ir.Value:
+def _write_codes(conv_output: ConvOutput, lowering: Lowering) -> ir.Value:
     """Let everybody read what is left of a Conv's output once it is codes, and return that."""
-    planned = quantizer(outlet.grid)
+    planned = quantizer(conv_output.grid)
     assert planned is not None
-    decoded = pair(outlet.value, planned, lowering)
-    others = [use for use in outlet.value.uses() if use.node.op_type != "QuantizeLinear"]
-    sizes = [use for use in outlet.conv.output.uses() if use.node.op_type in SIZES]
+    decoded = pair(conv_output.value, planned, lowering)
+    others = [use for use in conv_output.value.uses() if use.node.op_type != "QuantizeLinear"]
+    sizes = [use for use in conv_output.conv.output.uses() if use.node.op_type in SIZES]
     for use in (*others, *sizes):
         use.node.replace_input_with(use.idx, decoded)
     return decoded

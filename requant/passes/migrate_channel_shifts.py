@@ -4,15 +4,15 @@ from dataclasses import dataclass
 
 from ..ir.channels.find import Site
 from ..ir.formats import INT8, Format
-from .channel_pass import SiteRewrite
+from .channel_pass import ChannelPass
 from .cost_model.loss import Assessment, assess
 from .cost_model.observation import Observation
 from .solvers import OutlierSuppressionPlus, Solver
 
 
 @dataclass(frozen=True)
-class MigrateChannelShifts(SiteRewrite):
-    """Migrate each channel's centre into the readers' biases, then scale outlier channels (Outlier Suppression+).
+class MigrateChannelShifts(ChannelPass):
+    """Migrate each channel's centre into the consumers' biases, then scale outlier channels (Outlier Suppression+).
 
     Attributes:
         steps: how many thresholds for the scale are tried.

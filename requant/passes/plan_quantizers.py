@@ -21,7 +21,7 @@ from .cost_model.range_margin import widened
 from .magnitudes import without_codes
 from .scale_limits import no_range, no_scale
 from .scales import activation_quantizer, weight_quantizer
-from .select_format import choose_format
+from .select_format import select_format
 from .select_layers import KEPT
 
 DYNAMIC = "requant.dynamic"
@@ -37,7 +37,7 @@ class PlanQuantizers(ir.passes.InPlacePass):
 
     What a Conv writes gets one too where an engine may have to round it and no layer reads it.
 
-    Layers that `ChooseLayers` keeps are left alone. Needs statistics (`requant.calib.collect`) for every format but
+    Layers that `SelectLayers` keeps are left alone. Needs statistics (`requant.calib.collect`) for every format but
     those whose data stay in float or are scaled at run time.
 
     Attributes:
@@ -57,23 +57,23 @@ class PlanQuantizers(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         planned = False
-        for readers in _by_data(model.graph):
-            chosen = choose_format(readers, self.formats)
-            for linear in readers:
-                planned |= self._plan(linear, chosen, readers)
+        for consumers in _by_data(model.graph):
+            chosen = select_format(consumers, self.formats)
+            for linear in consumers:
+                planned |= self._plan(linear, chosen, consumers)
         for linear in find_linears(model.graph):
             if linear.node.op_type == "Conv":
                 self._plan_output(linear)
         return ir.passes.PassResult(model, planned)
 
-    def _plan(self, linear: Linear, chosen: Format, readers: Sequence[Linear]) -> bool:
+    def _plan(self, linear: Linear, chosen: Format, consumers: Sequence[Linear]) -> bool:
         seen = statistics(linear.data)
         if reason := linear.node.meta.get(KEPT) or _reason(linear, seen, chosen):
             linear.node.meta[KEPT] = reason
             return False
         data = quantizer(linear.data)
         if chosen.static and seen is not None and data is None:
-            data = self._of_data(seen, readers, chosen)
+            data = self._of_data(seen, consumers, chosen)
         weight = weight_quantizer(linear, replace(chosen, bits=min(chosen.bits, self.weight_bits)))
         if reason := no_scale(linear, data, weight):
             linear.node.meta[KEPT] = reason
@@ -85,10 +85,10 @@ class PlanQuantizers(ir.passes.InPlacePass):
         linear.weight.meta[QUANTIZER] = weight
         return True
 
-    def _of_data(self, seen: ChannelStatistics, readers: Sequence[Linear], chosen: Format) -> Quantizer:
+    def _of_data(self, seen: ChannelStatistics, consumers: Sequence[Linear], chosen: Format) -> Quantizer:
         interval = RANGES[self.ranges](seen)
         if self.ranges == "margin":
-            interval = widened(interval, [one for one in readers if KEPT not in one.node.meta], chosen)
+            interval = widened(interval, [one for one in consumers if KEPT not in one.node.meta], chosen)
         return activation_quantizer(interval, chosen)
 
     def _plan_output(self, linear: Linear) -> None:
@@ -102,10 +102,10 @@ class PlanQuantizers(ir.passes.InPlacePass):
 
 def _by_data(graph: ir.Graph) -> Iterator[list[Linear]]:
     """The linear layers that read each value, in graph order of the first."""
-    readers: dict[ir.Value, list[Linear]] = {}
+    consumers: dict[ir.Value, list[Linear]] = {}
     for linear in find_linears(graph):
-        readers.setdefault(linear.data, []).append(linear)
-    yield from readers.values()
+        consumers.setdefault(linear.data, []).append(linear)
+    yield from consumers.values()
 
 
 def _reason(linear: Linear, seen: ChannelStatistics | None, chosen: Format) -> str:

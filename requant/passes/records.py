@@ -12,17 +12,17 @@ LAYERS = "requant.layers"
 
 @dataclass(frozen=True)
 class SiteRecord:
-    """One site, re-based or not: who took part, what was chosen and what it was worth.
+    """One site, transformed or not: who took part, what was chosen and what it was worth.
 
-    ``error_before`` and ``error_after`` are the readers' relative squared error (see `requant.passes.cost_model.loss`).
-    ``reason`` is empty when the site was re-based.
+    ``error_before`` and ``error_after`` are the consumers' relative squared error (`requant.passes.cost_model.loss`).
+    ``reason`` is empty when the site was transformed.
     """
 
     pass_name: str
     kind: str
     name: str
     values: tuple[str, ...] = ()
-    readers: tuple[str, ...] = ()
+    consumers: tuple[str, ...] = ()
     restored: int = 0
     solver: str = ""
     scale: dict[str, float] = field(default_factory=dict)

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 from ..ir.channels.find import Site
 from ..ir.formats import INT8, Format
-from .channel_pass import SiteRewrite
+from .channel_pass import ChannelPass
 from .cost_model.loss import Assessment, assess
 from .cost_model.observation import Observation
 from .solvers import RepQ, Solver
 
 
 @dataclass(frozen=True)
-class ReparameterizeScales(SiteRewrite):
+class ReparameterizeScales(ChannelPass):
     """Turn the per-channel asymmetric quantizer of each site into a per-tensor one with zero point 0 (RepQ-ViT).
 
     Attributes:
@@ -23,6 +23,6 @@ class ReparameterizeScales(SiteRewrite):
     formats: tuple[Format, ...] = (INT8,)
 
     def solve(self, site: Site, observation: Observation) -> tuple[Solver, Assessment]:
-        """The per-channel quantizer as a basis."""
+        """The per-channel quantizer as a transform."""
         solver = RepQ(self.alpha, self.formats[0].bits)
         return solver, assess(observation, solver, self.formats)

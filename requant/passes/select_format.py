@@ -1,4 +1,4 @@
-"""Which of several formats a value takes: the one with which its readers' outputs are closest to the float ones.
+"""Which of several formats a value takes: the one with which its consumers' outputs are closest to the float ones.
 
     f = argmin over the formats of  L_f        L: requant.passes.cost_model.loss
 
@@ -15,14 +15,14 @@ from .cost_model.observation import part_of
 from .select_layers import KEPT
 
 
-def choose_format(readers: Sequence[Linear], formats: Sequence[Format]) -> Format:
-    """The format of one value, which all its ``readers`` share.
+def select_format(consumers: Sequence[Linear], formats: Sequence[Format]) -> Format:
+    """The format of one value, which all its ``consumers`` share.
 
-    A weight that another value's readers have in one of the formats already decides for it.
+    A weight that another value's consumers have in one of the formats already decides for it.
     """
     if len(formats) == 1:
         return formats[0]
-    planned = {found.dtype for linear in readers if (found := quantizer(linear.weight))}
+    planned = {found.dtype for linear in consumers if (found := quantizer(linear.weight))}
     open_to = [choice for choice in formats if choice.weights in planned] or formats
-    part = part_of([linear for linear in readers if KEPT not in linear.node.meta])
+    part = part_of([linear for linear in consumers if KEPT not in linear.node.meta])
     return open_to[0] if part is None else min(open_to, key=lambda choice: part_loss(part, choice)[0])

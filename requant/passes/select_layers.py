@@ -10,31 +10,31 @@ from fnmatch import fnmatchcase
 
 import onnx_ir as ir
 
-from ..ir.conv_outputs import Outlet
+from ..ir.conv_outputs import ConvOutput
 from ..ir.formats import INT8, Format
 from ..ir.linear import Linear, find_linears
 from ..ir.names import GIVEN
 from ..runtime.targets import Target, target
-from .lowering.integer_convs import coded_convs
+from .lowering.integer_convs import integer_convs
 from .magnitudes import without_codes
 
 KEPT = "requant.kept"
 """Key in `Node.meta` of the reason why a linear node stays in float on every target."""
 
 SPARED = "requant.spared"
-"""Key in `Node.meta` of the reason why no basis is searched for a linear node, though a target may quantize it."""
+"""Key in `Node.meta` of the reason why no transform is searched for a linear node, though a target may quantize it."""
 
 DIRECT = "requant.direct"
 """Key in `Node.meta` of a linear node that is to read what the layer before it writes as it is."""
 
 
 @dataclass(frozen=True)
-class ChooseLayers(ir.passes.InPlacePass):
+class SelectLayers(ir.passes.InPlacePass):
     """Note on each linear node whether it is kept in float by request, or spared because the target is.
 
     Attributes:
         keep: names or glob patterns of nodes that stay in float; see `named`.
-        target: the engine that the search for bases has in mind; None is any.
+        target: the engine that the search for transforms has in mind; None is any.
         formats: what data and weights may be coded in.
     """
 
@@ -58,14 +58,14 @@ class ChooseLayers(ir.passes.InPlacePass):
 
     def _choose_convs(self, model: ir.Model, layers: list[Linear], engine: Target) -> None:
         """Note which Convs the engine leaves in float, and where else codes go straight from one layer to the next."""
-        found = coded_convs(model.graph, layers, engine)
-        outlets = [outlet for outlet in found.values() if isinstance(outlet, Outlet)]
-        written = {value for outlet in outlets for value in (outlet.value, outlet.grid)}
+        found = integer_convs(model.graph, layers, engine)
+        conv_outputs = [conv_output for conv_output in found.values() if isinstance(conv_output, ConvOutput)]
+        written = {value for conv_output in conv_outputs for value in (conv_output.value, conv_output.grid)}
         for linear in layers:
-            outlet = found.get(linear.node)
-            if isinstance(outlet, str):
-                linear.node.meta[SPARED] = outlet
-            elif linear.data in written or (outlet is not None and linear.data.producer() is not None):
+            conv_output = found.get(linear.node)
+            if isinstance(conv_output, str):
+                linear.node.meta[SPARED] = conv_output
+            elif linear.data in written or (conv_output is not None and linear.data.producer() is not None):
                 linear.node.meta[DIRECT] = True
 
     def _excluded(self, linear: Linear, engine: Target) -> str:
@@ -88,7 +88,7 @@ def named(linears: Iterable[Linear], pattern: str) -> list[Linear]:
 
 
 def is_quantized(linear: Linear) -> bool:
-    """Whether the search for bases should care about the layer."""
+    """Whether the search for transforms should care about the layer."""
     return KEPT not in linear.node.meta and SPARED not in linear.node.meta
 
 

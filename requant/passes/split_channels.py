@@ -1,6 +1,6 @@
 """A few channels that set the range of a value get copies, so that each copy is smaller: X W = Σ_copies X/n · W.
 
-It is done where a linear layer writes the value, element-wise ops follow, and a basis of the value's own pays. Copies
+It is done where a linear layer writes the value, element-wise ops follow, and an inserted transform pays. Copies
 cost no node; they make a few values a little wider.
 """
 
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from ..calib.collect import META, statistics
 from ..ir.channels.find import find_sites
-from ..ir.channels.inserted import find_explicit
+from ..ir.channels.inserted import find_inserted
 from ..ir.channels.regions import Region, find_region
 from ..ir.channels.site import Site
 from ..ir.formats import INT8, Format
 from ..ir.transform.split import split
-from ..ir.transform.transform import Basis
+from ..ir.transform.transform import ChannelTransform
 from .cost_model.channel_copies import copies
 from .cost_model.observation import ORDER, Observation, Part, observe
-from .cost_model.search import CANDIDATES, EXPLICIT_ROOM, NODE_PRICE, cheapest
+from .cost_model.search import CANDIDATES, EXPLICIT_ROOM, NODE_PRICE, search
 from .records import SITES, SiteRecord, site_records
 from .select_layers import is_direct
 from .solvers import Solver
@@ -37,8 +37,8 @@ LEAST_GAIN = 0.2
 class SplitChannels(ir.passes.InPlacePass):
     """Give copies to the hardest channels of what element-wise functions write, where that saves much of the loss.
 
-    Needs statistics (`requant.calib.collect`), and carries them along. The basis that makes copies small is left to
-    `RebaseSites`. Sources: QLLM (Liu et al., 2024), section 4.1; outlier channel splitting (Zhao et al., 2019).
+    Needs statistics (`requant.calib.collect`), and carries them along. The transform that makes copies small is left to
+    `SearchTransforms`. Sources: QLLM (Liu et al., 2024), section 4.1; outlier channel splitting (Zhao et al., 2019).
 
     Attributes:
         share: how many channels may be added, as a share of those that are there.
@@ -59,8 +59,8 @@ class SplitChannels(ir.passes.InPlacePass):
         record, observation = SiteRecord(type(self).__name__, "Split", site.name), observe(site)
         if isinstance(region, str):
             return replace(record, reason=region)
-        if any(is_direct(linear) for linear in region.readers):
-            return replace(record, reason="its readers are to have the codes as the layer before writes them")
+        if any(is_direct(linear) for linear in region.consumers):
+            return replace(record, reason="its consumers are to have the codes as the layer before writes them")
         if observation is None or len(observation.parts) != 1:
             return replace(record, reason="nothing that reads it is quantized")
         counts = copies(_difficulty(observation), self._extra(region.channels))
@@ -69,7 +69,7 @@ class SplitChannels(ir.passes.InPlacePass):
         record = replace(
             record,
             values=(site.name,),
-            readers=tuple(linear.name for linear in region.readers),
+            consumers=tuple(linear.name for linear in region.consumers),
             solver=f"{len(order) - region.channels} copies of {int((counts > 1).sum())} channels",
             error_before=before,
             error_after=after,
@@ -85,26 +85,26 @@ class SplitChannels(ir.passes.InPlacePass):
         return int(np.ceil(self.share * channels / ALIGNMENT)) * ALIGNMENT
 
     def _price(self, observation: Observation) -> float:
-        return cheapest(observation, self.candidates, _explicit_price, self.formats, EXPLICIT_ROOM).price
+        return search(observation, self.candidates, _explicit_price, self.formats, EXPLICIT_ROOM).price
 
 
 def _places(model: ir.Model) -> Iterator[tuple[Site, Region | str]]:
-    """Values that would need a basis of their own, each region once."""
+    """Values that would need a transform of their own, each region once."""
     seen: set[ir.Value] = set()
     free = [site for site in find_sites(model) if isinstance(site, Site)]
-    for site in find_explicit(model, free):
+    for site in find_inserted(model, free):
         if isinstance(site, Site) and len(site.values) == 1 and site.values[0] not in seen:
             region = find_region(site.values[0])
             seen.update(() if isinstance(region, str) else region.values)
             yield site, region
 
 
-def _explicit_price(basis: Basis) -> float:
-    return 1 + NODE_PRICE * (int(basis.scales) + int(basis.shifts))
+def _explicit_price(transform: ChannelTransform) -> float:
+    return 1 + NODE_PRICE * (int(transform.scales) + int(transform.shifts))
 
 
 def _difficulty(observation: Observation) -> NDArray[np.float64]:
-    """What no basis takes from a channel: its reach times the weights that read it."""
+    """What no transform takes from a channel: its reach times the weights that read it."""
     weights = np.linalg.norm(observation.parts[0].matrix, axis=1)
     difficulty: NDArray[np.float64] = observation.reach(observation.centre) * weights
     return difficulty

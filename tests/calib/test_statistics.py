@@ -59,7 +59,7 @@ def test_a_rebased_value_has_the_statistics_that_a_second_look_would_give(seed: 
     rng = np.random.default_rng(seed)
     data = rng.normal(size=(300, 4)).astype(np.float32)
     scale, shift = rng.uniform(0.1, 10, 4), rng.uniform(-5, 5, 4)
-    closed, again = measure(data, -1, 0).rebased(scale, shift), measure(((data - shift) / scale), -1, 0)
+    closed, again = measure(data, -1, 0).transformed(scale, shift), measure(((data - shift) / scale), -1, 0)
     for name in ("minimum", "maximum", "mean", "variance", "rows"):
         np.testing.assert_allclose(getattr(closed, name), getattr(again, name), rtol=1e-4, atol=1e-4)
 

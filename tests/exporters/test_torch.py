@@ -55,10 +55,10 @@ def scripted(opset: int) -> onnx.ModelProto:
 
 
 def sites(source: Source) -> list[tuple[str, int, int]]:
-    return [(site.kind, site.channels, len(site.readers)) for site in requant.inspect(source).sites]
+    return [(site.kind, site.channels, len(site.consumers)) for site in requant.inspect(source).sites]
 
 
-SITES = [("LayerNorm", 1), ("Product", 0), ("Attention", 1), ("LayerNorm", 1), ("LayerNorm", 1)]
+SITES = [("LayerNorm", 1), ("QK", 0), ("Attention", 1), ("LayerNorm", 1), ("LayerNorm", 1)]
 
 
 def feeds(count: int = 8) -> list[dict[str, np.ndarray]]:
@@ -68,7 +68,7 @@ def feeds(count: int = 8) -> list[dict[str, np.ndarray]]:
 
 @pytest.mark.parametrize("opset", [11, 14, 17])
 def test_the_torchscript_exporter_gives_the_same_sites_at_every_opset(opset: int) -> None:
-    assert sites(scripted(opset)) == [(kind, WIDTH, readers) for kind, readers in SITES]
+    assert sites(scripted(opset)) == [(kind, WIDTH, consumers) for kind, consumers in SITES]
 
 
 @pytest.mark.parametrize("opset", [18, 23])
@@ -79,7 +79,7 @@ def test_an_exported_program_is_quantized_in_memory(opset: int) -> None:
             block(), (torch.randn(1, TOKENS, WIDTH),), dynamo=True, opset_version=opset, input_names=["x"]
         )
     before = program.model_proto.SerializeToString()
-    assert sites(program) == [(kind, WIDTH, readers) for kind, readers in SITES]
+    assert sites(program) == [(kind, WIDTH, consumers) for kind, consumers in SITES]
     plain, ours = (
         next(iter(requant.optimize(program, feeds(), recipe, "tensorrt").report.outputs.values())).sqnr
         for recipe in ("int8-plain", "int8")

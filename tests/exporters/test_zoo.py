@@ -1,4 +1,4 @@
-"""Every model of the zoo: canonical form, and then a random basis at every site, leave its function as it is."""
+"""Every model of the zoo: canonical form, and then a random transform at every site, leave its function as it is."""
 
 from functools import cache
 
@@ -14,7 +14,7 @@ from models.subject import Array
 from models.zoo import ZOO, feeds
 from requant.ir import canonicalize, load
 from requant.ir.channels.find import Site, find_sites
-from requant.ir.transform.apply import Basis, rebase
+from requant.ir.transform.apply import ChannelTransform, apply_transform
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -63,10 +63,10 @@ def deviation(name: str, model: ir.Model) -> float:
     return max(float(np.linalg.norm(a - b) / np.linalg.norm(a)) for a, b in doubles)
 
 
-def basis(site: Site, rng: np.random.Generator) -> Basis:
+def transform(site: Site, rng: np.random.Generator) -> ChannelTransform:
     scale = 4.0 ** rng.uniform(-1, 1, site.channels)
     shift = rng.standard_normal(site.channels)
-    return Basis(scale, shift if site.fixed_shift is None else np.zeros_like(shift))
+    return ChannelTransform(scale, shift if site.shift_blocked is None else np.zeros_like(shift))
 
 
 @each_model
@@ -89,5 +89,5 @@ def test_a_random_basis_at_every_site_keeps_the_function(name: str) -> None:
     canonicalize(model)
     for site in find_sites(model):
         if isinstance(site, Site):
-            rebase(site, basis(site, rng))
+            apply_transform(site, transform(site, rng))
     assert deviation(name, model) <= tolerance(name, 1e-3)

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from requant.ir.conv_outputs import Outlet, outlets
+from requant.ir.conv_outputs import ConvOutput, conv_outputs
 from requant.ir.linear import find_linears
 from requant.ir.load import load
 
@@ -21,15 +21,15 @@ def found(body: str, *, coded: Sequence[str] = "cdefg") -> dict[str, tuple[str, 
         proto.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(shape, np.float32), name))
     layers = [linear for linear in find_linears(load(proto).graph) if linear.output.name in set(coded)]
     return {
-        node.outputs[0].name or "": (outlet.value.name or "", outlet.grid.name or "")
-        if isinstance(outlet, Outlet)
-        else outlet
-        for node, outlet in outlets(layers).items()
+        node.outputs[0].name or "": (conv_output.value.name or "", conv_output.grid.name or "")
+        if isinstance(conv_output, ConvOutput)
+        else conv_output
+        for node, conv_output in conv_outputs(layers).items()
     }
 
 
 @pytest.mark.parametrize(
-    ("body", "outlet"),
+    ("body", "conv_output"),
     [
         ("c = Conv(x, w) d = Conv(c, w) y = Relu(d)", ("c", "c")),
         ("c = Conv(x, w) r = Relu(c) d = Conv(r, w) y = Relu(d)", ("r", "r")),
@@ -69,8 +69,8 @@ def found(body: str, *, coded: Sequence[str] = "cdefg") -> dict[str, tuple[str, 
         "float layer",
     ],
 )
-def test_codes_are_those_that_the_readers_want(body: str, outlet: tuple[str, str]) -> None:
-    assert found(body)["c"] == outlet
+def test_codes_are_those_that_the_readers_want(body: str, conv_output: tuple[str, str]) -> None:
+    assert found(body)["c"] == conv_output
 
 
 def test_what_lands_in_two_values_has_a_grid_of_its_own() -> None:
@@ -103,8 +103,8 @@ def test_what_lands_in_two_values_has_a_grid_of_its_own() -> None:
     ],
 )
 def test_it_is_refused_where_somebody_needs_what_is_not_rounded(body: str, reason: str | None) -> None:
-    outlet = found(body)["c"]
-    assert outlet == ("c", "c") if reason is None else reason in outlet
+    conv_output = found(body)["c"]
+    assert conv_output == ("c", "c") if reason is None else reason in conv_output
 
 
 def test_an_output_of_the_model_is_not_rounded() -> None:

@@ -36,7 +36,7 @@ BIASED = {
 UNBIASED = {
     "none": f"{MATRIX} {{ y = MatMul(x, w) }}",
     "residual": f"{MATRIX} {{ p = MatMul(x, w)  y = Add(p, p) }}",
-    "two readers": f"{MATRIX} {{ p = MatMul(x, w)  q = Add(p, b)  y = Mul(p, q) }}",
+    "two consumers": f"{MATRIX} {{ p = MatMul(x, w)  q = Add(p, b)  y = Mul(p, q) }}",
     "output": "(float[B,6] x) => (float[B,3] p, float[B,3] y) <float[6,3] w, float[3] b> "
     "{ p = MatMul(x, w)  y = Add(p, b) }",
     "runtime": "(float[B,6] x, float[3] b) => (float[B,3] y) <float[6,3] w> { p = MatMul(x, w)  y = Add(p, b) }",

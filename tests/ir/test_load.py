@@ -20,7 +20,7 @@ from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.channels.find import Site, find_sites
 from requant.ir.load import Source, load
 from requant.ir.save import to_bytes
-from requant.ir.transform.apply import Basis, rebase
+from requant.ir.transform.apply import ChannelTransform, apply_transform
 
 Build: TypeAlias = Callable[[str], onnx.ModelProto]
 Edit: TypeAlias = Callable[[onnx.TensorProto], object]
@@ -102,7 +102,10 @@ def test_the_source_is_left_alone(kind: str, text: str, tmp_path: Path, build: B
     canonicalize(model)
     sites = [site for site in find_sites(model) if isinstance(site, Site)]
     for site in sites:
-        rebase(site, Basis(np.full(site.channels, 3.0), np.full(site.channels, float(site.fixed_shift is None))))
+        apply_transform(
+            site,
+            ChannelTransform(np.full(site.channels, 3.0), np.full(site.channels, float(site.shift_blocked is None))),
+        )
     for graph in model.graphs():
         for value in list(graph.initializers.values()):
             value.name = f"{value.name}.renamed"

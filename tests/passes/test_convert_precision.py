@@ -22,7 +22,7 @@ from requant.ir.load import load
 from requant.ir.save import to_bytes
 from requant.ir.shapes.infer import InferShapes
 from requant.passes import InsertQDQ, PlanQuantizers
-from requant.passes.convert_precision import HalvePrecision, precision_records
+from requant.passes.convert_precision import ConvertPrecision, precision_records
 from requant.runtime.check import check
 from requant.runtime.feeds import Feed
 from requant.runtime.session import runner
@@ -47,7 +47,7 @@ def sound(model: ir.Model) -> None:
 
 def halved(proto: onnx.ModelProto | ir.Model, dtype: ir.DataType = F16, *, keep_io: bool = True) -> ir.Model:
     model = load(proto)
-    HalvePrecision(dtype, keep_io)(model)
+    ConvertPrecision(dtype, keep_io)(model)
     sound(model)
     return model
 
@@ -108,9 +108,9 @@ def test_weights_are_not_read_until_somebody_needs_them(build: Build) -> None:
 
 def test_twice_is_once(build: Build) -> None:
     model = load(build(MLP.replace("Relu(a)", "ReduceSum(a)").replace("float[2, 32] y", "float[1, 1] y")))
-    assert HalvePrecision()(model).modified
+    assert ConvertPrecision()(model).modified
     before, records = to_bytes(model), precision_records(model)
-    assert not HalvePrecision()(model).modified
+    assert not ConvertPrecision()(model).modified
     assert to_bytes(model) == before
     assert precision_records(model) == records != ()
 
@@ -118,7 +118,7 @@ def test_twice_is_once(build: Build) -> None:
 def test_what_calibration_saw_is_still_known_at_the_higher_opset(build: Build) -> None:
     model = load(build(MLP))
     collect(model, [{"x": np.ones((2, 32), np.float32)}])
-    HalvePrecision()(model)
+    ConvertPrecision()(model)
     assert META in model.graph.inputs[0].meta
 
 
@@ -240,7 +240,7 @@ def test_what_needs_float32_keeps_it_and_its_neighbour_does_not(name: str, build
     signature, declared, body, expected = RULES[name]
     model = load(build(f"{signature} <{declared}> {{ {body} }}"))
     InferShapes()(model)
-    HalvePrecision()(model)
+    ConvertPrecision()(model)
     assert wide(model) == expected
     if name not in ("unknown", "sequence"):  # types that shape inference does not know, or cannot say
         sound(model)
@@ -260,7 +260,7 @@ def test_what_keeps_float32_computes_what_it_did(name: str, build: Build) -> Non
         shape = [dim if isinstance(dim, int) else 11 for dim in value.shape or ()]
         feed[value.name] = np.asarray(300 * np.abs(rng.standard_normal(shape)) + 300).astype(value.dtype.numpy())
     wanted = outputs(model, feed)
-    HalvePrecision()(model)
+    ConvertPrecision()(model)
     assert error(wanted, outputs(model, feed)) < 2e-3
 
 
@@ -310,7 +310,7 @@ def test_values_near_the_end_of_the_type_stay_float32_with_those_who_make_and_re
         r = Relu(x)  m = MatMul(r, w)  n = MatMul(r, v)  y = Sub(m, n) }"""
     model = load(build(text))
     model.graph[0].outputs[0].meta[META] = measure(np.full((1, 8), largest, np.float32), axis=-1, seed=0)
-    HalvePrecision()(model)
+    ConvertPrecision()(model)
     sound(model)
     assert wide(model) == expected
     assert all("r reaches 17000" in record.reason for record in precision_records(model))
@@ -336,7 +336,7 @@ def feed_of(magnitude: float) -> dict[str, NDArray[np.float32]]:
 def test_products_of_codes_keep_their_scales_and_give_halves(build: Build) -> None:
     _, model = quantized(build(MLP), [feed_of(1)])
     codes, scale = (model.graph.initializers[f"w.{part}"].const_value for part in ("codes", "scale"))
-    HalvePrecision()(model)
+    ConvertPrecision()(model)
     sound(model)
     assert listing(model) == [
         "x.float16: float16 = Cast(x)",
@@ -354,7 +354,7 @@ def test_products_of_codes_keep_their_scales_and_give_halves(build: Build) -> No
     assert model.graph.initializers["w.scale"].const_value is scale
     assert (model.opset_imports[""], model.ir_version) == (23, 11)
     assert check(model, "tensorrt") == []
-    assert not HalvePrecision()(model).modified
+    assert not ConvertPrecision()(model).modified
 
 
 def test_weights_alone_have_scales_of_the_type_and_no_opset_of_their_own(build: Build) -> None:
@@ -362,7 +362,7 @@ def test_weights_alone_have_scales_of_the_type_and_no_opset_of_their_own(build: 
     canonicalize(model)
     PlanQuantizers((INT8_WEIGHT,))(model)
     InsertQDQ("cuda")(model)
-    HalvePrecision()(model)
+    ConvertPrecision()(model)
     sound(model)
     assert [value.dtype for name, value in model.graph.initializers.items() if name.endswith(".scale")] == [F16]
     assert model.opset_imports[""] == 19
@@ -378,7 +378,7 @@ def test_a_layer_whose_data_have_too_small_a_scale_is_float32_as_a_whole(
     text = MLP.replace("m = MatMul(x, w)", "s = Neg(x) l = MatMul(s, w) k = MatMul(s, v) m = Mul(l, k)")
     _, model = quantized(build(text.replace("float[32] b", "float[32] b, float[32, 32] v")), [feed_of(magnitude)])
     wanted = outputs(model, feed_of(magnitude))
-    HalvePrecision()(model)
+    ConvertPrecision()(model)
     sound(model)
     whole = ["QuantizeLinear", *["DequantizeLinear"] * 3, "MatMul", "MatMul"]
     assert sorted(wide(model)) == sorted(whole if small else [])
@@ -392,7 +392,7 @@ def test_a_tiny_channel_of_a_weight_costs_nothing(build: Build) -> None:
         data = onnx.numpy_helper.to_array(tensor) * np.where(np.arange(32) == 5, 1e-6, 1).astype(np.float32)
         tensor.CopyFrom(onnx.numpy_helper.from_array(data, tensor.name))
     _, model = quantized(proto, [feed_of(1)])
-    HalvePrecision()(model)
+    ConvertPrecision()(model)
     assert precision_records(model) == ()
     assert check(model, "tensorrt") == []
 
@@ -404,7 +404,7 @@ def test_random_graphs_compute_almost_the_same(start: int) -> None:
         model = load(drawn.model)
         canonicalize(model)
         wanted = outputs(model, {"x": drawn.x})
-        HalvePrecision()(model)
+        ConvertPrecision()(model)
         assert error(wanted, outputs(model, {"x": drawn.x})) < 1e-2, f"graph {seed}"
 
 
@@ -446,7 +446,7 @@ def test_transformers_compute_almost_the_same(builder: str, dialect: synthetic.D
     reference, model = quantized(proto, feeds[:3], chosen)
     floats, coded = reference.clone(), sqnr(reference, model, feeds)
     for halves in (floats, model):
-        HalvePrecision()(halves)
+        ConvertPrecision()(halves)
         sound(halves)
     assert sqnr(reference, floats, feeds) > 45
     assert sqnr(reference, before_exact_scales(model), feeds) > coded - 0.5
@@ -457,7 +457,7 @@ def test_bfloat16_computes_almost_the_same(build: Build) -> None:
     feed = {"x": np.linspace(-1, 1, 64, dtype=np.float32).reshape(2, 32)}
     model = load(build(MLP.replace("Relu(a)", "Softmax(a)")))
     wanted = outputs(model, feed)
-    HalvePrecision(BF16)(model)
+    ConvertPrecision(BF16)(model)
     sound(model)
     assert model.opset_imports[""] == 22
     actual = ReferenceEvaluator(onnx.load_from_string(to_bytes(model))).run(None, feed)
@@ -466,13 +466,13 @@ def test_bfloat16_computes_almost_the_same(build: Build) -> None:
 
 def test_what_is_no_half_is_refused(build: Build) -> None:
     with pytest.raises(ir.passes.PreconditionError, match="neither FLOAT16 nor BFLOAT16"):
-        HalvePrecision(ir.DataType.DOUBLE)(load(build(MLP)))
+        ConvertPrecision(ir.DataType.DOUBLE)(load(build(MLP)))
     model = load(build(MLP))
     function = '<domain: "own", opset_import: ["": 17]> F (x) => (y) { y = Relu(x) }'
     one = ir.serde.deserialize_function(onnx.parser.parse_function(function))
     model.functions[one.identifier()] = one
     with pytest.raises(ir.passes.PreconditionError, match="functions"):
-        HalvePrecision()(model)
+        ConvertPrecision()(model)
 
 
 def decibels(wanted: Numbers, actual: Numbers) -> float:
@@ -492,7 +492,7 @@ def test_real_models_are_as_accurate_and_nothing_but_sums_is_float32(
     source = subject.model()
     result = requant.optimize(source, subject.calibration()[:samples], "int8", "tensorrt")
     half = result.model.clone()
-    HalvePrecision()(half)
+    ConvertPrecision()(half)
     sound(half)
     assert set(wide(half)) == left
     assert check(half, "tensorrt") == []

@@ -15,7 +15,7 @@ from requant.ir.formats import FP8, INT8, INT8_DYNAMIC, INT8_WEIGHT, Format, int
 from requant.ir.linear import find_linears
 from requant.ir.quantizer import quantizer
 from requant.ir.save import to_bytes
-from requant.passes import InsertQDQ, PlanQuantizers, RoundWeights
+from requant.passes import Gptq, InsertQDQ, PlanQuantizers
 from requant.passes.records import layer_records
 from requant.passes.scales import block_scales
 from requant.runtime.session import runner
@@ -138,7 +138,7 @@ def test_compensated_rounding_knows_every_format(kind: str, name: str) -> None:
     """The data are independent, so there is little to gain; what must hold is that scales and zero points fit."""
     model = planned(name, FORMATS[kind])
     nearest = error(lowered(model, TARGETS.get(kind, "cpu")), name)
-    assert RoundWeights()(model).modified
+    assert Gptq()(model).modified
     (linear,) = find_linears(model.graph)
     found = quantizer(linear.weight)
     assert found is not None
@@ -150,7 +150,7 @@ def test_compensated_rounding_knows_every_format(kind: str, name: str) -> None:
 def test_a_bias_that_rounding_brings_reaches_the_integer_kernel(tmp_path: Path) -> None:
     """A Gemm without bias gets one that makes up for the rounding of its weights."""
     model = planned("product", INT8)
-    assert RoundWeights()(model).modified
+    assert Gptq()(model).modified
     artifact = lowered(model, "cpu")
     assert fused_ops(artifact, tmp_path) == {"QuantizeLinear": 1, "DequantizeLinear": 1, "MatMulIntegerToFloat": 1}
     wanted, found = (runner(each)(feed(model))[0].astype(np.float64) for each in (lowered(model, "tensorrt"), artifact))
@@ -250,7 +250,7 @@ def test_weights_that_will_have_7_bits_are_rounded_as_such() -> None:
     for bits in (7, 8):
         model = planned("many", INT8)
         PlanQuantizers(weight_bits=bits)(model)
-        RoundWeights()(model)
+        Gptq()(model)
         found.append(error(lowered(model, "cpu-avx2"), "many"))
     assert found[0] < found[1]
 

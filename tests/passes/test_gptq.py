@@ -12,7 +12,7 @@ from requant.ir.formats import Format
 from requant.ir.linear import find_linears
 from requant.ir.load import load
 from requant.ir.quantizer import Quantizer, quantizer
-from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers, RoundWeights
+from requant.passes import Gptq, InsertQDQ, PlanQuantizers, SelectLayers
 from requant.passes.epsilons import is_floor
 from requant.passes.gptq import SHARES, compensated
 from requant.runtime.feeds import Feed
@@ -59,7 +59,7 @@ def planned(text: str, bits: int = 4) -> ir.Model:
         model.graph.register_initializer(value)
     canonicalize(model)
     collect(model, feeds(model))
-    ChooseLayers()(model)
+    SelectLayers()(model)
     PlanQuantizers((Format(bits=bits),))(model)
     return model
 
@@ -76,14 +76,14 @@ def test_outputs_are_closer_on_other_data_too(name: str) -> None:
     model = planned(GRAPHS[name])
     other = feeds(model, seed=1)
     nearest = error(model, other)
-    assert RoundWeights()(model).modified
+    assert Gptq()(model).modified
     assert error(model, other) < 0.95 * nearest
 
 
 @pytest.mark.parametrize("name", LEFT)
 def test_what_is_no_matrix_of_its_own_keeps_the_nearest_codes(name: str) -> None:
     model = planned(LEFT[name])
-    assert not RoundWeights()(model).modified
+    assert not Gptq()(model).modified
     assert all(getattr(quantizer(linear.weight), "codes", None) is None for linear in find_linears(model.graph))
 
 
@@ -91,7 +91,7 @@ def test_what_is_no_matrix_of_its_own_keeps_the_nearest_codes(name: str) -> None
 def test_no_node_is_added_for_a_bias(name: str) -> None:
     model = planned(GRAPHS[name])
     before = model.clone()
-    RoundWeights()(model)
+    Gptq()(model)
     assert any(SHARES in node.meta for node in model.graph) == (name != "bare")
     for each in (before, model):
         InsertQDQ("tensorrt")(each)
@@ -102,7 +102,7 @@ def test_no_node_is_added_for_a_bias(name: str) -> None:
 def test_the_bias_takes_off_the_mean_error_of_the_codes_that_the_engine_has(target: str, zero_points: bool) -> None:
     """The plan has 8 bits around 0: other zero points lose other things, and so do weights cut to 7 bits."""
     model, rows = planned(GRAPHS["matmul"], bits=8), 32
-    RoundWeights()(model)
+    Gptq()(model)
     lowered = model.clone()
     InsertQDQ(target, zero_points)(lowered)
     wanted, found = (runner(each)(feeds(model)[0])[0].astype(np.float64) for each in (model, lowered))

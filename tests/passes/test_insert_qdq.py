@@ -12,7 +12,7 @@ from models import synthetic
 from requant.calib.collect import collect
 from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.load import load
-from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers
+from requant.passes import InsertQDQ, PlanQuantizers, SelectLayers
 from requant.passes.records import LayerRecord, layer_records
 from requant.runtime.check import check
 from requant.runtime.feeds import Feed
@@ -47,7 +47,7 @@ def planned(name: str, *, dynamic: bool = False, keep: tuple[str, ...] = ()) -> 
     canonicalize(model)
     feed = {source: rng.normal(size=shape).astype(np.float32)}
     collect(model, [feed])
-    ChooseLayers(keep)(model)
+    SelectLayers(keep)(model)
     PlanQuantizers()(model)
     return model, feed
 

@@ -10,8 +10,8 @@ from models import synthetic
 from requant.calib.collect import collect, statistics, watched
 from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.load import load
-from requant.passes import FoldScalesIntoNorms, MigrateChannelShifts, RebaseSites, ReparameterizeScales
-from requant.passes.channel_pass import SiteRewrite
+from requant.passes import FoldScalesIntoNorms, MigrateChannelShifts, ReparameterizeScales, SearchTransforms
+from requant.passes.channel_pass import ChannelPass
 from requant.passes.records import site_records
 from requant.passes.solvers import Awq, Gps, Keep, SmoothQuant
 from requant.runtime.verify import verify
@@ -25,7 +25,7 @@ PASSES = [
     MigrateChannelShifts(),
     ReparameterizeScales(),
     ReparameterizeScales(alpha=0.5),
-    RebaseSites(),
+    SearchTransforms(),
 ]
 
 
@@ -38,7 +38,7 @@ def calibrated(builder: str) -> ir.Model:
 
 @pytest.mark.parametrize("rewrite", PASSES, ids=lambda rewrite: repr(rewrite)[:40])
 @pytest.mark.parametrize("builder", synthetic.BUILDERS)
-def test_each_pass_is_exact_and_lowers_the_error_of_every_site(builder: str, rewrite: SiteRewrite) -> None:
+def test_each_pass_is_exact_and_lowers_the_error_of_every_site(builder: str, rewrite: ChannelPass) -> None:
     model = calibrated(builder)
     before = model.clone()
     assert rewrite(model).modified
@@ -54,7 +54,7 @@ def test_each_pass_is_exact_and_lowers_the_error_of_every_site(builder: str, rew
 @pytest.mark.parametrize("builder", synthetic.BUILDERS)
 def test_statistics_follow_as_a_second_calibration_would_find_them(builder: str) -> None:
     model = calibrated(builder)
-    RebaseSites()(model)
+    SearchTransforms()(model)
     carried = {value.name: statistics(value) for value in watched(model)}
     again = model.clone()
     collect(again, FEEDS)
@@ -79,26 +79,26 @@ def test_a_model_without_statistics_is_refused() -> None:
     model = load(synthetic.pre_norm(SPEC))
     canonicalize(model)
     with pytest.raises(ir.passes.PreconditionError, match="no statistics"):
-        RebaseSites()(model)
+        SearchTransforms()(model)
 
 
 def test_a_model_without_linear_layers_needs_no_statistics() -> None:
     model = ir.from_onnx_text('<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) { y = Relu(x) }')
-    assert not RebaseSites()(model).modified
+    assert not SearchTransforms()(model).modified
 
 
 def test_keeping_the_basis_changes_nothing_and_says_so() -> None:
     model = calibrated("pre_norm")
-    assert not RebaseSites((Keep(),))(model).modified
-    reasons = {record.reason for record in site_records(model) if record.kind != "Product"}
-    assert reasons == {"no basis is better than what is there"}
+    assert not SearchTransforms((Keep(),))(model).modified
+    reasons = {record.reason for record in site_records(model) if record.kind != "QK"}
+    assert reasons == {"no transform is better than what is there"}
 
 
 def test_norm_sites_of_pre_norm_transformers_add_no_nodes_and_post_norm_ones_restore() -> None:
     """The scale takes a Mul; the shift goes into the bias of the layer whose output it is added to."""
     for builder, added in (("pre_norm", 0), ("windowed", 0), ("post_norm", 1)):
         model = calibrated(builder)
-        replace(RebaseSites((SmoothQuant(0.8, shift=True),)), explicit=False)(model)
+        replace(SearchTransforms((SmoothQuant(0.8, shift=True),)), explicit=False)(model)
         counts = {record.added_nodes for record in site_records(model) if record.restored or builder != "post_norm"}
         assert counts == {added}, builder
 
@@ -109,8 +109,8 @@ def test_nodes_are_bought_only_where_they_pay() -> None:
     model = load(synthetic.pre_norm(spec))
     canonicalize(model)
     collect(model, synthetic.feeds(spec, 4))
-    RebaseSites()(model)
-    explicit = [record for record in site_records(model) if record.kind == "Explicit"]
+    SearchTransforms()(model)
+    explicit = [record for record in site_records(model) if record.kind == "Inserted"]
     assert explicit
     assert all(
         not record.added_nodes or (record.error_after or 0) * 1.3 < (record.error_before or 0) for record in explicit
@@ -152,7 +152,7 @@ def test_a_value_that_two_layers_read_along_different_axes_is_left_whole(graph: 
     feeds = [{"x": np.random.default_rng(1).normal(size=shape.numpy()).astype(np.float32)}]
     collect(model, feeds)
     before = model.clone()
-    RebaseSites((SmoothQuant(0.8, shift=True),))(model)
+    SearchTransforms((SmoothQuant(0.8, shift=True),))(model)
     assert verify(before, model, feeds, done="it") < 1e-4
 
 
@@ -166,7 +166,7 @@ def test_a_linear_that_cannot_absorb_gets_the_value_back_with_its_statistics() -
     feeds = [{"x": np.random.default_rng(i).normal(size=(2, 16, 32)).astype(np.float32)} for i in range(2)]
     collect(model, feeds)
     before = model.clone()
-    RebaseSites((SmoothQuant(0.8, shift=True),))(model)
+    SearchTransforms((SmoothQuant(0.8, shift=True),))(model)
     assert verify(before, model, feeds, done="it") < 1e-4
     assert all(statistics(value) for value in watched(model))
 
@@ -189,18 +189,18 @@ def shifted_rms(offset: float) -> ir.Model:
 @pytest.mark.parametrize(("offset", "nodes"), [(0.0, 0), (100.0, 2)])
 def test_where_the_scale_is_free_a_shift_must_save_much(offset: float, nodes: int) -> None:
     model = shifted_rms(offset)
-    RebaseSites()(model)
+    SearchTransforms()(model)
     (record,) = (record for record in site_records(model) if record.kind == "RMSNorm")
     assert not record.reason
-    assert ("Unshifted" in record.solver) == (nodes == 0)
+    assert ("ScaleOnly" in record.solver) == (nodes == 0)
     assert record.added_nodes == nodes
 
 
 @pytest.mark.parametrize("builder", synthetic.BUILDERS)
 def test_sites_of_pre_norm_transformers_add_no_nodes(builder: str) -> None:
     model = calibrated(builder)
-    RebaseSites()(model)
-    free = ("LayerNorm", "RMSNorm", "Attention", "Gated")
+    SearchTransforms()(model)
+    free = ("LayerNorm", "RMSNorm", "Attention", "GatedMLP")
     added = {record.kind: record.added_nodes for record in site_records(model) if record.kind in free}
     assert added
     if builder != "post_norm":

@@ -17,7 +17,7 @@ from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.channels.find import Site, find_sites
 from requant.ir.formats import Format
 from requant.ir.load import load
-from requant.ir.transform.transform import Basis
+from requant.ir.transform.transform import ChannelTransform
 from requant.passes.channel_pass import apply
 from requant.passes.cost_model.loss import loss
 from requant.passes.cost_model.observation import Observation, Part, observe
@@ -62,18 +62,20 @@ def observation(seed: int = 0, *, shiftable: bool = True, channels: int = 12) ->
     return Observation(channels, (seen,), shiftable, 10 ** rng.uniform(-1, 1, channels))
 
 
-def rebased(seen: Observation, basis: Basis) -> Observation:
-    """What would be observed after the rewrite by ``basis``."""
+def transformed(seen: Observation, transform: ChannelTransform) -> Observation:
+    """What would be observed after the rewrite by ``transform``."""
     assert seen.written is not None
     parts = [
-        Part(one.statistics.rebased(at.scale, at.shift), one.channels, (one.matrix * at.scale[:, None]).astype("f4"))
-        for one, at in ((one, basis.at(one.channels)) for one in seen.parts)
+        Part(
+            one.statistics.transformed(at.scale, at.shift), one.channels, (one.matrix * at.scale[:, None]).astype("f4")
+        )
+        for one, at in ((one, transform.at(one.channels)) for one in seen.parts)
     ]
-    return Observation(seen.channels, tuple(parts), seen.shiftable, seen.written / basis.scale)
+    return Observation(seen.channels, tuple(parts), seen.shiftable, seen.written / transform.scale)
 
 
-def assert_same(found: Basis, wanted: Basis) -> None:
-    """The same basis up to a common factor of the scale, which changes no code."""
+def assert_same(found: ChannelTransform, wanted: ChannelTransform) -> None:
+    """The same transform up to a common factor of the scale, which changes no code."""
     np.testing.assert_allclose(found.scale / found.scale[0], wanted.scale / wanted.scale[0], rtol=1e-4)
     np.testing.assert_allclose(found.shift, wanted.shift, rtol=1e-4, atol=1e-4)
 
@@ -104,10 +106,10 @@ DEGENERATE = {
 def test_every_scale_is_positive_and_finite(
     solver: Solver, rows: NDArray[np.float64], matrix: NDArray[np.float64], shiftable: bool
 ) -> None:
-    basis = solver(Observation(6, (part(rows, matrix),), shiftable, np.array([0, 1e-20, 1, 1, 0, 1e6])))
-    assert basis.scale.shape == basis.shift.shape == (6,)
-    assert np.isfinite([basis.scale, basis.shift]).all()
-    assert (basis.scale > 0).all()
+    transform = solver(Observation(6, (part(rows, matrix),), shiftable, np.array([0, 1e-20, 1, 1, 0, 1e6])))
+    assert transform.scale.shape == transform.shift.shape == (6,)
+    assert np.isfinite([transform.scale, transform.shift]).all()
+    assert (transform.scale > 0).all()
 
 
 @pytest.mark.parametrize("silent", [0.0, 1e-9])
@@ -125,9 +127,9 @@ def test_the_unit_of_the_values_does_not_matter(solver: Solver, seed: int, expon
     seen, unit = observation(seed), 2.0**exponent
     assert seen.written is not None
     (one,) = seen.parts
-    larger = one.statistics.rebased(np.full(seen.channels, 1 / unit), np.zeros(seen.channels))
+    larger = one.statistics.transformed(np.full(seen.channels, 1 / unit), np.zeros(seen.channels))
     found = solver(replace(seen, parts=(replace(one, statistics=larger),), written=seen.written * unit))
-    assert_same(Basis(found.scale, found.shift / unit), solver(seen))
+    assert_same(ChannelTransform(found.scale, found.shift / unit), solver(seen))
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=repr)
@@ -165,9 +167,9 @@ def test_two_values_count_as_one_that_holds_both(solver: Solver, seed: int) -> N
 @given(seed=SEEDS)
 def test_what_balances_data_and_weights_has_nothing_left_to_do(solver: Solver, seed: int) -> None:
     seen = observation(seed)
-    again = solver(rebased(seen, solver(seen)))
+    again = solver(transformed(seen, solver(seen)))
     np.testing.assert_allclose(again.scale, again.scale[0], rtol=1e-2)
-    np.testing.assert_allclose(again.shift / rebased(seen, solver(seen)).reach(again.shift), 0, atol=0.01)
+    np.testing.assert_allclose(again.shift / transformed(seen, solver(seen)).reach(again.shift), 0, atol=0.01)
 
 
 @pytest.mark.parametrize("solver", [SmoothQuant(0.8, shift=True), RepQ(0.75), Shift(), Gps(), OUTLIER_TUNE], ids=repr)
@@ -182,12 +184,12 @@ def test_every_remedy_for_uneven_channels_lowers_the_loss(solver: Solver) -> Non
 @given(seed=SEEDS, bits=BITS, percent=st.sampled_from([95.0, 99.9, 100.0]))
 def test_repq_at_one_has_the_codes_of_the_per_channel_quantizer(seed: int, bits: int, percent: float) -> None:
     seen = observation(seed)
-    basis, rows = RepQ(1.0, bits, (percent,))(seen), seen.parts[0].statistics.rows.astype(np.float64)
+    transform, rows = RepQ(1.0, bits, (percent,))(seen), seen.parts[0].statistics.rows.astype(np.float64)
     sampled = seen.parts[0].statistics.rows
     low, high = (np.percentile(sampled, at, axis=0).astype(np.float64) for at in (100 - percent, percent))
     step = (high - low) / (2**bits - 1)
     per_channel = np.clip(np.round(rows / step) + np.round(-low / step), 0, 2**bits - 1)
-    layer = (rows - basis.shift) / basis.scale
+    layer = (rows - transform.shift) / transform.scale
     per_tensor = np.clip(np.round(layer / step.mean()) + 2 ** (bits - 1), 0, 2**bits - 1)
     ties = np.isclose(np.abs(rows / step % 1), 0.5, atol=1e-5)
     np.testing.assert_array_equal(per_tensor[~ties], per_channel[~ties])
@@ -207,7 +209,7 @@ def test_smoothquant_is_its_formula_up_to_a_constant() -> None:
     (one,) = observation().parts
     reach, weights = np.abs(one.statistics.rows).max(0), np.abs(one.matrix).max(1)
     found = SmoothQuant(0.7)(observation())
-    assert_same(found, Basis(reach**0.7 / weights**0.3, np.zeros(12)))
+    assert_same(found, ChannelTransform(reach**0.7 / weights**0.3, np.zeros(12)))
     np.testing.assert_allclose(found.scale.max() * found.scale.min(), 1)
 
 
@@ -217,19 +219,19 @@ def test_steps_that_migrate_have_the_codes_of_the_symmetric_per_channel_quantize
     solver: Solver, seed: int, bits: int
 ) -> None:
     seen, largest = observation(seed), 2 ** (bits - 1) - 1
-    basis, rows = solver(seen), seen.parts[0].statistics.rows.astype(np.float64)
+    transform, rows = solver(seen), seen.parts[0].statistics.rows.astype(np.float64)
     moved = rows - (seen.centre if solver is OUTLIER_TUNE else 0)
-    layer = (rows - basis.shift) / basis.scale
+    layer = (rows - transform.shift) / transform.scale
     per_channel = moved / np.abs(moved).max(axis=0) * largest
     np.testing.assert_allclose(layer / np.abs(layer).max() * largest, per_channel, atol=1e-6)
 
 
 def test_outlier_suppression_plus_centres_every_channel_and_never_widens_one() -> None:
     seen = observation()
-    basis = OutlierSuppressionPlus()(seen)
-    np.testing.assert_allclose(basis.shift, (seen.minimum + seen.maximum) / 2)
-    assert (basis.scale >= 1).all()
-    assert basis.scale.max() > 1
+    transform = OutlierSuppressionPlus()(seen)
+    np.testing.assert_allclose(transform.shift, (seen.minimum + seen.maximum) / 2)
+    assert (transform.scale >= 1).all()
+    assert transform.scale.max() > 1
 
 
 @given(seed=SEEDS)
@@ -238,19 +240,19 @@ def test_searches_find_what_costs_least(seed: int) -> None:
     assert loss(seen, AwqSearch(10)(seen)) == min(loss(seen, Awq(step / 10)(seen)) for step in range(10))
     reach, found = seen.reach(seen.centre), loss(seen, OutlierSuppressionPlus()(seen))
     for threshold in (reach.max(), np.median(reach)):
-        assert found <= loss(seen, Basis(np.maximum(1, reach / threshold), seen.centre)) + 1e-9
+        assert found <= loss(seen, ChannelTransform(np.maximum(1, reach / threshold), seen.centre)) + 1e-9
 
 
 @given(seed=SEEDS, bits=BITS)
 def test_gps_balances_what_rounding_costs_in_data_and_in_weights(seed: int, bits: int) -> None:
     seen, largest = observation(seed), 2 ** (bits - 1) - 1
-    basis, (one,) = Gps(bits=bits)(seen), seen.parts
+    transform, (one,) = Gps(bits=bits)(seen), seen.parts
     rows, anchor = one.statistics.rows - seen.centre, seen.reach(seen.centre).argmax()
     steps = np.abs(rows).max() / largest, np.abs(one.matrix).max(axis=0) / largest
     lost = [np.round(array / step) * step - array for array, step in zip((rows, one.matrix), steps, strict=True)]
     of_data = np.linalg.norm(lost[0], axis=0) * np.linalg.norm(one.matrix, axis=1)
     of_weights = np.linalg.norm(rows, axis=0) * np.linalg.norm(lost[1], axis=1)
-    scale, others = basis.scale / basis.scale[anchor], np.arange(seen.channels) != anchor
+    scale, others = transform.scale / transform.scale[anchor], np.arange(seen.channels) != anchor
     np.testing.assert_allclose((scale * of_data)[others], (of_weights / scale)[others], rtol=1e-3)
 
 
@@ -270,17 +272,17 @@ def test_one_scalar_gives_a_one_sided_value_its_bit_back() -> None:
     rng = np.random.default_rng(0)
     rows = np.maximum(rng.normal(size=(400, 12)), 0) * rng.uniform(0.8, 1, 12)
     seen = Observation(12, (part(rows, rng.normal(size=(12, 8))),), shiftable=True)
-    basis = ScalarShift()(seen)
-    assert len(set(basis.shift)) == 1
-    assert not basis.scales
-    np.testing.assert_allclose(seen.reach(basis.shift).max(), seen.maximum.max() / 2)
-    assert loss(seen, basis) < 0.6 * loss(seen, Keep()(seen))
+    transform = ScalarShift()(seen)
+    assert len(set(transform.shift)) == 1
+    assert not transform.scales
+    np.testing.assert_allclose(seen.reach(transform.shift).max(), seen.maximum.max() / 2)
+    assert loss(seen, transform) < 0.6 * loss(seen, Keep()(seen))
 
 
 @given(seed=SEEDS)
 def test_equalization_makes_weights_reach_as_far_on_both_sides(seed: int) -> None:
     seen = observation(seed)
-    after = rebased(seen, EQUALIZE(seen))
+    after = transformed(seen, EQUALIZE(seen))
     assert after.written is not None
     np.testing.assert_allclose(after.written, after.weight_reach, rtol=1e-5)
     assert EQUALIZE(replace(seen, written=None)).is_identity
@@ -346,7 +348,7 @@ def test_norms_have_no_weights_to_equalize(build: Callable[[str], onnx.ModelProt
 
 def test_the_loss_grows_with_fewer_bits() -> None:
     seen = observation()
-    unchanged = Basis.identity(seen.channels)
+    unchanged = ChannelTransform.identity(seen.channels)
     assert loss(seen, unchanged, (Format(bits=6),)) > 2 * loss(seen, unchanged)
 
 
@@ -354,7 +356,7 @@ def test_rows_that_compute_next_to_nothing_do_not_decide() -> None:
     seen = observation()
     (one,) = seen.parts
     rows = np.concatenate([one.statistics.rows, np.full((4, seen.channels), 1e-6)])
-    idle, unchanged = replace(seen, parts=(part(rows, one.matrix),)), Basis.identity(seen.channels)
+    idle, unchanged = replace(seen, parts=(part(rows, one.matrix),)), ChannelTransform.identity(seen.channels)
     assert loss(idle, unchanged) < 1.5 * loss(seen, unchanged)
 
 
@@ -363,5 +365,5 @@ def test_rows_that_compute_nothing_do_not_set_the_size_of_the_others() -> None:
     seen = observation()
     (one,) = seen.parts
     rows = np.concatenate([one.statistics.rows, np.zeros((600, seen.channels))])
-    silent, unchanged = replace(seen, parts=(part(rows, one.matrix),)), Basis.identity(seen.channels)
+    silent, unchanged = replace(seen, parts=(part(rows, one.matrix),)), ChannelTransform.identity(seen.channels)
     assert loss(silent, unchanged) < 1.5 * loss(seen, unchanged)

@@ -12,11 +12,11 @@ from requant.calib.statistics import measure
 from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.linear import find_linears
 from requant.ir.load import load
-from requant.ir.transform.transform import Basis
-from requant.passes import RebaseSites, SplitChannels
+from requant.ir.transform.transform import ChannelTransform
+from requant.passes import SearchTransforms, SplitChannels
 from requant.passes.cost_model.observation import Observation, Part
 from requant.passes.records import site_records
-from requant.passes.solvers import Keep, Roomy, SmoothQuant, Staggered
+from requant.passes.solvers import Keep, OffsetCopies, SmoothQuant, WithMargin
 from requant.runtime.verify import verify
 
 SPEC = synthetic.Transformer(layers=1)
@@ -50,7 +50,7 @@ def test_a_few_loud_channels_get_copies_and_nothing_changes(builder: str) -> Non
     assert record.error_after is not None
     assert record.error_before is not None
     assert record.error_after < 0.8 * record.error_before
-    RebaseSites()(model)
+    SearchTransforms()(model)
     assert verify(before, model, FEEDS, done="both") < 1e-4
 
 
@@ -88,15 +88,15 @@ def observation(order: np.ndarray, seed: int = 0) -> Observation:
 def test_staggered_copies_round_like_one_finer_channel() -> None:
     order = np.array([0, 1, 2, 0, 0, 0])
     seen = observation(order)
-    plain, staggered = Keep()(seen), Staggered(Keep())(seen)
+    plain, staggered = Keep()(seen), OffsetCopies(Keep())(seen)
     assert not plain.shifts
     assert np.count_nonzero(staggered.shift) == 4
     (part,) = seen.parts
     step = max(seen.maximum.max() / 127, -seen.minimum.min() / 128)
 
-    def error(basis: Basis) -> float:
+    def error(transform: ChannelTransform) -> float:
         rows = part.statistics.rows[:, order == 0]
-        codes = np.round((rows - basis.shift[order == 0]) / step) * step + basis.shift[order == 0]
+        codes = np.round((rows - transform.shift[order == 0]) / step) * step + transform.shift[order == 0]
         return float(np.sqrt(np.mean((codes.mean(axis=1) - rows[:, 0]) ** 2)))
 
     assert error(staggered) == pytest.approx(error(plain) / 4, rel=0.1)
@@ -104,19 +104,19 @@ def test_staggered_copies_round_like_one_finer_channel() -> None:
 
 def test_without_copies_staggering_does_nothing() -> None:
     seen = observation(np.arange(4))
-    assert not Staggered(Keep())(seen).shifts
-    assert not Staggered(Keep())(replace(seen, order=None)).shifts
-    assert not Staggered(Keep())(replace(observation(np.array([0, 1, 0])), shiftable=False)).shifts
+    assert not OffsetCopies(Keep())(seen).shifts
+    assert not OffsetCopies(Keep())(replace(seen, order=None)).shifts
+    assert not OffsetCopies(Keep())(replace(observation(np.array([0, 1, 0])), shiftable=False)).shifts
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_room_costs_what_was_said_and_narrows_no_channel(share: float) -> None:
     seen = observation(np.arange(6))
-    plain, roomy = SmoothQuant(0.9)(seen), Roomy(SmoothQuant(0.9), share)(seen)
+    plain, roomy = SmoothQuant(0.9)(seen), WithMargin(SmoothQuant(0.9), share)(seen)
     assert (roomy.scale >= plain.scale * (1 - 1e-12)).all()
 
-    def noise(basis: Basis) -> float:
-        return float(((basis.scale * seen.weight_norm) ** 2).sum())
+    def noise(transform: ChannelTransform) -> float:
+        return float(((transform.scale * seen.weight_norm) ** 2).sum())
 
     assert noise(roomy) == pytest.approx((1 + share) * noise(plain))
     raised = roomy.scale * seen.weight_norm

@@ -1,4 +1,4 @@
-"""What mends take care of: hidden Relus, other readers, names, and that the engine gains what they promise."""
+"""What mends take care of: hidden Relus, other consumers, names, and that the engine gains what they promise."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -19,7 +19,7 @@ from requant.runtime import check, compare, fix
 Feed = Mapping[str, NDArray[np.generic]]
 
 
-class Reader:
+class Consumer:
     """Feeds, one by one."""
 
     def __init__(self, feeds: Sequence[Feed]) -> None:
@@ -39,7 +39,7 @@ def quantized(source: onnx.ModelProto | Path, feeds: Sequence[Feed], folder: Pat
     if isinstance(source, onnx.ModelProto):  # of which it would move the weights to a file
         onnx.save(source, folder / "source.onnx")
         source = folder / "source.onnx"
-    quantize_static(source, folder / "quantized.onnx", Reader(feeds), extra_options=options)
+    quantize_static(source, folder / "quantized.onnx", Consumer(feeds), extra_options=options)
     return load(folder / "quantized.onnx")
 
 

@@ -86,7 +86,7 @@ def _rewrite(model: ir.Model, opset: int) -> None:
 
 
 def _forget_the_dead(model: ir.Model) -> None:
-    """Nodes in the bodies of an If that was folded away still count as readers of what they captured."""
+    """Nodes in the bodies of an If that was folded away still count as consumers of what they captured."""
     alive = set(model.graph.all_nodes())
     made = (value for node in alive for value in node.outputs)
     for value in (*model.graph.inputs, *model.graph.initializers.values(), *made):

@@ -36,7 +36,7 @@ class SinkTransposes(ir.passes.InPlacePass):
                 channels_first.add(node)
                 modified = True
         if modified:
-            RemoveUnusedNodesPass()(model)  # a Transpose that nobody reads would still count as a reader
+            RemoveUnusedNodesPass()(model)  # a Transpose that nobody reads would still count as a consumer
         return ir.passes.PassResult(model, modified)
 
 
@@ -86,7 +86,7 @@ def _sink(graph: ir.Graph, node: ir.Node, order: Sequence[int]) -> None:
 
 
 def _cancel(node: ir.Node) -> bool:
-    """Let the readers of a Transpose read what another one turned the other way before."""
+    """Let the consumers of a Transpose read what another one turned the other way before."""
     data, before = node.inputs[0], node.inputs[0].producer() if node.inputs[0] is not None else None
     if data is None or before is None or not _is(before, "Transpose") or node.outputs[0].is_graph_output():
         return False

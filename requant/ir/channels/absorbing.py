@@ -1,6 +1,6 @@
-"""Which values could take any basis as far as their readers are concerned: a look downstream, from the outputs back.
+"""Values whose consumers can absorb any channel transform, found from the outputs back.
 
-It looks at ops and not at channels, so it may promise too much; the walk from writers to readers has the last word.
+It looks at ops and not at channels, so it may promise too much; the walk from producers to consumers has the last word.
 """
 
 from collections.abc import Container
@@ -14,11 +14,11 @@ from .layout import is_mover
 from .transfer import passes
 
 BLIND = ("Shape", "Size")
-"""Ops that look at a value's shape alone: any basis will do."""
+"""Ops that look at a value's shape alone: any transform will do."""
 
 
 def find_absorbing(graph: ir.Graph) -> set[ir.Value]:
-    """The values of ``graph`` that are read by linears alone, or by ops that pass a basis on to such values."""
+    """The values of ``graph`` that are read by linears alone, or by ops that pass a transform on to such values."""
     nodes, found = set(graph), set[ir.Value]()
     for node in reversed(graph):
         for value in node.outputs:
@@ -28,7 +28,7 @@ def find_absorbing(graph: ir.Graph) -> set[ir.Value]:
 
 
 def _absorbed(value: ir.Value, nodes: Container[ir.Node], found: set[ir.Value]) -> bool:
-    """Whether all readers take any basis, or else move channels on that others need not share."""
+    """Whether all consumers take any transform, or else move channels on that others need not share."""
     refused = [use.node for use in value.uses() if not _takes((use.node, use.idx), nodes, found)]
     return not refused or (len(refused) < len(value.uses()) and all(_parts(node) for node in refused))
 
@@ -52,7 +52,7 @@ def _takes(slot: Slot, nodes: Container[ir.Node], found: set[ir.Value]) -> bool:
 
 
 def blocker(value: ir.Value, nodes: Container[ir.Node], absorbing: set[ir.Value]) -> str:
-    """Why ``value`` is not absorbing: what reads it, or what is made of it further on, and takes no basis."""
+    """Why ``value`` is not absorbing: what reads it, or what is made of it further on, and takes no transform."""
     while True:
         if value.is_graph_output():
             return f"{value.name!r} is an output of the graph, so its values must stay as they are"
@@ -62,5 +62,5 @@ def blocker(value: ir.Value, nodes: Container[ir.Node], absorbing: set[ir.Value]
         if use.node not in nodes:
             return f"{value.name!r} is read inside the body of another node"
         if not (is_mover(use.node) or passes(use.node, use.idx)):
-            return f"{use.node.op_type} {use.node.name!r} takes no basis"
+            return f"{use.node.op_type} {use.node.name!r} takes no transform"
         value = next(output for output in use.node.outputs if output not in absorbing)

@@ -1,7 +1,7 @@
-"""Channel variables: an unknown basis (d, t) for each channel that somebody can re-base, and what is known about them.
+"""Channel variables: an unknown transform (d, t) for each channel that has a producer, and the constraints on them.
 
 A tie says that two variables have one scale, an opposition that one scale is the inverse of the other. Variables that
-are tied form a class; what is said of one holds for its class. Variables that one reader sees belong to one site.
+are tied form a class; what is said of one holds for its class. Variables that one consumer sees belong to one site.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from .reshape import NOBODY, ChannelMap
+from .reshape import NO_CHANNEL, ChannelMap
 
 Variables = NDArray[np.intp]
 
@@ -36,8 +36,8 @@ class _Notes:
 
 
 @dataclass(frozen=True)
-class Settled:
-    """What the ledger comes to. Arrays have an entry for each variable; the last one is for NOBODY.
+class Solution:
+    """What the constraints comes to. Arrays have an entry for each variable; the last one is for NO_CHANNEL.
 
     ``site`` is the number of the variable's site, or -1 when it is pinned. ``channel`` is its channel within the site:
     i for d_i, C + i for 1 / d_i, where C is the site's ``sizes`` entry, and -1 when it is pinned. ``pinned`` and
@@ -53,10 +53,10 @@ class Settled:
     fixes: list[str]
 
     def why_pinned(self, channels: ChannelMap) -> str:
-        """The first reason why one of ``channels`` cannot be re-based."""
+        """The first reason why one of ``channels`` cannot be transformed."""
         found = self.pinned[channels].ravel()
         found = found[found >= 0]
-        return self.pins[int(found.min())] if len(found) else "it is made of several values, some without a basis"
+        return self.pins[int(found.min())] if len(found) else "it is made of several values, some without a transform"
 
     def why_fixed(self, channels: ChannelMap) -> str | None:
         """The first reason why one of ``channels`` cannot be shifted, or None."""
@@ -65,7 +65,7 @@ class Settled:
         return self.fixes[int(found.min())] if len(found) else None
 
 
-class Ledger:
+class Constraints:
     """Collects what is known about channel variables while a graph is walked; `settle` draws the conclusions."""
 
     def __init__(self) -> None:
@@ -77,20 +77,20 @@ class Ledger:
         self._pins, self._edges, self._fixes = _Notes(), _Notes(), _Notes()
 
     def allocate(self, count: int, *, restorable: bool = False) -> Variables:
-        """New variables; where ``restorable``, a reader that takes no basis is handed the value restored."""
+        """New variables; where ``restorable``, a consumer that takes no transform is handed the value restored."""
         self._restorable.append(np.full(count, restorable))
         self.size += count
         return np.arange(self.size - count, self.size)
 
-    def tie(self, a: ChannelMap, b: ChannelMap, reason: str) -> None:
+    def equal(self, a: ChannelMap, b: ChannelMap, reason: str) -> None:
         """d_a = d_b; what is tied to nobody is pinned for ``reason``."""
         self._relate(self._ties, a, b, reason)
 
-    def oppose(self, a: ChannelMap, b: ChannelMap, reason: str) -> None:
+    def inverse(self, a: ChannelMap, b: ChannelMap, reason: str) -> None:
         """d_a = 1 / d_b, where b keeps its sign in the end."""
         self._relate(self._opposed, a, b, reason)
 
-    def join(self, channels: ChannelMap) -> None:
+    def group(self, channels: ChannelMap) -> None:
         """These belong to one site."""
         self._joined.append(known(channels))
 
@@ -102,17 +102,17 @@ class Ledger:
         """Somebody reads the value as it is: restorable variables cost a node there, others are pinned."""
         self._edges.add(channels, reason)
 
-    def fix(self, channels: ChannelMap, reason: str) -> None:
+    def no_shift(self, channels: ChannelMap, reason: str) -> None:
         """t = 0."""
         self._fixes.add(channels, reason)
 
     def _relate(self, pairs: list[tuple[Variables, Variables]], a: ChannelMap, b: ChannelMap, reason: str) -> None:
         a, b = (side.ravel() for side in np.broadcast_arrays(a, b))
-        both = (a != NOBODY) & (b != NOBODY)
+        both = (a != NO_CHANNEL) & (b != NO_CHANNEL)
         pairs.append((a[both], b[both]))
         self.pin(np.concatenate([a[~both], b[~both]]), reason)
 
-    def settle(self) -> Settled:
+    def solve(self) -> Solution:
         """Which classes of tied variables are pinned or fixed, and why, and the sites that the free ones form."""
         labels, mirror = self._classes()
         size, classes = self.size, len(mirror)
@@ -126,7 +126,7 @@ class Ledger:
         inverted = np.flatnonzero((channel[:-1] >= 0) & (plain != labels[:size]))
         channel[inverted] += sizes[site[inverted]]
         pinned, fixed = (np.append(notes[labels[:size]], -1) for notes in (pinned, fixed))
-        return Settled(site, channel, sizes, pinned, fixed, self._pins.reasons, self._fixes.reasons)
+        return Solution(site, channel, sizes, pinned, fixed, self._pins.reasons, self._fixes.reasons)
 
     def _classes(self) -> tuple[Variables, Variables]:
         """The class of each variable and, in the second half, of its inverse; and each class's mirror image."""
@@ -157,7 +157,7 @@ class Ledger:
     def _sites(self, plain: Variables, pinned: Variables) -> tuple[Variables, Variables, Variables]:
         """Numbers of sites, and of channels within them, in the order of variables; and the sites' sizes."""
         free = np.flatnonzero(pinned[plain] < 0)
-        site, channel = np.full(self.size + 1, NOBODY), np.full(self.size + 1, NOBODY)
+        site, channel = np.full(self.size + 1, NO_CHANNEL), np.full(self.size + 1, NO_CHANNEL)
         joined = [plain[group[pinned[plain[group]] < 0]] for group in self._joined]
         left = np.concatenate([group[:-1] for group in joined] + [np.zeros(0, np.intp)])
         right = np.concatenate([group[1:] for group in joined] + [np.zeros(0, np.intp)])
@@ -174,9 +174,9 @@ class Ledger:
 
 
 def known(channels: ChannelMap) -> Variables:
-    """The variables of a map, flat, without NOBODY."""
+    """The variables of a map, flat, without NO_CHANNEL."""
     flat = channels.ravel()
-    found: Variables = flat[flat != NOBODY]
+    found: Variables = flat[flat != NO_CHANNEL]
     return found
 
 

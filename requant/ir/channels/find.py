@@ -1,4 +1,4 @@
-"""Every place where a per-channel basis can be changed without changing what the model computes.
+"""Every place where a per-channel transform can be changed without changing what the model computes.
 
 Sources (norms, linear layers, embeddings) get a variable for each channel they write. One walk in graph order follows
 the variables through ops that move or pass them, notes what ties and pins them, and ends at the linear layers that
@@ -15,19 +15,19 @@ from ..linear import Linear, as_linear, find_linears
 from ..norms import Norm, find_norms
 from .absorbing import BLIND, blocker, find_absorbing
 from .assemble import Found, assemble
-from .channel_values import StoppedError, Track, Tracks, Walk
+from .channel_values import AnalysisState, BlockedError, ChannelValue, ChannelValues
 from .constraints import Variables
 from .embedding import as_embedding
 from .layout import ImmovableError, along_axis, is_mover, last_axis, move
-from .refusals import Lost, refused_readers
+from .refusals import Lost, refused_consumers
 from .reshape import ChannelMap
-from .site import Reader, Refused, Restored, Site, Source, Writer
-from .transfer import passage, passes
+from .site import Consumer, InverseEdge, Producer, Refusal, Site, Source
+from .transfer import passes, transfer
 
-__all__ = ["Reader", "Refused", "Restored", "Site", "Writer", "find_sites"]
+__all__ = ["Consumer", "InverseEdge", "Producer", "Refusal", "Site", "find_sites"]
 
 
-def find_sites(model: ir.Model) -> list[Site | Refused]:
+def find_sites(model: ir.Model) -> list[Site | Refusal]:
     """Every site of the main graph in graph order, then every norm and every linear layer's input that is none.
 
     Takes time linear in the number of nodes and channels; reads no weights.
@@ -43,16 +43,16 @@ class _Walker:
 
     def __init__(self, graph: ir.Graph) -> None:
         self.nodes: Container[ir.Node] = {*graph}
-        self.walk = Walk(find_absorbing(graph))
+        self.walk = AnalysisState(find_absorbing(graph))
         self.found, self.lost = Found(), Lost(self.walk.absorbing, self.nodes)
-        self.tracks: dict[ir.Value, Track] = {}
+        self.tracks: dict[ir.Value, ChannelValue] = {}
         self.sources: dict[ir.Value, Source] = {}
         self._tables: dict[tuple[ir.Value, int], Variables] = {}
         for norm in find_norms(graph):
             if isinstance(norm, Norm):
                 self.sources[norm.output] = norm
             else:
-                self.found.refused.append(Refused(norm[0].op_type, norm[0].outputs[0].name or "?", norm[1]))
+                self.found.refused.append(Refusal(norm[0].op_type, norm[0].outputs[0].name or "?", norm[1]))
         self.linears = {linear.node: linear for linear in find_linears(graph)}
         self.sources.update({linear.output: linear for linear in self.linears.values()})
 
@@ -65,13 +65,13 @@ class _Walker:
             if value not in self.tracks and (source := self.sources.get(value) or as_embedding(node)):
                 self._start(source)
 
-    def conclude(self) -> list[Site | Refused]:
+    def conclude(self) -> list[Site | Refusal]:
         """Sites and refusals, once all nodes were visited."""
         self._watch_weights()
-        settled = self.walk.ledger.settle()
+        settled = self.walk.constraints.solve()
         sites, refused = assemble(self.found, self.walk, settled)
         linears = self.linears.values()
-        return [*sites, *refused_readers(linears, sites, refused, self.lost, settled, self.tracks)]
+        return [*sites, *refused_consumers(linears, sites, refused, self.lost, settled, self.tracks)]
 
     def _start(self, source: Source) -> None:
         """Give variables to what ``source`` writes. Sources that share their weight share them."""
@@ -86,85 +86,87 @@ class _Walker:
         if value.shape is None or not absorbed:
             if isinstance(source, Norm):
                 self.found.refused.append(
-                    Refused(source.kind, value.name or "?", f"the rank of {value.name!r} is unknown")
+                    Refusal(source.kind, value.name or "?", f"the rank of {value.name!r} is unknown")
                 )
             return
-        ledger = self.walk.ledger
+        constraints = self.walk.constraints
         if key not in self._tables:
-            self._tables[key] = ledger.allocate(count, restorable=isinstance(source, Norm))
+            self._tables[key] = constraints.allocate(count, restorable=isinstance(source, Norm))
         variables, rank = self._tables[key], len(value.shape)
         channels = np.moveaxis(variables[last_axis(count, rank)], -1, axis)
-        self.tracks[value] = Track(channels)
-        self.found.writers.append((source, variables))
+        self.tracks[value] = ChannelValue(channels)
+        self.found.producers.append((source, variables))
         self._announce(value, channels)
 
     def _announce(self, value: ir.Value, channels: ChannelMap) -> None:
-        """Pin what leaves the graph: it must stay as it is for readers that are out of reach."""
+        """Pin what leaves the graph: it must stay as it is for consumers that are out of reach."""
         if value.is_graph_output() or any(use.node not in self.nodes for use in value.uses()):
-            self.walk.ledger.pin(channels, blocker(value, self.nodes, self.walk.absorbing))
+            self.walk.constraints.pin(channels, blocker(value, self.nodes, self.walk.absorbing))
 
-    def _follow(self, node: ir.Node, tracks: Tracks) -> None:
+    def _follow(self, node: ir.Node, tracks: ChannelValues) -> None:
         if node.domain == "" and node.op_type in BLIND:
             return
         try:
             for value, track in self._outputs(node, tracks):
                 self.tracks[value] = track
                 self._announce(value, track.channels)
-        except (ImmovableError, StoppedError) as reason:
+        except (ImmovableError, BlockedError) as reason:
             self.lost.why.update(dict.fromkeys(node.outputs, str(reason)))
             for position, given in enumerate(tracks):
                 if given is not None:
                     self.walk.stop((node, position), given, str(reason))
 
-    def _outputs(self, node: ir.Node, tracks: Tracks) -> Iterator[tuple[ir.Value, Track]]:
+    def _outputs(self, node: ir.Node, tracks: ChannelValues) -> Iterator[tuple[ir.Value, ChannelValue]]:
         if is_mover(node):
             moved = move(node, [track.channels if track else None for track in tracks])
             exact = all(track.exact for track in tracks if track)
-            yield from ((value, Track(channels, exact)) for value, channels in zip(node.outputs, moved, strict=False))
+            yield from (
+                (value, ChannelValue(channels, exact)) for value, channels in zip(node.outputs, moved, strict=False)
+            )
         elif (linear := self.linears.get(node)) and tracks[0] is not None:
             self._absorb(linear, tracks[0])
         elif any(passes(node, position) for position in range(len(tracks))):
-            if (passed := passage(node, tracks, self.walk)) is not None:
+            if (passed := transfer(node, tracks, self.walk)) is not None:
                 yield node.outputs[0], passed
         else:
-            raise StoppedError(f"{node.op_type} {node.name!r} takes no basis")
+            raise BlockedError(f"{node.op_type} {node.name!r} takes no transform")
 
-    def _absorb(self, linear: Linear, track: Track) -> None:
+    def _absorb(self, linear: Linear, track: ChannelValue) -> None:
         along = along_axis(track.channels, linear.data_axis)
         if along is None or len(along) != linear.inputs:
-            raise StoppedError(f"{linear.name!r} reads it along another axis")
-        ledger = self.walk.ledger
-        ledger.join(along)
-        self.found.readers.append((linear, along))
+            raise BlockedError(f"{linear.name!r} reads it along another axis")
+        constraints = self.walk.constraints
+        constraints.group(along)
+        self.found.consumers.append((linear, along))
         if linear.padded:
-            ledger.fix(along, f"{linear.name!r} pads its input with zeros")
+            constraints.no_shift(along, f"{linear.name!r} pads its input with zeros")
         if not track.exact:
-            ledger.fix(along, f"the shift reaches {linear.name!r} scaled")
+            constraints.no_shift(along, f"the shift reaches {linear.name!r} scaled")
 
     def _watch_weights(self) -> None:
         """Tie those that read one weight, and pin those that share a weight with a stranger."""
-        ledger, first = self.walk.ledger, dict[ir.Value, tuple[Linear, Variables]]()
-        readers = {linear.node for linear, _ in self.found.readers}
-        for linear, along in self.found.readers:
+        constraints, first = self.walk.constraints, dict[ir.Value, tuple[Linear, Variables]]()
+        consumers = {linear.node for linear, _ in self.found.consumers}
+        for linear, along in self.found.consumers:
             other, tied = first.setdefault(linear.weight, (linear, along))
             if other.in_axis != linear.in_axis or other.inputs != linear.inputs:
                 for channels in (tied, along):
-                    ledger.pin(channels, f"weight {linear.weight.name!r} is read twice along different axes")
+                    constraints.pin(channels, f"weight {linear.weight.name!r} is read twice along different axes")
             else:
-                ledger.tie(tied, along, f"weight {linear.weight.name!r} is also read by a layer without a site")
-                ledger.join(np.concatenate([tied, along]))
-            if reason := _stranger(linear.weight, readers):
-                ledger.pin(along, reason)
-        writers = {source.node for source, _ in self.found.writers if not isinstance(source, Norm)}
+                constraints.equal(tied, along, f"weight {linear.weight.name!r} is also read by a layer without a site")
+                constraints.group(np.concatenate([tied, along]))
+            if reason := _stranger(linear.weight, consumers):
+                constraints.pin(along, reason)
+        producers = {source.node for source, _ in self.found.producers if not isinstance(source, Norm)}
         axes = Counter(weight for weight, _ in self._tables)
-        for source, variables in self.found.writers:
+        for source, variables in self.found.producers:
             weight = _weight(source)
             if weight is None:
-                ledger.join(variables)
-            elif reason := _stranger(weight, writers):
-                ledger.pin(variables, reason)
+                constraints.group(variables)
+            elif reason := _stranger(weight, producers):
+                constraints.pin(variables, reason)
             elif axes[weight] > 1:
-                ledger.pin(variables, f"weight {weight.name!r} is written through along different axes")
+                constraints.pin(variables, f"weight {weight.name!r} is written through along different axes")
 
 
 def _weight(source: Source) -> ir.Value | None:

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ..constants import array
-from .reshape import NOBODY, ChannelMap, dims, regroup
+from .reshape import NO_CHANNEL, ChannelMap, dims, regroup
 
 
 class ImmovableError(Exception):
@@ -141,7 +141,7 @@ def _concat(node: ir.Node, maps: Sequence[ChannelMap | None]) -> ChannelMap:
     rank = next(channels.ndim for channels in maps if channels is not None)
     axis = node.attributes.get_int("axis", 0) % rank
     known = [
-        _nobody(value, axis, rank) if channels is None else channels
+        _no_channel(value, axis, rank) if channels is None else channels
         for channels, value in zip(maps, node.inputs, strict=True)
     ]
     if all(np.array_equal(channels, known[0]) for channels in known) and known[0].shape[axis] == 1:
@@ -158,12 +158,12 @@ def _size(value: ir.Value | None, axis: int) -> int | ir.SymbolicDim | None:
     return value.shape[axis] if value is not None and value.shape is not None else None
 
 
-def _nobody(value: ir.Value | None, axis: int, rank: int) -> ChannelMap:
-    """The map of a part that has no basis: it is joined along the channels, or it spoils the rest."""
+def _no_channel(value: ir.Value | None, axis: int, rank: int) -> ChannelMap:
+    """The map of a part that has no transform: it is joined along the channels, or it spoils the rest."""
     size = _size(value, axis)
     if not isinstance(size, int) or size < 2:
-        raise ImmovableError("Concat joins it with a value of another basis")
-    return np.full((1,) * axis + (size,) + (1,) * (rank - axis - 1), NOBODY)
+        raise ImmovableError("Concat joins it with a value of another transform")
+    return np.full((1,) * axis + (size,) + (1,) * (rank - axis - 1), NO_CHANNEL)
 
 
 def _expand(node: ir.Node, channels: ChannelMap) -> ChannelMap:

@@ -7,10 +7,10 @@ import onnx_ir as ir
 
 from ..linear import Linear, as_linear
 from .absorbing import blocker
-from .channel_values import Track
-from .constraints import Settled
+from .channel_values import ChannelValue
+from .constraints import Solution
 from .layout import is_mover
-from .site import Refused, Site
+from .site import Refusal, Site
 from .transfer import passes
 
 
@@ -23,16 +23,16 @@ class Lost:
     why: dict[ir.Value, str] = field(default_factory=dict)
 
 
-def refused_readers(
+def refused_consumers(
     linears: Iterable[Linear],
     sites: Iterable[Site],
-    refused: Iterable[Refused],
+    refused: Iterable[Refusal],
     lost: Lost,
-    settled: Settled,
-    tracks: dict[ir.Value, Track],
-) -> list[Refused]:
+    settled: Solution,
+    tracks: dict[ir.Value, ChannelValue],
+) -> list[Refusal]:
     """The ``refused`` norms with the layers that read them, and a refusal for each other value that no site feeds."""
-    fed = {reader.linear.node for site in sites for reader in site.readers}
+    fed = {consumer.linear.node for site in sites for consumer in site.consumers}
     left: dict[ir.Value, list[str]] = {}
     for linear in linears:
         if linear.node not in fed:
@@ -42,13 +42,13 @@ def refused_readers(
         name, node = value.name or "?", value.producer()
         if name not in known:
             reason = settled.why_pinned(tracks[value].channels) if value in tracks else _upstream(value, lost)
-            known[name] = Refused(node.op_type if node is not None else "Input", name, reason)
+            known[name] = Refusal(node.op_type if node is not None else "Input", name, reason)
         known[name] = replace(known[name], layers=tuple(layers))
     return list(known.values())
 
 
 def _upstream(value: ir.Value, lost: Lost) -> str:
-    """Follow ``value`` up, past ops that would have passed a basis on, to what stopped it."""
+    """Follow ``value`` up, past ops that would have passed a transform on, to what stopped it."""
     while True:
         if value in lost.why:
             return lost.why[value]
@@ -59,7 +59,7 @@ def _upstream(value: ir.Value, lost: Lost) -> str:
             return blocker(value, lost.nodes, lost.absorbing) or f"{value.name!r} has an unknown rank"
         source = node.inputs[1 if node.op_type == "MatMul" else 0] if node.inputs else None  # V, not P
         if source is None or not (is_mover(node) or passes(node, 0)):
-            return f"{node.op_type} {node.name!r} lets no basis through"
+            return f"{node.op_type} {node.name!r} lets no transform through"
         value = source
 
 

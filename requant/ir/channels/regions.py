@@ -39,7 +39,7 @@ class PerChannel:
 class Region:
     """Values that hold the same C channels along the same axis, and all that makes, uses and reads them.
 
-    ``producers`` compute C outputs, ``readers`` contract C inputs, and nobody else sees a channel or shares their
+    ``producers`` compute C outputs, ``consumers`` contract C inputs, and nobody else sees a channel or shares their
     weights. A layer may be both. ``values`` begins with the one that `find_region` was asked about; their channels lie
     along ``axis``, counted from the end. ``constants`` are biases and what is added, multiplied and so on in between.
     """
@@ -47,7 +47,7 @@ class Region:
     producers: tuple[Linear, ...]
     values: tuple[ir.Value, ...]
     constants: tuple[PerChannel, ...]
-    readers: tuple[Linear, ...]
+    consumers: tuple[Linear, ...]
     channels: int
     axis: int
 
@@ -62,7 +62,7 @@ class _Walk:
     axis: int
     channels: int
     producers: dict[ir.Node, Linear] = field(default_factory=dict)
-    readers: dict[ir.Node, Linear] = field(default_factory=dict)
+    consumers: dict[ir.Node, Linear] = field(default_factory=dict)
     between: set[ir.Node] = field(default_factory=set)
     constants: dict[Slot, int] = field(default_factory=dict)
 
@@ -76,10 +76,10 @@ def find_region(data: ir.Value) -> Region | str:
 
     Takes time linear in the size of the region; reads no weights.
     """
-    reader = next((linear for node, position in data.uses() if position == 0 and (linear := as_linear(node))), None)
-    if reader is None:
+    consumer = next((linear for node, position in data.uses() if position == 0 and (linear := as_linear(node))), None)
+    if consumer is None:
         return f"no linear layer reads {data.name!r}"
-    walk, values, queue = _Walk(_axis(reader), reader.inputs), {data}, [data]
+    walk, values, queue = _Walk(_axis(consumer), consumer.inputs), {data}, [data]
     try:
         for value in queue:
             fresh = [other for other in dict.fromkeys(_neighbours(value, walk)) if other not in values]
@@ -89,8 +89,8 @@ def find_region(data: ir.Value) -> Region | str:
     except _RefusalError as refusal:
         return str(refusal)
     constants = tuple(PerChannel(slot, axis) for slot, axis in walk.constants.items())
-    readers = tuple(walk.readers.values())
-    return Region(tuple(walk.producers.values()), tuple(queue), constants, readers, walk.channels, walk.axis)
+    consumers = tuple(walk.consumers.values())
+    return Region(tuple(walk.producers.values()), tuple(queue), constants, consumers, walk.channels, walk.axis)
 
 
 def _neighbours(value: ir.Value, walk: _Walk) -> Iterator[ir.Value]:
@@ -112,7 +112,7 @@ def _neighbours(value: ir.Value, walk: _Walk) -> Iterator[ir.Value]:
             raise _RefusalError(f"{value.name!r} is read inside the body of another node")
         if position == 0 and (linear := as_linear(node)):
             _require_fit(linear, linear.inputs, walk)
-            walk.readers[node] = linear
+            walk.consumers[node] = linear
         else:
             yield from _across(node, f"{value.name!r} is read by", walk)
 
@@ -160,9 +160,9 @@ def _require_fit(linear: Linear, channels: int, walk: _Walk) -> None:
 
 def _require_own_weights(walk: _Walk) -> None:
     """Whoever reads a weight must take part, and in the same way."""
-    linears, seen = walk.producers | walk.readers, dict[ir.Value, tuple[int | None, int | None]]()
+    linears, seen = walk.producers | walk.consumers, dict[ir.Value, tuple[int | None, int | None]]()
     for node, linear in linears.items():
-        axes = (linear.out_axis if node in walk.producers else None, linear.in_axis if node in walk.readers else None)
+        axes = (linear.out_axis if node in walk.producers else None, linear.in_axis if node in walk.consumers else None)
         if seen.setdefault(linear.weight, axes) != axes:
             raise _RefusalError(f"weight {linear.weight.name!r} is used in two ways")
     for weight in seen:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 ChannelMap: TypeAlias = NDArray[np.intp]
 
-NOBODY = -1
-"""In a channel map: an element whose channel nobody can re-base."""
+NO_CHANNEL = -1
+"""In a channel map: an element whose channel nobody can transform."""
 
 Dims: TypeAlias = list[int | str]
 

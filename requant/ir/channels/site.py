@@ -1,4 +1,4 @@
-"""A site: values that share one channel basis, and who takes part in changing it.
+"""A site: values that share one channel transform, and who takes part in changing it.
 
 X' = (X - t) / d        W' = diag(d) W        b' = b + t W        ⇒  X' W' + b' = X W + b
 """
@@ -19,7 +19,7 @@ Source = Norm | Linear | Embedding
 
 
 @dataclass(frozen=True)
-class Writer:
+class Producer:
     """A source, and the site's channel at each of its output channels.
 
     In this and all other maps of a site of C channels, i < C is channel i, C + i is channel i with the inverse scale
@@ -31,15 +31,15 @@ class Writer:
 
 
 @dataclass(frozen=True)
-class Reader:
-    """A linear that absorbs the basis; ``channels[i]`` is the site's channel at its input channel i."""
+class Consumer:
+    """A linear that absorbs the transform; ``channels[i]`` is the site's channel at its input channel i."""
 
     linear: Linear
     channels: NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class Restored:
+class InverseEdge:
     """An input of another node, which is handed X = X' d + t; ``channels`` broadcasts against that input."""
 
     slot: Slot
@@ -48,7 +48,7 @@ class Restored:
 
 @dataclass(frozen=True)
 class Operand:
-    """A constant that is added to a re-based value and is divided by d; ``channels`` broadcasts against it."""
+    """A constant that is added to a transformed value and is divided by d; ``channels`` broadcasts against it."""
 
     slot: Slot
     channels: ChannelMap
@@ -56,33 +56,33 @@ class Operand:
 
 @dataclass(frozen=True)
 class Site:
-    """Values that share one channel basis (d, t), and who takes part in changing it.
+    """Values that share one channel transform (d, t), and who takes part in changing it.
 
     ``kind`` is "LayerNorm", "RMSNorm" or "BatchNorm" after a norm; "Linear" from a linear layer straight to linear
-    layers, "Gated" through a product with another value, "Attention" from V through attention to the output projection,
-    "Product" for the two sides of Q Kᵀ; "Embedding"; and "Explicit" where nothing upstream takes part, so that
-    X' is computed for the readers by nodes of its own. ``fixed_shift`` is the reason why t must be 0, or None when a
-    shift is allowed.
+    layers, "GatedMLP" through a product with another value, "Attention" from V through attention to the output
+    projection, "QK" for the two sides of Q Kᵀ; "Embedding"; and "Inserted" where nothing upstream takes part, so that
+    X' is computed for the consumers by a Mul and an Add at run time. ``shift_blocked`` is the reason why t must be 0,
+    or None when a shift is allowed.
     """
 
     kind: str
     name: str
     channels: int
-    writers: tuple[Writer, ...]
-    readers: tuple[Reader, ...]
-    restored: tuple[Restored, ...] = ()
+    producers: tuple[Producer, ...]
+    consumers: tuple[Consumer, ...]
+    restored: tuple[InverseEdge, ...] = ()
     operands: tuple[Operand, ...] = ()
-    fixed_shift: str | None = None
+    shift_blocked: str | None = None
 
     @property
     def values(self) -> tuple[ir.Value, ...]:
-        """The values that writers re-base; of an explicit site, those that the readers read."""
-        own = tuple(writer.source.output for writer in self.writers)
-        return own or tuple(dict.fromkeys(reader.linear.data for reader in self.readers))
+        """The values that producers transform; of an explicit site, those that the consumers read."""
+        own = tuple(producer.source.output for producer in self.producers)
+        return own or tuple(dict.fromkeys(consumer.linear.data for consumer in self.consumers))
 
 
 @dataclass(frozen=True)
-class Refused:
+class Refusal:
     """A place that looks like a site and is none; ``layers`` names the linear layers that read it all the same."""
 
     kind: str

@@ -1,6 +1,6 @@
-"""The exact rewrites: a site by a basis, channels by copies of them."""
+"""The exact rewrites: a site by a transform, channels by copies of them."""
 
-from .apply import rebase
-from .transform import Basis
+from .apply import apply_transform
+from .transform import ChannelTransform
 
-__all__ = ["Basis", "rebase"]
+__all__ = ["ChannelTransform", "apply_transform"]

@@ -1,6 +1,6 @@
 """The exact rewrite of a site by (d, t).
 
-    writers make X' = (X - t) / d      readers have W' = diag(d) W, b' = b + t W      all others get X' d + t
+    producers make X' = (X - t) / d      consumers have W' = diag(d) W, b' = b + t W      all others get X' d + t
 
 Parameters are computed in float64 and rounded once; weights are scaled when they are read.
 """
@@ -8,59 +8,61 @@ Parameters are computed in float64 and rounded once; weights are scaled when the
 import numpy as np
 from numpy.typing import NDArray
 
-from ..channels.site import Operand, Reader, Site
+from ..channels.site import Consumer, Operand, Site
 from ..linear import Linear, as_linear
 from .edit import add_to_bias, affine, like, plug, scale_along, scale_by, values
 from .producers import produce
 from .restore import restore
-from .transform import Basis
+from .transform import ChannelTransform
 
-__all__ = ["Basis", "rebase"]
+__all__ = ["ChannelTransform", "apply_transform"]
 
 
-def rebase(site: Site, basis: Basis) -> int:
+def apply_transform(site: Site, transform: ChannelTransform) -> int:
     """Rewrite the graph around ``site``: its values become (X - shift) / scale, the outputs stay the same.
 
-    It uses ``site`` up: to re-base the place again, find its site again.
+    It uses ``site`` up: to transform the place again, find its site again.
 
     Returns:
         The number of nodes that run at inference and were not there before.
 
     Raises:
-        ValueError: the basis does not fit the site, is not finite and positive, or shifts where that is not
+        ValueError: the transform does not fit the site, is not finite and positive, or shifts where that is not
             legal.
     """
-    _require_legal(site, basis)
-    added = restore(site.restored, basis)
-    if basis.shifts:
-        added += sum(_shift_bias(reader, basis) for reader in site.readers)
-    for reader in {reader.linear.weight: reader for reader in site.readers}.values():
-        _scale_rows(reader, basis)
+    _require_legal(site, transform)
+    added = restore(site.restored, transform)
+    if transform.shifts:
+        added += sum(_shift_bias(consumer, transform) for consumer in site.consumers)
+    for consumer in {consumer.linear.weight: consumer for consumer in site.consumers}.values():
+        _scale_rows(consumer, transform)
     for operand in site.operands:
-        _scale_operand(operand, basis)
-    added += produce(site.writers, basis)
-    return added if site.writers else added + _rebase_readers(site.readers, basis)
+        _scale_operand(operand, transform)
+    added += produce(site.producers, transform)
+    return added if site.producers else added + _transform_consumers(site.consumers, transform)
 
 
-def _require_legal(site: Site, basis: Basis) -> None:
-    if basis.scale.shape != (site.channels,) or basis.shift.shape != (site.channels,):
-        raise ValueError(f"{site.name}: the site has {site.channels} channels, the basis {basis.scale.shape}")
-    if not (np.all(np.isfinite(basis.scale)) and np.all(basis.scale > 0) and np.all(np.isfinite(basis.shift))):
+def _require_legal(site: Site, transform: ChannelTransform) -> None:
+    if transform.scale.shape != (site.channels,) or transform.shift.shape != (site.channels,):
+        raise ValueError(f"{site.name}: the site has {site.channels} channels, the transform {transform.scale.shape}")
+    if not (
+        np.all(np.isfinite(transform.scale)) and np.all(transform.scale > 0) and np.all(np.isfinite(transform.shift))
+    ):
         raise ValueError(f"{site.name}: scales must be positive and finite, shifts finite")
-    if basis.shifts and site.fixed_shift:
-        raise ValueError(f"{site.name}: no shift is allowed, because {site.fixed_shift}")
+    if transform.shifts and site.shift_blocked:
+        raise ValueError(f"{site.name}: no shift is allowed, because {site.shift_blocked}")
 
 
-def _shift_bias(reader: Reader, basis: Basis) -> int:
+def _shift_bias(consumer: Consumer, transform: ChannelTransform) -> int:
     """Add t W (with the weights as they are before scaling) to the bias, which is made if there is none."""
-    linear, part = as_linear(reader.linear.node), basis.at(reader.channels)  # with the bias that it has by now
+    linear, part = as_linear(consumer.linear.node), transform.at(consumer.channels)  # with the bias that it has by now
     assert linear is not None
     return add_to_bias(linear, _product(linear, part.shift)) if part.shifts else 0
 
 
-def _scale_rows(reader: Reader, basis: Basis) -> None:
+def _scale_rows(consumer: Consumer, transform: ChannelTransform) -> None:
     """Multiply the weight's input channels by d."""
-    linear, scale = reader.linear, basis.at(reader.channels).scale
+    linear, scale = consumer.linear, transform.at(consumer.channels).scale
     if linear.groups == 1:
         scale_along(linear.weight, linear.in_axis, scale)
         return
@@ -80,23 +82,23 @@ def _product(linear: Linear, shift: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((taps * per_output).sum(axis=1))
 
 
-def _scale_operand(operand: Operand, basis: Basis) -> None:
+def _scale_operand(operand: Operand, transform: ChannelTransform) -> None:
     """Divide a constant that is added on the way by d."""
     node, position = operand.slot
     value = node.inputs[position]
-    scaled = values(value) / basis.at(operand.channels).scale
+    scaled = values(value) / transform.at(operand.channels).scale
     plug(operand.slot, like(value, scaled), f"{value.name if value is not None else node.name}.rebased")
 
 
-def _rebase_readers(readers: tuple[Reader, ...], basis: Basis) -> int:
-    """Compute X · (1/d) - t/d once for the readers of each value of an explicit site."""
+def _transform_consumers(consumers: tuple[Consumer, ...], transform: ChannelTransform) -> int:
+    """Compute X · (1/d) - t/d once for the consumers of each value of an explicit site."""
     added, copies = 0, {}
-    for reader in readers:
-        linear, data = reader.linear, reader.linear.node.inputs[0]  # by now it may be what another site put there
+    for consumer in consumers:
+        linear, data = consumer.linear, consumer.linear.node.inputs[0]  # by now it may be what another site put there
         assert data is not None
         if data not in copies:
             axes = (-1,) if linear.data_axis == -1 else (-1,) + (1,) * (len(linear.shape) - 2)
-            part = basis.at(reader.channels)
+            part = transform.at(consumer.channels)
             scale, shift = (1 / part.scale).reshape(axes), (-part.shift / part.scale).reshape(axes)
             copies[data], nodes = affine(linear.node, data, scale, shift, "rebase")
             added += nodes

@@ -1,36 +1,46 @@
-"""What a basis costs at inference: the nodes that `requant.ir.transform.apply` would add for it."""
+"""What a transform costs at inference: the nodes that `requant.ir.transform.apply` would add for it."""
 
-from ..channels.site import Reader, Site
+from ..channels.site import Consumer, Site
 from ..linear import as_linear
 from .producers import needs_node
 from .restore import steps
-from .transform import Basis
+from .transform import ChannelTransform
 
 
-def added_nodes(site: Site, basis: Basis) -> int:
-    """How many nodes ``rebase(site, basis)`` adds; it returns the same number."""
-    return _explicit(site, basis) + sum(step.nodes for step in steps(site.restored, basis)) + _shifting(site, basis)
+def added_nodes(site: Site, transform: ChannelTransform) -> int:
+    """How many nodes ``apply_transform(site, transform)`` adds; it returns the same number."""
+    return (
+        _explicit(site, transform)
+        + sum(step.nodes for step in steps(site.restored, transform))
+        + _shifting(site, transform)
+    )
 
 
-def _explicit(site: Site, basis: Basis) -> int:
+def _explicit(site: Site, transform: ChannelTransform) -> int:
     """A Mul and an Add for each value of an explicit site."""
-    if site.writers:
+    if site.producers:
         return 0
-    parts = {reader.linear.data: basis.at(reader.channels) for reader in reversed(site.readers)}
+    parts = {consumer.linear.data: transform.at(consumer.channels) for consumer in reversed(site.consumers)}
     return sum(int(part.scales) + int(part.shifts) for part in parts.values())
 
 
-def _shifting(site: Site, basis: Basis) -> int:
-    """An Add for each writer and each MatMul that has no bias yet and is shifted."""
-    if not basis.shifts:
+def _shifting(site: Site, transform: ChannelTransform) -> int:
+    """An Add for each producer and each MatMul that has no bias yet and is shifted."""
+    if not transform.shifts:
         return 0
     written = {
-        writer.source.output for writer in site.writers if basis.at(writer.channels).shifts and needs_node(writer)
+        producer.source.output
+        for producer in site.producers
+        if transform.at(producer.channels).shifts and needs_node(producer)
     }
-    read = {reader.linear.output for reader in site.readers if basis.at(reader.channels).shifts and _needs_bias(reader)}
+    read = {
+        consumer.linear.output
+        for consumer in site.consumers
+        if transform.at(consumer.channels).shifts and _needs_bias(consumer)
+    }
     return len(written | read)
 
 
-def _needs_bias(reader: Reader) -> bool:
-    linear = as_linear(reader.linear.node)
+def _needs_bias(consumer: Consumer) -> bool:
+    linear = as_linear(consumer.linear.node)
     return linear is not None and linear.bias is None and linear.node.op_type == "MatMul"

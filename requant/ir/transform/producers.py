@@ -11,19 +11,19 @@ import numpy as np
 import onnx_ir as ir
 
 from ..channels.embedding import Embedding
-from ..channels.site import Writer
+from ..channels.site import Producer
 from ..constants import constant, lazily
 from ..linear import Linear, as_linear
 from ..norms import Norm
 from .edit import add_to_bias, graph_of, insert_after, like, mark_output, plug, scale_along, values
-from .transform import Basis
+from .transform import ChannelTransform
 
 
-def produce(writers: Iterable[Writer], basis: Basis) -> int:
-    """Let every writer write the re-based values; returns the number of nodes added."""
+def produce(producers: Iterable[Producer], transform: ChannelTransform) -> int:
+    """Let every producer write the transformed values; returns the number of nodes added."""
     added, done = 0, set[ir.Value]()
-    for writer in writers:
-        source, part = writer.source, basis.at(writer.channels)
+    for producer in producers:
+        source, part = producer.source, transform.at(producer.channels)
         if part.is_identity:
             continue
         if isinstance(source, Norm):
@@ -37,16 +37,16 @@ def produce(writers: Iterable[Writer], basis: Basis) -> int:
     return added
 
 
-def needs_node(writer: Writer) -> bool:
-    """Whether a shift makes ``writer`` add a node: it has no bias and no place for one."""
-    source = writer.source
+def needs_node(producer: Producer) -> bool:
+    """Whether a shift makes ``producer`` add a node: it has no bias and no place for one."""
+    source = producer.source
     if isinstance(source, Norm):
         return source.shift is None
     linear = as_linear(source.node)
     return linear is not None and linear.bias is None and linear.node.op_type == "MatMul"
 
 
-def _norm(norm: Norm, part: Basis) -> int:
+def _norm(norm: Norm, part: ChannelTransform) -> int:
     node, position = norm.scale
     gamma = node.inputs[position]
     plug(norm.scale, like(gamma, values(gamma) / _along(gamma, part.scale)), f"{norm.output.name}.scale")
@@ -72,7 +72,7 @@ def _along(value: ir.Value | None, data: np.ndarray) -> np.ndarray:
     return data.reshape((1,) * (rank - 1) + (-1,))
 
 
-def _linear(source: Linear, part: Basis, *, fresh: bool) -> int:
+def _linear(source: Linear, part: ChannelTransform, *, fresh: bool) -> int:
     """Scale the outputs: the weight once, however many nodes share it, and each node's own bias."""
     if fresh:
         scale_along(source.weight, source.out_axis, 1 / part.scale)
@@ -90,7 +90,7 @@ def _linear(source: Linear, part: Basis, *, fresh: bool) -> int:
     return added
 
 
-def _embedding(source: Embedding, part: Basis) -> None:
+def _embedding(source: Embedding, part: ChannelTransform) -> None:
     tensor = source.table.const_value
     assert tensor is not None
     source.table.const_value = lazily(lambda table: (table.astype(np.float64) - part.shift) / part.scale, tensor)

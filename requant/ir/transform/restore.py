@@ -1,4 +1,4 @@
-"""Handing X = X' d + t to those that read a re-based value as it is.
+"""Handing X = X' d + t to those that read a transformed value as it is.
 
 Where that is a sum with what a linear layer computes, the layer's bias takes t, and one Mul is all that is left:
 
@@ -12,11 +12,11 @@ import numpy as np
 import onnx_ir as ir
 
 from ..channels.layout import along_axis
-from ..channels.site import Restored
+from ..channels.site import InverseEdge
 from ..linear import Linear, as_linear
 from ..norms import Slot
 from .edit import add_to_bias, affine, mark_output
-from .transform import Basis
+from .transform import ChannelTransform
 
 
 @dataclass(frozen=True)
@@ -25,21 +25,21 @@ class Step:
 
     value: ir.Value
     slots: tuple[Slot, ...]
-    basis: Basis
+    transform: ChannelTransform
     bias: Linear | None
 
     @property
     def nodes(self) -> int:
         """How many nodes it takes."""
-        return int(self.basis.scales) + int(self.basis.shifts and self.bias is None)
+        return int(self.transform.scales) + int(self.transform.shifts and self.bias is None)
 
 
-def steps(edges: tuple[Restored, ...], basis: Basis) -> Iterator[Step]:
+def steps(edges: tuple[InverseEdge, ...], transform: ChannelTransform) -> Iterator[Step]:
     """What restoring ``edges`` takes; edges that read one value share its copy, unless a bias takes the shift."""
     shared: dict[tuple[ir.Value, bytes], list[Slot]] = {}
-    parts: dict[tuple[ir.Value, bytes], Basis] = {}
+    parts: dict[tuple[ir.Value, bytes], ChannelTransform] = {}
     for edge in edges:
-        (node, position), part = edge.slot, basis.at(edge.channels)
+        (node, position), part = edge.slot, transform.at(edge.channels)
         value = node.inputs[position]
         assert value is not None
         if part.is_identity:
@@ -53,23 +53,23 @@ def steps(edges: tuple[Restored, ...], basis: Basis) -> Iterator[Step]:
         yield Step(value, tuple(slots), parts[value, channels], None)
 
 
-def restore(edges: tuple[Restored, ...], basis: Basis) -> int:
+def restore(edges: tuple[InverseEdge, ...], transform: ChannelTransform) -> int:
     """Hand every edge the value as it was; returns the number of nodes added."""
     added = 0
-    for step in list(steps(edges, basis)):
-        node, shift = step.slots[0][0], step.basis.shift
+    for step in list(steps(edges, transform)):
+        node, shift = step.slots[0][0], step.transform.shift
         if step.bias is not None:
             added += add_to_bias(step.bias, shift.reshape(-1))
             mark_output(step.bias.node)
             shift = np.zeros_like(shift)
-        copy, nodes = affine(node, step.value, step.basis.scale, shift, "restore")
+        copy, nodes = affine(node, step.value, step.transform.scale, shift, "restore")
         added += nodes
         for owner, position in step.slots:
             owner.replace_input_with(position, copy)
     return added
 
 
-def _beside(edge: Restored) -> Linear | None:
+def _beside(edge: InverseEdge) -> Linear | None:
     """The linear layer with a bias whose output is added to the edge, and to nothing else."""
     node, position = edge.slot
     other = node.inputs[1 - position] if node.op_type == "Add" and node.domain == "" else None

@@ -5,8 +5,8 @@
 for those who produce X by W and b and read it by V, where channel c comes n_c times in ``order``. No weight is rounded
 where n_c is a power of two. Weights are repeated and divided when they are read.
 
-Every copy has the range of the old channel, so a quantizer of X gains nothing yet: what helps it is to re-base X' by
-n[order] afterwards, which gives each copy 1 / n_c of the range and the readers their old weights.
+Every copy has the range of the old channel, so a quantizer of X gains nothing yet: what helps it is to transform X' by
+n[order] afterwards, which gives each copy 1 / n_c of the range and the consumers their old weights.
 
 Sources: QLLM (Liu et al., 2024), section 4.1; outlier channel splitting (Zhao et al., 2019).
 """
@@ -38,7 +38,7 @@ def split(region: Region, copies: NDArray[np.intp]) -> NDArray[np.intp]:
         return order
     for weight, axis in {linear.weight: linear.out_axis for linear in region.producers}.items():
         _widen_weight(weight, axis, order, np.ones_like(order))
-    for weight, axis in {linear.weight: linear.in_axis for linear in region.readers}.items():
+    for weight, axis in {linear.weight: linear.in_axis for linear in region.consumers}.items():
         _widen_weight(weight, axis, order, copies[order])
     for held in region.constants:
         _widen_constant(held, order)

@@ -1,4 +1,4 @@
-"""A change of basis of a site's channels: X' = (X - t) / d."""
+"""A transform of a site's channels: X' = (X - t) / d."""
 
 from dataclasses import dataclass
 
@@ -9,21 +9,21 @@ from ..channels.reshape import ChannelMap
 
 
 @dataclass(frozen=True)
-class Basis:
-    """A per-channel change of basis X' = (X - shift) / scale; both have shape [C], scale is positive."""
+class ChannelTransform:
+    """A per-channel transform X' = (X - shift) / scale; both have shape [C], scale is positive."""
 
     scale: NDArray[np.float64]
     shift: NDArray[np.float64]
 
     @classmethod
-    def identity(cls, channels: int) -> "Basis":
-        """The basis that changes nothing."""
+    def identity(cls, channels: int) -> "ChannelTransform":
+        """The transform that changes nothing."""
         return cls(np.ones(channels), np.zeros(channels))
 
     @property
-    def unshifted(self) -> "Basis":
+    def unshifted(self) -> "ChannelTransform":
         """The scale alone."""
-        return Basis(self.scale, np.zeros_like(self.shift))
+        return ChannelTransform(self.scale, np.zeros_like(self.shift))
 
     @property
     def is_identity(self) -> bool:
@@ -40,11 +40,11 @@ class Basis:
         """Whether any channel is shifted."""
         return bool(np.any(self.shift != 0))
 
-    def at(self, channels: ChannelMap) -> "Basis":
-        """The basis at each element of a site's map, in the map's shape.
+    def at(self, channels: ChannelMap) -> "ChannelTransform":
+        """The transform at each element of a site's map, in the map's shape.
 
         i < C is channel i; C + i has the inverse scale and no shift; -1 is what stays as it is.
         """
         scale = np.concatenate([self.scale, 1 / self.scale, [1.0]])
         shift = np.concatenate([self.shift, np.zeros(len(self.shift) + 1)])
-        return Basis(scale[channels], shift[channels])
+        return ChannelTransform(scale[channels], shift[channels])

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ...calib.collect import statistics
-from ...ir.conv_outputs import MOVES, Outlet, activated
+from ...ir.conv_outputs import MOVES, ConvOutput, activated
 from ...ir.linear import Linear
 
 LEAST = 1.15
@@ -56,14 +56,14 @@ class Region:
         return self.float_time / max(self.integer_time, np.finfo(np.float64).tiny)
 
 
-def regions(outlets: Mapping[ir.Node, Outlet]) -> list[Region]:
-    """The regions of the Convs that write int8 as ``outlets`` say."""
-    written = {outlet.value: outlet.conv for outlet in outlets.values()}
-    groups = {outlet.conv.node: [outlet.conv.node] for outlet in outlets.values()}
+def regions(conv_outputs: Mapping[ir.Node, ConvOutput]) -> list[Region]:
+    """The regions of the Convs that write int8 as ``conv_outputs`` say."""
+    written = {conv_output.value: conv_output.conv for conv_output in conv_outputs.values()}
+    groups = {conv_output.conv.node: [conv_output.conv.node] for conv_output in conv_outputs.values()}
     borders = dict.fromkeys(groups, 0.0)
     charged, quantized = set[ir.Node](), set[ir.Value]()
-    for outlet in outlets.values():
-        conv = outlet.conv
+    for conv_output in conv_outputs.values():
+        conv = conv_output.conv
         sources, carriers = _origin(conv.data, written)
         for node in carriers - charged:
             borders[conv.node] += _BETWEEN.get(node.op_type, 0.0) * _elements(conv)
@@ -74,14 +74,14 @@ def regions(outlets: Mapping[ir.Node, Outlet]) -> list[Region]:
             elif source not in quantized:
                 quantized.add(source)
                 borders[conv.node] += _BORDER * _elements(conv)
-        if _leaves(outlet.value, outlets):
+        if _leaves(conv_output.value, conv_outputs):
             borders[conv.node] += _BORDER * _places(conv) * conv.outputs
     found: dict[int, Region] = {}
-    for outlet in outlets.values():
-        region = found.setdefault(id(groups[outlet.conv.node]), Region())
-        region.convs.append(outlet.conv)
-        region.float_time += float_time(outlet.conv)
-        region.integer_time += integer_time(outlet.conv) + borders[outlet.conv.node]
+    for conv_output in conv_outputs.values():
+        region = found.setdefault(id(groups[conv_output.conv.node]), Region())
+        region.convs.append(conv_output.conv)
+        region.float_time += float_time(conv_output.conv)
+        region.integer_time += integer_time(conv_output.conv) + borders[conv_output.conv.node]
     return list(found.values())
 
 
@@ -121,13 +121,13 @@ def _origin(value: ir.Value, written: Container[ir.Value]) -> tuple[set[ir.Value
     return sources, carriers
 
 
-def _leaves(value: ir.Value, outlets: Mapping[ir.Node, Outlet]) -> bool:
+def _leaves(value: ir.Value, conv_outputs: Mapping[ir.Node, ConvOutput]) -> bool:
     """Whether anything reads ``value`` in float."""
     waiting, met = [value], {value}
     while waiting:
         for node in (use.node for use in waiting.pop().uses()):
             if node.domain or node.op_type not in _CARRIERS:
-                if node not in outlets:
+                if node not in conv_outputs:
                     return True
                 continue
             fresh = [output for output in node.outputs if output not in met]

@@ -1,12 +1,12 @@
-"""What a basis costs: the error that its readers make when data and weights are quantized.
+"""What a transform costs: the error that its consumers make when data and weights are quantized.
 
     L(d, t, m) = ( mean over rows x of  (v ‖Q(x') Q(W') - x' W'‖²)² )^½  +  (m² - 1) D  +  E(m)
     v = the geometric mean of 1 / max(‖x W‖², .1 · median) and of its mean, both over rows that compute anything
 
 Each row counts between relative to its own size, since the norm after the block divides a massive token away, and
 alike, since where no norm follows the largest rows decide, which are those that clip. The mean is a quadratic one, so
-that a basis that is bad for a few rows is not chosen for being good for all others: what those few tokens hold is what
-the rest attend to.
+that a transform that is bad for a few rows is not chosen for being good for all others: what those few tokens hold is
+what the rest attend to.
 
 E is what clipping costs on other data (`.clipping`): the solver runs once more on the other samples of
 each fold, and the samples left out are clipped to the range that it gives. The range may have a margin m over what
@@ -24,22 +24,22 @@ from ...calib.ranges import Interval
 from ...calib.statistics import ChannelStatistics
 from ...ir.formats import INT8, Format
 from ...ir.quantizer import e4m3, largest_code
-from ...ir.transform.transform import Basis
+from ...ir.transform.transform import ChannelTransform
 from ..scales import activation_quantizer, in_blocks
 from .clipping import MARGINS, Reach, clipping, reach
 from .observation import Observation, Part
 from .row_weights import row_weights
 
-Chooser = Callable[[Observation], Basis]
+Chooser = Callable[[Observation], ChannelTransform]
 """What a solver is (`requant.passes.solvers`)."""
 
 _TINY = float(np.finfo(np.float32).tiny)
 
 
 class Assessment(NamedTuple):
-    """What a solver gives at a site: its basis, the loss of the readers, and the margin of each value's range."""
+    """What a solver gives at a site: its transform, the loss of the consumers, and the margin of each value's range."""
 
-    basis: Basis
+    transform: ChannelTransform
     loss: float
     margins: tuple[float, ...]
 
@@ -50,52 +50,52 @@ def assess(observation: Observation, solver: Chooser, formats: Sequence[Format] 
     Data get one scale; weights get one for each output channel (for a Conv, each of its taps: a little kinder than the
     engine's) or block. The mean error is left out: the bias takes it off again (`requant.passes.gptq`).
     """
-    basis = solver(observation)
+    transform = solver(observation)
     near = held_out_reach(observation, solver)
     found = [
-        min(_part_loss(part, basis.at(part.channels), one, chosen) for chosen in formats)
+        min(_part_loss(part, transform.at(part.channels), one, chosen) for chosen in formats)
         for part, one in zip(observation.parts, near, strict=True)
     ]
-    return Assessment(basis, sum(lost for lost, _ in found), tuple(margin for _, margin in found))
+    return Assessment(transform, sum(lost for lost, _ in found), tuple(margin for _, margin in found))
 
 
-def loss(observation: Observation, basis: Basis, formats: Sequence[Format] = (INT8,)) -> float:
-    """The loss of a ``basis`` that does not depend on the data."""
-    return assess(observation, lambda _: basis, formats).loss
+def loss(observation: Observation, transform: ChannelTransform, formats: Sequence[Format] = (INT8,)) -> float:
+    """The loss of a ``transform`` that does not depend on the data."""
+    return assess(observation, lambda _: transform, formats).loss
 
 
 def part_loss(part: Part, chosen: Format) -> tuple[float, float]:
-    """What one value and its readers contribute as they are, and the margin of the value's range."""
-    identity, channels = Basis.identity(len(part.channels)), np.arange(len(part.channels))
+    """What one value and its consumers contribute as they are, and the margin of the value's range."""
+    identity, channels = ChannelTransform.identity(len(part.channels)), np.arange(len(part.channels))
     alone = Observation(len(channels), (replace(part, channels=channels),), shiftable=False)
     (near,) = held_out_reach(alone, lambda _: identity)
     return _part_loss(part, identity, near, chosen)
 
 
-def _part_loss(part: Part, basis: Basis, near: Reach, chosen: Format) -> tuple[float, float]:
+def _part_loss(part: Part, transform: ChannelTransform, near: Reach, chosen: Format) -> tuple[float, float]:
     """The least loss over all margins, and its margin."""
-    seen, scale, shift = part.statistics, basis.scale.astype(np.float32), basis.shift.astype(np.float32)
+    seen, scale, shift = part.statistics, transform.scale.astype(np.float32), transform.shift.astype(np.float32)
     weights = _weights(part)
-    rows, step = _quantized((seen.rows - shift) / scale, _interval(seen, basis), chosen)
+    rows, step = _quantized((seen.rows - shift) / scale, _interval(seen, transform), chosen)
     error = rows @ _rounded(part.matrix * scale[:, None], chosen) + shift @ part.matrix - part.product
     error -= (weights @ error / weights.sum()).astype(np.float32)
     squared = np.square(error).sum(axis=1, dtype=np.float64)
     rounding = float(np.sqrt(np.mean((squared * weights) ** 2)))
     if not step:  # floats reach further than any margin
         return rounding, 1.0
-    of_data = min(step**2 / 12 * float(basis.scale**2 @ part.energy) * float(weights.mean()), rounding)
+    of_data = min(step**2 / 12 * float(transform.scale**2 @ part.energy) * float(weights.mean()), rounding)
     total = rounding + (MARGINS**2 - 1) * of_data + clipping(near)
     best = int(total.argmin())
     return float(total[best]), float(MARGINS[best])
 
 
 def held_out_reach(observation: Observation, solver: Chooser) -> list[Reach]:
-    """The reach of the samples that each fold leaves out, in the basis and the range of the others, for each value."""
+    """The reach of the samples that each fold leaves out, for each value, by the transform and range of the others."""
     found = [[Reach.nothing()] for _ in observation.parts]
     for fold in observation.folds:
-        basis = solver(fold.training)
+        transform = solver(fold.training)
         for part, others, rows, into in zip(observation.parts, fold.training.parts, fold.left_out, found, strict=True):
-            own, seen = basis.at(part.channels), part.statistics
+            own, seen = transform.at(part.channels), part.statistics
             low, high = _interval(others.statistics, own)
             size = np.maximum(max(-low, high), _TINY) * own.scale
             ratio = np.abs(seen.rows[rows] - own.shift.astype(np.float32)) / size.astype(np.float32)
@@ -112,8 +112,8 @@ def _weights(part: Part) -> NDArray[np.float64]:
     return weights
 
 
-def _interval(seen: ChannelStatistics, basis: Basis) -> Interval:
-    low, high = ((bound - basis.shift) / basis.scale for bound in (seen.minimum, seen.maximum))
+def _interval(seen: ChannelStatistics, transform: ChannelTransform) -> Interval:
+    low, high = ((bound - transform.shift) / transform.scale for bound in (seen.minimum, seen.maximum))
     return float(low.min()), float(high.max())
 
 

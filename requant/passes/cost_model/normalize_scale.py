@@ -10,14 +10,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...ir.transform.transform import Basis
+from ...ir.transform.transform import ChannelTransform
 from .observation import Observation
 
 
-def level(basis: Basis, observation: Observation) -> Basis:
-    """``basis`` with the shared factor of its scales chosen for the values of ``observation``."""
+def normalize_scale(transform: ChannelTransform, observation: Observation) -> ChannelTransform:
+    """``transform`` with the shared factor of its scales chosen for the values of ``observation``."""
     before = observation.reach(np.zeros(observation.channels)).max()
-    after = (observation.reach(basis.shift) / basis.scale).max()
-    if not basis.scales or before <= 0 or after <= 0:
-        return basis
-    return replace(basis, scale=np.ldexp(basis.scale, round(float(np.log2(after / before)))))
+    after = (observation.reach(transform.shift) / transform.scale).max()
+    if not transform.scales or before <= 0 or after <= 0:
+        return transform
+    return replace(transform, scale=np.ldexp(transform.scale, round(float(np.log2(after / before)))))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ...calib.collect import statistics
 from ...calib.statistics import ChannelStatistics
-from ...ir.channels.site import Reader, Site
+from ...ir.channels.site import Consumer, Site
 from ...ir.linear import Linear
 from ..select_layers import is_quantized
 from .folds import folds
@@ -21,7 +21,7 @@ ORDER = "requant.order"
 
 @dataclass(frozen=True)
 class Part:
-    """One value of K channels that gets a quantizer, and its readers' weights side by side as a matrix [K, N].
+    """One value of K channels that gets a quantizer, and its consumers' weights side by side as a matrix [K, N].
 
     ``channels[i]`` is the site's channel at the value's channel i, as in `requant.ir.channels.site`.
     """
@@ -32,19 +32,19 @@ class Part:
 
     @cached_property
     def product(self) -> NDArray[np.float32]:
-        """What the readers compute from the sampled rows, without their biases: [R, N]."""
+        """What the consumers compute from the sampled rows, without their biases: [R, N]."""
         product: NDArray[np.float32] = self.statistics.rows @ self.matrix
         return product
 
     @cached_property
     def size(self) -> NDArray[np.float64]:
-        """The squared norm of what the readers compute from each sampled row, [R]."""
+        """The squared norm of what the consumers compute from each sampled row, [R]."""
         size: NDArray[np.float64] = np.square(self.product).sum(axis=1, dtype=np.float64)
         return size
 
     @cached_property
     def energy(self) -> NDArray[np.float64]:
-        """Σ w² over all that the readers multiply each channel by, [K]."""
+        """Σ w² over all that the consumers multiply each channel by, [K]."""
         energy: NDArray[np.float64] = np.square(self.matrix).sum(axis=1, dtype=np.float64)
         return energy
 
@@ -93,12 +93,12 @@ class Observation:
 
     @cached_property
     def weight_reach(self) -> NDArray[np.float64]:
-        """Largest |w| that any reader multiplies each channel by, [C]."""
+        """Largest |w| that any consumer multiplies each channel by, [C]."""
         return self.folded(0.0, np.maximum, lambda part: np.abs(part.matrix).max(axis=1).astype(np.float64))
 
     @cached_property
     def weight_norm(self) -> NDArray[np.float64]:
-        """√ Σ w² over all that readers multiply each channel by, [C]."""
+        """√ Σ w² over all that consumers multiply each channel by, [C]."""
         norm: NDArray[np.float64] = np.sqrt(self.folded(0.0, np.add, lambda part: part.energy))
         return norm
 
@@ -134,48 +134,48 @@ class HeldOut(NamedTuple):
 
 
 def observe(site: Site) -> Observation | None:
-    """The observation of ``site``, or None when a quantized reader's input was not calibrated along its channels."""
+    """The observation of ``site``, or None when a quantized consumer's input was not calibrated along its channels."""
     parts = [_part(group) for group in observed(site)]
     known = tuple(part for part in parts if part is not None)
     if len(known) < len(parts):
         return None
-    return Observation(site.channels, known, site.fixed_shift is None, _written(site), _order(site))
+    return Observation(site.channels, known, site.shift_blocked is None, _written(site), _order(site))
 
 
-def observed(site: Site) -> list[list[Reader]]:
-    """The quantized readers of each value, in the order of an observation's parts."""
-    readers: dict[int, list[Reader]] = {}
-    for reader in site.readers:
-        if is_quantized(reader.linear):
-            readers.setdefault(id(reader.linear.current_data), []).append(reader)
-    return list(readers.values())
+def observed(site: Site) -> list[list[Consumer]]:
+    """The quantized consumers of each value, in the order of an observation's parts."""
+    consumers: dict[int, list[Consumer]] = {}
+    for consumer in site.consumers:
+        if is_quantized(consumer.linear):
+            consumers.setdefault(id(consumer.linear.current_data), []).append(consumer)
+    return list(consumers.values())
 
 
 def _order(site: Site) -> NDArray[np.intp] | None:
-    found = None if site.writers or len(site.values) > 1 else site.values[0].meta.get(ORDER)
+    found = None if site.producers or len(site.values) > 1 else site.values[0].meta.get(ORDER)
     return found if isinstance(found, np.ndarray) else None
 
 
-def _part(readers: list[Reader]) -> Part | None:
+def _part(consumers: list[Consumer]) -> Part | None:
     """Readers of one value side by side, each weight once: one product instead of three for Q, K, V."""
-    part, channels = part_of([reader.linear for reader in readers]), readers[0].channels
+    part, channels = part_of([consumer.linear for consumer in consumers]), consumers[0].channels
     return None if part is None or len(part.channels) != len(channels) else replace(part, channels=channels)
 
 
-def part_of(readers: Sequence[Linear]) -> Part | None:
-    """The value that ``readers`` share, in its own channels; None if there are none or it was not calibrated."""
-    seen = statistics(readers[0].current_data) if readers else None
-    if seen is None or len(seen.minimum) != readers[0].inputs:
+def part_of(consumers: Sequence[Linear]) -> Part | None:
+    """The value that ``consumers`` share, in its own channels; None if there are none or it was not calibrated."""
+    seen = statistics(consumers[0].current_data) if consumers else None
+    if seen is None or len(seen.minimum) != consumers[0].inputs:
         return None
-    matrices = [linear.matrix() for linear in {linear.weight: linear for linear in readers}.values()]
-    return Part(seen, np.arange(readers[0].inputs), np.concatenate(matrices, axis=1))
+    matrices = [linear.matrix() for linear in {linear.weight: linear for linear in consumers}.values()]
+    return Part(seen, np.arange(consumers[0].inputs), np.concatenate(matrices, axis=1))
 
 
 def _written(site: Site) -> NDArray[np.float64] | None:
     into, found = np.zeros(site.channels), False
-    for writer in site.writers:
-        if isinstance(writer.source, Linear) and is_quantized(writer.source):
-            _fold(_reach(writer.source), writer.channels, into, np.maximum)
+    for producer in site.producers:
+        if isinstance(producer.source, Linear) and is_quantized(producer.source):
+            _fold(_reach(producer.source), producer.channels, into, np.maximum)
             found = True
     return into if found else None
 

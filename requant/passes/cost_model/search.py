@@ -1,4 +1,4 @@
-"""The search at one place: the solver whose basis loses least, counting what its nodes cost.
+"""The search at one place: the solver whose transform loses least, counting what its nodes cost.
 
 (d, t) = argmin over the candidates of  L(d, t) · p(d, t)        p = 1 + 0.3 n for n nodes added at inference,
                                                                  1 + n where d alone would add none
@@ -8,21 +8,21 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from ...ir.formats import Format
-from ...ir.transform.transform import Basis
+from ...ir.transform.transform import ChannelTransform
 from ..parallel import side_by_side
-from ..solvers import Keep, Roomy, Shift, SmoothQuant, Solver, Staggered, Unshifted
+from ..solvers import Keep, OffsetCopies, ScaleOnly, Shift, SmoothQuant, Solver, WithMargin
 from .loss import Assessment, assess
-from .normalize_scale import level
+from .normalize_scale import normalize_scale
 from .observation import Observation
 
 CANDIDATES: tuple[Solver, ...] = (Keep(), Shift(), SmoothQuant(0.7, shift=True), SmoothQuant(0.8, shift=True))
 """What the default recipe tries at each site.
 
-More strengths find bases that are better on the calibration data and worse on all other: see docs/method.md.
+More strengths find transforms that are better on the calibration data and worse on all other: see docs/method.md.
 """
 
 ROOM, EXPLICIT_ROOM = 0.1, 0.5
-"""How much noise is paid for room in silent channels (`requant.passes.solvers.Roomy`).
+"""How much noise is paid for room in silent channels (`requant.passes.solvers.WithMargin`).
 
 What element-wise functions like GELU write is silent most of the time, so calibration says least about it.
 """
@@ -41,10 +41,10 @@ class Choice(NamedTuple):
     price: float
 
 
-def cheapest(
+def search(
     observation: Observation,
     candidates: Iterable[Solver],
-    price: Callable[[Basis], float],
+    price: Callable[[ChannelTransform], float],
     formats: Sequence[Format],
     room: float,
 ) -> Choice:
@@ -55,20 +55,20 @@ def cheapest(
     is not, without the shift.
     """
     coded = any(chosen.activations is not None for chosen in formats)
-    tried: list[Solver] = [s if isinstance(s, Keep | Shift) or not coded else Roomy(s, room) for s in candidates]
+    tried: list[Solver] = [s if isinstance(s, Keep | Shift) or not coded else WithMargin(s, room) for s in candidates]
     if observation.order is not None:
-        tried += [Staggered(solver) for solver in tried]
+        tried += [OffsetCopies(solver) for solver in tried]
 
     def priced(solver: Solver) -> Choice:
-        found = assess(observation, (lambda seen: level(solver(seen), seen)) if coded else solver, formats)
-        return Choice(solver, found, found.loss * price(found.basis))
+        found = assess(observation, (lambda seen: normalize_scale(solver(seen), seen)) if coded else solver, formats)
+        return Choice(solver, found, found.loss * price(found.transform))
 
     observation.prepare()
     choices = side_by_side(priced, tried)
-    unshifted = [Unshifted(choice.solver) for choice in choices if _shift_alone_costs(choice.given.basis, price)]
+    unshifted = [ScaleOnly(choice.solver) for choice in choices if _shift_alone_costs(choice.given.transform, price)]
     choices += side_by_side(priced, unshifted)
     return min(choices, key=lambda choice: choice.price)
 
 
-def _shift_alone_costs(basis: Basis, price: Callable[[Basis], float]) -> bool:
-    return price(basis) > 1 == price(basis.unshifted)
+def _shift_alone_costs(transform: ChannelTransform, price: Callable[[ChannelTransform], float]) -> bool:
+    return price(transform) > 1 == price(transform.unshifted)

@@ -19,7 +19,7 @@ from ...ir.constants import constant
 from ...ir.formats import Format
 from ...ir.linear import Linear, find_linears
 from ...ir.names import fresh_name
-from ...ir.transform.transform import Basis
+from ...ir.transform.transform import ChannelTransform
 from ...runtime.feeds import Feed
 from ...runtime.outputs import holds_floats, numbers
 from ...runtime.session import Run, runner
@@ -45,30 +45,31 @@ class Probe(NamedTuple):
     shift: str
 
 
-def grid(linear: Linear, basis: Basis, chosen: Format) -> Grid:
-    """How the data of ``linear`` are rounded once they are in ``basis``, which has an entry for each input channel."""
+def grid(linear: Linear, transform: ChannelTransform, chosen: Format) -> Grid:
+    """The rounding of the data of ``linear`` after ``transform``, which has an entry for each input channel."""
     seen = statistics(linear.data)
     assert seen is not None
-    low, high = ((bound - basis.shift) / basis.scale for bound in (seen.minimum, seen.maximum))
+    low, high = ((bound - transform.shift) / transform.scale for bound in (seen.minimum, seen.maximum))
     planned = activation_quantizer((float(low.min()), float(high.max())), chosen)
     trailing = len(linear.shape) - 2 if linear.data_axis > 0 else -linear.data_axis - 1
     shape = (-1, *[1] * trailing)
     return Grid(
-        (basis.scale * planned.scale).astype(np.float32).reshape(shape), basis.shift.astype(np.float32).reshape(shape)
+        (transform.scale * planned.scale).astype(np.float32).reshape(shape),
+        transform.shift.astype(np.float32).reshape(shape),
     )
 
 
 def plain_grids(model: ir.Model, chosen: Format) -> dict[str, Grid]:
     """The grid of every value that is to be coded, as it is."""
     return {
-        linear.data.name or "": grid(linear, Basis.identity(linear.inputs), chosen)
+        linear.data.name or "": grid(linear, ChannelTransform.identity(linear.inputs), chosen)
         for linear in find_linears(model.graph)
         if _is_coded(linear)
     }
 
 
 @dataclass(frozen=True)
-class Listener:
+class SensitivityProbe:
     """A model that rounds any of its values on demand: one session, whatever is asked.
 
     ``probes`` are those of the values by name, ``feeds`` the first ones of the calibration, and ``expected`` the float
@@ -81,14 +82,14 @@ class Listener:
     expected: tuple[list[NDArray[np.float64]], ...]
 
     @classmethod
-    def of(cls, model: ir.Model, chosen: Format) -> "Listener":
+    def of(cls, model: ir.Model, chosen: Format) -> "SensitivityProbe":
         """For all values of ``model`` that are to be coded, in codes as wide as ``chosen`` says."""
         probed, names, feeds = model.clone(), plain_grids(model, chosen), first_feeds(model)
-        readers: dict[ir.Value, list[ir.Node]] = {}
+        consumers: dict[ir.Value, list[ir.Node]] = {}
         for linear in find_linears(probed.graph):
             if _is_coded(linear):
-                readers.setdefault(linear.data, []).append(linear.node)
-        placed = {value.name: _probe(probed.graph, value, nodes, chosen.bits) for value, nodes in readers.items()}
+                consumers.setdefault(linear.data, []).append(linear.node)
+        placed = {value.name: _probe(probed.graph, value, nodes, chosen.bits) for value, nodes in consumers.items()}
         probes = {name: placed[name] for name in names}
         run = runner(probed, optimized=True)
         return cls(run, probes, feeds, tuple(_outputs(run, feed, probes, {}) for feed in feeds))
@@ -112,8 +113,8 @@ def _is_coded(linear: Linear) -> bool:
     return known and is_quantized(linear) and linear.data.dtype == ir.DataType.FLOAT
 
 
-def _probe(graph: ir.Graph, value: ir.Value, readers: Sequence[ir.Node], bits: int) -> Probe:
-    """Let ``readers`` have ``value`` rounded, as three new inputs of the graph say."""
+def _probe(graph: ir.Graph, value: ir.Value, consumers: Sequence[ir.Node], bits: int) -> Probe:
+    """Let ``consumers`` have ``value`` rounded, as three new inputs of the graph say."""
     probe = Probe(*(fresh_name(graph, f"{value.name}.probe.{part}") for part in Probe._fields))
     types = (ir.DataType.BOOL, ir.DataType.FLOAT, ir.DataType.FLOAT)
     on, step, shift = (ir.val(name, dtype) for name, dtype in zip(probe, types, strict=True))
@@ -134,7 +135,7 @@ def _probe(graph: ir.Graph, value: ir.Value, readers: Sequence[ir.Node], bits: i
         graph.insert_before(graph[0], switch)
     else:
         graph.insert_after(producer, switch)
-    for node in readers:
+    for node in consumers:
         node.replace_input_with(0, switch.outputs[0])
     return probe
 

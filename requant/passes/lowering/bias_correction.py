@@ -15,7 +15,7 @@ from ..gptq import SHARES, coded
 
 
 def correction(linear: Linear, data: Quantizer | None, weight: Quantizer) -> NDArray[np.float64] | None:
-    """What to add to the output of ``linear``, [N], or None where `RoundWeights` did not choose its codes.
+    """What to add to the output of ``linear``, [N], or None where `Gptq` did not choose its codes.
 
     ``data`` and ``weight`` are the numbers that its operands are coded in; without ``data`` their scale is not known.
     """

@@ -22,12 +22,12 @@ LOUDEST = 10.0
 
 def add_codes(conv: Linear, dequantized: Mapping[ir.Value, ir.Value]) -> bool:
     """Let the sum behind the quantized ``conv`` read a ``dequantized`` residual; says whether there was one."""
-    readers = [use.node for use in conv.output.uses()]
-    if [node.op_type for node in readers] != ["Add"] or conv.output.is_graph_output():
+    consumers = [use.node for use in conv.output.uses()]
+    if [node.op_type for node in consumers] != ["Add"] or conv.output.is_graph_output():
         return False
-    for position, value in enumerate(readers[0].inputs):
+    for position, value in enumerate(consumers[0].inputs):
         if value is not None and value in dequantized and _quiet(conv, quantizer(value)):
-            readers[0].replace_input_with(position, dequantized[value])
+            consumers[0].replace_input_with(position, dequantized[value])
             return True
     return False
 

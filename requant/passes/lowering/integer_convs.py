@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from ...calib.collect import statistics
 from ...calib.ranges import minmax, symmetric_scale
-from ...ir.conv_outputs import Outlet, outlets
+from ...ir.conv_outputs import ConvOutput, conv_outputs
 from ...ir.linear import Linear, find_linears
 from ...ir.quantizer import quantizer
 from ...runtime.targets import Target
@@ -19,23 +19,23 @@ from ..cost_model.conv_gain import LEAST, Region, float_time, regions
 from ..scale_limits import no_range
 
 
-def coded_convs(graph: ir.Graph, layers: Iterable[Linear], engine: Target) -> dict[ir.Node, Outlet | str]:
+def integer_convs(graph: ir.Graph, layers: Iterable[Linear], engine: Target) -> dict[ir.Node, ConvOutput | str]:
     """For each Conv among the ``layers`` that are to be in codes: where it writes codes, or why it stays in float."""
     coded = list(layers)
-    refused: dict[ir.Node, Outlet | str] = {}
-    found: Mapping[ir.Node, Outlet | str] = {}
+    refused: dict[ir.Node, ConvOutput | str] = {}
+    found: Mapping[ir.Node, ConvOutput | str] = {}
     while engine.writes_codes:
-        found = {node: _known(outlet, engine) for node, outlet in outlets(coded).items()}
-        reasons = {node: outlet for node, outlet in found.items() if isinstance(outlet, str)}
+        found = {node: _known(conv_output, engine) for node, conv_output in conv_outputs(coded).items()}
+        reasons = {node: conv_output for node, conv_output in found.items() if isinstance(conv_output, str)}
         if not reasons:
             break
         refused |= reasons
         coded = [linear for linear in coded if linear.node not in reasons]
-    chosen = {node: outlet for node, outlet in found.items() if isinstance(outlet, Outlet)}
+    chosen = {node: conv_output for node, conv_output in found.items() if isinstance(conv_output, ConvOutput)}
     return {**refused, **chosen, **_without_gain(graph, regions(chosen))}
 
 
-def _without_gain(graph: ir.Graph, found: Sequence[Region]) -> dict[ir.Node, Outlet | str]:
+def _without_gain(graph: ir.Graph, found: Sequence[Region]) -> dict[ir.Node, ConvOutput | str]:
     """Why Convs of the regions stay in float for which int8 does not pay, alone or for all Convs of the graph."""
     poor = [region for region in found if region.gain < LEAST]
     reasons = {conv.node: _reason("this chain of Convs", region.gain) for region in poor for conv in region.convs}
@@ -45,32 +45,32 @@ def _without_gain(graph: ir.Graph, found: Sequence[Region]) -> dict[ir.Node, Out
     if rich and whole < LEAST * (whole - saved):
         gain = whole / (whole - saved)
         reasons |= {conv.node: _reason("the Convs of the model", gain) for region in rich for conv in region.convs}
-    return dict[ir.Node, Outlet | str](reasons)
+    return dict[ir.Node, ConvOutput | str](reasons)
 
 
 def _reason(convs: str, gain: float) -> str:
     return f"int8 is estimated to run {convs} {gain:.2f} times as fast as float, less than {LEAST} times"
 
 
-def _known(outlet: Outlet | str, engine: Target) -> Outlet | str:
-    """``outlet``, unless what it would write is not known or not possible."""
-    if isinstance(outlet, str):
-        return outlet
-    planned, seen = quantizer(outlet.grid), statistics(outlet.grid)
+def _known(conv_output: ConvOutput | str, engine: Target) -> ConvOutput | str:
+    """``conv_output``, unless what it would write is not known or not possible."""
+    if isinstance(conv_output, str):
+        return conv_output
+    planned, seen = quantizer(conv_output.grid), statistics(conv_output.grid)
     if planned is None and (reason := no_range(seen, static=True, subject="its output")):
         return reason
-    if planned is None and (seen is None or quantizer(outlet.conv.weight) is not None):
-        return f"{outlet.grid.name!r} has no planned quantizer"
+    if planned is None and (seen is None or quantizer(conv_output.conv.weight) is not None):
+        return f"{conv_output.grid.name!r} has no planned quantizer"
     if planned is not None and planned.dtype not in engine.activations:
-        return f"its kernel does not write {planned.dtype.name.lower()}, in which {outlet.grid.name!r} is planned"
+        return f"its kernel does not write {planned.dtype.name.lower()}, in which {conv_output.grid.name!r} is planned"
     if planned is not None and planned.bits < 8:
         return f"its kernel would round its output to 8 bits, not to {planned.bits}"
     interval = planned.interval if planned is not None else minmax(seen) if seen is not None else None
-    low, high = outlet.bounds
+    low, high = conv_output.bounds
     reach = _reach(*interval) if interval is not None else (0.0, 0.0)
     if reach[0] < low or reach[1] > high:
-        return f"codes of {outlet.grid.name!r} reach beyond what the kernel would have to clip"
-    return outlet
+        return f"codes of {conv_output.grid.name!r} reach beyond what the kernel would have to clip"
+    return conv_output
 
 
 def _reach(low: float, high: float) -> tuple[float, float]:

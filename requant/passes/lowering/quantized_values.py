@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from ...ir.conv_outputs import Outlet
+from ...ir.conv_outputs import ConvOutput
 from ...ir.linear import Linear
 from ...ir.quantizer import Quantizer, quantizer
 from ...runtime.targets import Target
@@ -38,10 +38,10 @@ class Lowering:
     finest: dict[ir.Value, NDArray[np.float64]] = field(default_factory=dict)
 
 
-def between(layers: Iterable[Linear], rounded: Iterable[Outlet], engine: Target) -> frozenset[ir.Value]:
+def between(layers: Iterable[Linear], rounded: Iterable[ConvOutput], engine: Target) -> frozenset[ir.Value]:
     """What kernels that write codes read, and what they write."""
     read = [linear.data for linear in layers if linear.node.op_type in engine.writes_codes]
-    return frozenset([*read, *(value for outlet in rounded for value in (outlet.value, outlet.grid))])
+    return frozenset([*read, *(value for conv_output in rounded for value in (conv_output.value, conv_output.grid))])
 
 
 def factors_of(linear: Linear, lowering: Lowering) -> tuple[ir.Value, ...]:

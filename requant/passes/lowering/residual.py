@@ -24,5 +24,5 @@ def spell_residuals(graph: ir.Graph) -> None:
 
 def _feeds_norm_alone(node: ir.Node) -> bool:
     result = node.outputs[0]
-    readers = [use.node.op_type for use in result.uses()]
-    return readers == ["LayerNormalization"] and not result.is_graph_output()
+    consumers = [use.node.op_type for use in result.uses()]
+    return consumers == ["LayerNormalization"] and not result.is_graph_output()

@@ -34,13 +34,13 @@ _INTEGER_PRODUCTS = ("ConvInteger", "DynamicQuantizeLinear", "MatMulInteger")
 """Ops whose sums of codes, and whose scales, make sense only together."""
 
 
-def wide_nodes(graph: ir.Graph, opset: int, dtype: ir.DataType, products: bool = True) -> dict[ir.Node, str]:
+def fp32_nodes(graph: ir.Graph, opset: int, dtype: ir.DataType, products: bool = True) -> dict[ir.Node, str]:
     """The nodes of ``graph`` that stay in float32 beside others in ``dtype``, in graph order, with the reasons.
 
     Without ``products`` of codes in ``dtype``, Convs between codes are among them.
     """
     found: dict[ir.Node, str] = {}
-    for rule in _RULES if products else (*_RULES, _coded_convs):
+    for rule in _RULES if products else (*_RULES, _integer_convs):
         for node, reason in rule(graph, opset, dtype):
             found.setdefault(node, reason)
     _spread(found)
@@ -110,7 +110,7 @@ def _integer_products(graph: ir.Graph, opset: int, dtype: ir.DataType) -> Iterat
             yield from ((part, "it is part of an integer product") for part in ahead(node))
 
 
-def _coded_convs(graph: ir.Graph, opset: int, dtype: ir.DataType) -> Iterator[Found]:
+def _integer_convs(graph: ir.Graph, opset: int, dtype: ir.DataType) -> Iterator[Found]:
     for node in graph:
         if node.op_type == "Conv" and all(_is_dequantized(value) for value in node.inputs[:2]):
             yield from ((part, "it is part of an integer Conv") for part in _up_to_codes(node))
@@ -127,7 +127,7 @@ def _up_to_codes(conv: ir.Node) -> list[ir.Node]:
     for node in nodes:
         if node.op_type != "QuantizeLinear":
             parts = ("Clip", "QuantizeLinear", "Relu")
-            nodes += [reader for reader in node.successors() if reader.op_type in parts and reader not in nodes]
+            nodes += [consumer for consumer in node.successors() if consumer.op_type in parts and consumer not in nodes]
     return nodes
 
 
@@ -143,11 +143,11 @@ def _sums(graph: ir.Graph, opset: int, dtype: ir.DataType) -> Iterator[Found]:
 
 def _constants(graph: ir.Graph, opset: int, dtype: ir.DataType) -> Iterator[Found]:
     infinite = masks(graph)
-    for value, tensor, readers in _stored(graph):
+    for value, tensor, consumers in _stored(graph):
         number = misfit(tensor, dtype) if is_float(value) else None
         if number is None or (abs(number) > 1 and value in infinite):
             continue
-        for node, position in readers:
+        for node, position in consumers:
             bounds = node.op_type in ("Max", "Min") or (node.op_type == "Clip" and position > 0)
             if node.op_type not in _QUANTIZERS and not (abs(number) > 1 and bounds):
                 yield from ((part, f"{_name(dtype)} has no number near its {number:g}") for part in ahead(node))

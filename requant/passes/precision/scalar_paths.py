@@ -33,12 +33,12 @@ def ahead(start: ir.Node) -> list[ir.Node]:
     """``start`` and what is computed from its result alone, the node where that meets the data again included."""
     nodes, queue = {start: None}, [start]
     for node in queue:
-        for reader in dict.fromkeys(node.successors()):
-            if reader in nodes or reader.op_type not in _SCALAR:
+        for consumer in dict.fromkeys(node.successors()):
+            if consumer in nodes or consumer.op_type not in _SCALAR:
                 continue
-            nodes[reader] = None
-            others = [value for value in reader.inputs if value and is_float(value) and not is_constant(value)]
-            queue += [reader] if all(value.producer() in nodes for value in others) else []
+            nodes[consumer] = None
+            others = [value for value in consumer.inputs if value and is_float(value) and not is_constant(value)]
+            queue += [consumer] if all(value.producer() in nodes for value in others) else []
     return list(nodes)
 
 

@@ -82,8 +82,8 @@ def multiplies_codes(node: ir.Node) -> bool:
     """Whether ``node`` is a DequantizeLinear whose result is multiplied by that of another one."""
     return node.op_type == "DequantizeLinear" and any(
         other is not node and other.op_type == "DequantizeLinear"
-        for reader in node.successors()
-        for other in reader.predecessors()
+        for consumer in node.successors()
+        for other in consumer.predecessors()
     )
 
 

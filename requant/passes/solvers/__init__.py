@@ -1,21 +1,21 @@
 """Solvers: each paper's way of choosing (d, t) from what was observed at a site.
 
-A solver is a frozen dataclass of its options that maps an `Observation` to a `Basis`. It touches no graph.
+A solver is a frozen dataclass of its options that maps an `Observation` to a `ChannelTransform`. It touches no graph.
 """
 
 from .aliases import LLM_FP4, OUTLIER_TUNE, QSM, REPQ_VIT
 from .awq import Awq, AwqSearch
 from .cross_layer_equalization import CrossLayerEqualization
 from .gps import Gps
-from .offset_copies import Staggered
+from .offset_copies import OffsetCopies
 from .outlier_suppression import OutlierSuppressionPlus
 from .power_of_two import PowerOfTwo
 from .repq import RepQ
-from .scale_only import Unshifted
+from .scale_only import ScaleOnly
 from .shift import Keep, ScalarShift, Shift
 from .smoothquant import SmoothQuant
 from .solver import Solver
-from .with_margin import Roomy
+from .with_margin import WithMargin
 
 __all__ = [
     "LLM_FP4",
@@ -27,14 +27,14 @@ __all__ = [
     "CrossLayerEqualization",
     "Gps",
     "Keep",
+    "OffsetCopies",
     "OutlierSuppressionPlus",
     "PowerOfTwo",
     "RepQ",
-    "Roomy",
     "ScalarShift",
+    "ScaleOnly",
     "Shift",
     "SmoothQuant",
     "Solver",
-    "Staggered",
-    "Unshifted",
+    "WithMargin",
 ]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...ir.formats import INT8, Format
-from ...ir.transform.transform import Basis
+from ...ir.transform.transform import ChannelTransform
 from ..cost_model.observation import Observation
 from .scale import centred, filled
 from .search import least
@@ -20,13 +20,15 @@ class Awq:
 
     power: float = 0.5
 
-    def __call__(self, observation: Observation) -> Basis:
-        return Basis(centred(filled(observation.mean_magnitude) ** self.power), np.zeros(observation.channels))
+    def __call__(self, observation: Observation) -> ChannelTransform:
+        return ChannelTransform(
+            centred(filled(observation.mean_magnitude) ** self.power), np.zeros(observation.channels)
+        )
 
 
 @dataclass(frozen=True)
 class AwqSearch:
-    """`Awq` with r = argmin over {0, 1/n, …, (n-1)/n} of the loss of the readers.
+    """`Awq` with r = argmin over {0, 1/n, …, (n-1)/n} of the loss of the consumers.
 
     The paper measures its loss behind the whole block and rounds weights only; here it is that of all candidates, in
     which the data are rounded as well where ``formats`` say so. Source: AWQ (Lin et al., 2024), section 3.2.
@@ -35,6 +37,6 @@ class AwqSearch:
     steps: int = 20
     formats: tuple[Format, ...] = (INT8,)
 
-    def __call__(self, observation: Observation) -> Basis:
-        bases = (Awq(step / self.steps)(observation) for step in range(self.steps))
-        return least(observation, bases, self.formats)
+    def __call__(self, observation: Observation) -> ChannelTransform:
+        transforms = (Awq(step / self.steps)(observation) for step in range(self.steps))
+        return least(observation, transforms, self.formats)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...ir.transform.transform import Basis
+from ...ir.transform.transform import ChannelTransform
 from ..cost_model.observation import Observation
 
 
@@ -22,9 +22,9 @@ class CrossLayerEqualization:
     Source: Data-Free Quantization (Nagel et al., 2019), section 4.1.
     """
 
-    def __call__(self, observation: Observation) -> Basis:
+    def __call__(self, observation: Observation) -> ChannelTransform:
         written, read = observation.written, observation.weight_reach
         if written is None:
-            return Basis.identity(observation.channels)
+            return ChannelTransform.identity(observation.channels)
         ratio = np.divide(written, read, out=np.ones_like(read), where=(written > 0) & (read > 0))
-        return Basis(np.sqrt(ratio), np.zeros(observation.channels))
+        return ChannelTransform(np.sqrt(ratio), np.zeros(observation.channels))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...ir.transform.transform import Basis
+from ...ir.transform.transform import ChannelTransform
 from ..cost_model.observation import Observation, Part
 from .scale import centred, filled
 
@@ -24,9 +24,9 @@ class Gps:
     shift: bool = True
     bits: int = 8
 
-    def __call__(self, observation: Observation) -> Basis:
+    def __call__(self, observation: Observation) -> ChannelTransform:
         shift = observation.centre if self.shift else np.zeros(observation.channels)
-        moved, reach = Basis(np.ones(observation.channels), shift), observation.reach(shift)
+        moved, reach = ChannelTransform(np.ones(observation.channels), shift), observation.reach(shift)
         largest = 2 ** (self.bits - 1) - 1
 
         def data_cost(part: Part) -> NDArray[np.float64]:
@@ -40,7 +40,7 @@ class Gps:
         data, weights = (observation.folded(0.0, np.add, cost) for cost in (data_cost, weight_cost))
         scale = np.divide(weights, data, out=np.ones_like(data), where=data > 0) ** 0.25
         scale[reach.argmax()] = 1.0
-        return Basis(centred(filled(scale)), shift)
+        return ChannelTransform(centred(filled(scale)), shift)
 
 
 def _lost(values: NDArray[np.floating], step: NDArray[np.floating]) -> NDArray[np.floating]:

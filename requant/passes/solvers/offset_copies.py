@@ -6,29 +6,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...calib.ranges import symmetric_scale
-from ...ir.transform.transform import Basis
+from ...ir.transform.transform import ChannelTransform
 from ..cost_model.observation import Observation
 from .solver import Solver
 
 
 @dataclass(frozen=True)
-class Staggered:
+class OffsetCopies:
     """t_k = t + ((k - (n - 1) / 2) / n) s d for copy k of the n that a channel has, where s is the value's step.
 
-    Each copy rounds at other points, and the readers add them up: n copies round like one with a step of s / n.
+    Each copy rounds at other points, and the consumers add them up: n copies round like one with a step of s / n.
     Without copies it is ``solver`` itself. Source: ours.
     """
 
     solver: Solver
 
-    def __call__(self, observation: Observation) -> Basis:
-        basis = self.solver(observation)
+    def __call__(self, observation: Observation) -> ChannelTransform:
+        transform = self.solver(observation)
         if observation.order is None or not observation.shiftable:
-            return basis
-        low = (observation.minimum - basis.shift) / basis.scale
-        high = (observation.maximum - basis.shift) / basis.scale
+            return transform
+        low = (observation.minimum - transform.shift) / transform.scale
+        high = (observation.maximum - transform.shift) / transform.scale
         step = symmetric_scale(float(low.min()), float(high.max()))
-        return replace(basis, shift=basis.shift + _offsets(observation.order) * step * basis.scale)
+        return replace(transform, shift=transform.shift + _offsets(observation.order) * step * transform.scale)
 
 
 def _offsets(order: NDArray[np.intp]) -> NDArray[np.float64]:

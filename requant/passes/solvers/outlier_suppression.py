@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...ir.formats import INT8, Format
-from ...ir.transform.transform import Basis
+from ...ir.transform.transform import ChannelTransform
 from ..cost_model.observation import Observation
 from .scale import filled
 from .search import least
@@ -23,8 +23,10 @@ class OutlierSuppressionPlus:
     steps: int = 8
     formats: tuple[Format, ...] = (INT8,)
 
-    def __call__(self, observation: Observation) -> Basis:
+    def __call__(self, observation: Observation) -> ChannelTransform:
         reach = observation.reach(observation.centre)
         thresholds = np.geomspace(filled(reach).max(), np.median(filled(reach)), self.steps)
-        bases = (Basis(np.maximum(1.0, reach / threshold), observation.centre) for threshold in thresholds)
-        return least(observation, bases, self.formats)
+        transforms = (
+            ChannelTransform(np.maximum(1.0, reach / threshold), observation.centre) for threshold in thresholds
+        )
+        return least(observation, transforms, self.formats)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...ir.transform.transform import Basis
+from ...ir.transform.transform import ChannelTransform
 from ..cost_model.observation import Observation
 from .solver import Solver
 
@@ -20,6 +20,6 @@ class PowerOfTwo:
 
     solver: Solver
 
-    def __call__(self, observation: Observation) -> Basis:
-        basis = self.solver(observation)
-        return Basis(np.exp2(np.round(np.log2(basis.scale))), basis.shift)
+    def __call__(self, observation: Observation) -> ChannelTransform:
+        transform = self.solver(observation)
+        return ChannelTransform(np.exp2(np.round(np.log2(transform.scale))), transform.shift)

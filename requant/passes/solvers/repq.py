@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...ir.transform.transform import Basis
+from ...ir.transform.transform import ChannelTransform
 from ..cost_model.observation import Observation, Part
 from .scale import filled
 
@@ -29,23 +29,23 @@ class RepQ:
     bits: int = 8
     percentiles: tuple[float, ...] = (100.0,)
 
-    def __call__(self, observation: Observation) -> Basis:
+    def __call__(self, observation: Observation) -> ChannelTransform:
         found = [self._quantizer(observation, percent) for percent in self.percentiles]
         best = np.argmin([self._error(observation, one) for one in found], axis=0) if len(found) > 1 else 0
         step = np.choose(best, [one.scale for one in found])
-        return Basis((step / step.mean()) ** self.alpha, np.choose(best, [one.shift for one in found]))
+        return ChannelTransform((step / step.mean()) ** self.alpha, np.choose(best, [one.shift for one in found]))
 
-    def _quantizer(self, observation: Observation, percent: float) -> Basis:
-        """The quantizer of each channel as the basis in which its step is 1 and its zero point 0."""
+    def _quantizer(self, observation: Observation, percent: float) -> ChannelTransform:
+        """The quantizer of each channel as the transform in which its step is 1 and its zero point 0."""
         low, high = _interval(observation, percent)
         if not observation.shiftable:
             high = np.maximum(-low, high)
-            return Basis(filled(2 * high) / (2**self.bits - 1), np.zeros(observation.channels))
+            return ChannelTransform(filled(2 * high) / (2**self.bits - 1), np.zeros(observation.channels))
         step = filled(high - low) / (2**self.bits - 1)
         middle = np.round((2**self.bits - 1) / 2 - (low + high) / 2 / step)
-        return Basis(step, step * (2 ** (self.bits - 1) - middle))
+        return ChannelTransform(step, step * (2 ** (self.bits - 1) - middle))
 
-    def _error(self, observation: Observation, quantizer: Basis) -> NDArray[np.float64]:
+    def _error(self, observation: Observation, quantizer: ChannelTransform) -> NDArray[np.float64]:
         """Sum of (x - Q(x))² over the sampled rows, [C]."""
         half = 2 ** (self.bits - 1)
 

@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass, replace
 
-from ...ir.transform.transform import Basis
+from ...ir.transform.transform import ChannelTransform
 from ..cost_model.observation import Observation
 from .solver import Solver
 
 
 @dataclass(frozen=True)
-class Unshifted:
+class ScaleOnly:
     """What ``solver`` gives where no shift is allowed."""
 
     solver: Solver
 
-    def __call__(self, observation: Observation) -> Basis:
+    def __call__(self, observation: Observation) -> ChannelTransform:
         return self.solver(replace(observation, shiftable=False))

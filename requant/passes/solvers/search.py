@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Sequence
 
 from ...ir.formats import Format
-from ...ir.transform.transform import Basis
+from ...ir.transform.transform import ChannelTransform
 from ..cost_model.loss import loss
 from ..cost_model.observation import Observation
 
 
-def least(observation: Observation, bases: Iterable[Basis], formats: Sequence[Format]) -> Basis:
-    """The basis whose readers' outputs, data and weights in the best of ``formats``, are closest to the float ones."""
-    return min(bases, key=lambda basis: loss(observation, basis, formats))
+def least(
+    observation: Observation, transforms: Iterable[ChannelTransform], formats: Sequence[Format]
+) -> ChannelTransform:
+    """The transform by which the consumers' outputs, in the best of ``formats``, are closest to the float ones."""
+    return min(transforms, key=lambda transform: loss(observation, transform, formats))

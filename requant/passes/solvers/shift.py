@@ -4,16 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...ir.transform.transform import Basis
+from ...ir.transform.transform import ChannelTransform
 from ..cost_model.observation import Observation
 
 
 @dataclass(frozen=True)
 class Keep:
-    """d = 1, t = 0: the basis that is there."""
+    """d = 1, t = 0: the transform that is there."""
 
-    def __call__(self, observation: Observation) -> Basis:
-        return Basis.identity(observation.channels)
+    def __call__(self, observation: Observation) -> ChannelTransform:
+        return ChannelTransform.identity(observation.channels)
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Shift:
     Source: Outlier Suppression+ (Wei et al., 2023), section 4.1.
     """
 
-    def __call__(self, observation: Observation) -> Basis:
-        return Basis(np.ones(observation.channels), observation.centre)
+    def __call__(self, observation: Observation) -> ChannelTransform:
+        return ChannelTransform(np.ones(observation.channels), observation.centre)
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class ScalarShift:
 
     A quantizer with zero point 0 has twice the step of an asymmetric one on a value that is never negative, as after
     GELU or ReLU. One scalar gives that bit back, for one Add where nothing upstream takes it. Most such values are
-    near 0, though, and -t after the shift: unless the readers' biases make up for the rounding of their weights,
+    near 0, though, and -t after the shift: unless the consumers' biases make up for the rounding of their weights,
     t ΔW costs more than the bit is worth. Source: ours.
     """
 
-    def __call__(self, observation: Observation) -> Basis:
+    def __call__(self, observation: Observation) -> ChannelTransform:
         middle = (observation.minimum.min() + observation.maximum.max()) / 2 if observation.shiftable else 0.0
-        return Basis(np.ones(observation.channels), np.full(observation.channels, middle))
+        return ChannelTransform(np.ones(observation.channels), np.full(observation.channels, middle))

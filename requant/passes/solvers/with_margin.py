@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ...ir.transform.transform import Basis
+from ...ir.transform.transform import ChannelTransform
 from ..cost_model.observation import Observation
 from .scale import filled
 from .solver import Solver
 
 
 @dataclass(frozen=True)
-class Roomy:
-    """d_c = max(d_c, L / ‖w_c‖) with L such that Σ (d_c ‖w_c‖)², the noise of the readers' outputs, grows by ``share``.
+class WithMargin:
+    """d_c = max(d_c, L / ‖w_c‖) with L such that Σ (d_c ‖w_c‖)², the noise of the outputs, grows by ``share``.
 
     Rounding to the value's one step s puts s² d_c² ‖w_c‖² / 12 of noise into the outputs for each channel c. Channels
     that seldom speak would get small scales, and be clipped as soon as they speak louder than in the calibration data;
@@ -23,11 +23,11 @@ class Roomy:
     solver: Solver
     share: float = 0.5
 
-    def __call__(self, observation: Observation) -> Basis:
-        basis = self.solver(observation)
+    def __call__(self, observation: Observation) -> ChannelTransform:
+        transform = self.solver(observation)
         weights = filled(observation.weight_norm)
-        noise = basis.scale * weights
-        return replace(basis, scale=np.maximum(basis.scale, _level(noise, self.share) / weights))
+        noise = transform.scale * weights
+        return replace(transform, scale=np.maximum(transform.scale, _level(noise, self.share) / weights))
 
 
 def _level(noise: NDArray[np.float64], share: float) -> float:

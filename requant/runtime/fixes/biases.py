@@ -33,8 +33,8 @@ def as_codes(view: View, node: ir.Node) -> bool:
     layer = view.layers[node]
     value, output = bias_of(layer)
     scale, numbers = _scale(layer), _numbers(view, value)
-    reader = output.producer()
-    if reader is None or value is None or scale is None or numbers is None or not _is_plain(layer):
+    consumer = output.producer()
+    if consumer is None or value is None or scale is None or numbers is None or not _is_plain(layer):
         return False
     count = max(scale.size, numbers.size)
     if count == 1 or not {scale.size, numbers.size} <= {1, count} or not (scale > 0).all():
@@ -43,7 +43,7 @@ def as_codes(view: View, node: ir.Node) -> bool:
     if not (np.abs(codes) <= _LARGEST).all():
         return False
     shaped = scale.astype(np.float32) if scale.size > 1 else scale.astype(np.float32).reshape(())
-    _replace(reader, value, _dequantize(reader, f"{output.name}.bias", codes.astype(np.int32), shaped))
+    _replace(consumer, value, _dequantize(consumer, f"{output.name}.bias", codes.astype(np.int32), shaped))
     return True
 
 
@@ -71,18 +71,18 @@ def _numbers(view: View, bias: ir.Value | None) -> NDArray[np.float64] | None:
     return numbers.astype(np.float64).reshape(-1)
 
 
-def _dequantize(reader: ir.Node, name: str, codes: NDArray[np.int32], scale: NDArray[np.float32]) -> ir.Value:
-    """A new DequantizeLinear for ``reader``."""
-    assert isinstance(reader.graph, ir.Graph)
-    stored = [constant(reader.graph, codes, f"{name}.codes"), constant(reader.graph, scale, f"{name}.scale")]
+def _dequantize(consumer: ir.Node, name: str, codes: NDArray[np.int32], scale: NDArray[np.float32]) -> ir.Value:
+    """A new DequantizeLinear for ``consumer``."""
+    assert isinstance(consumer.graph, ir.Graph)
+    stored = [constant(consumer.graph, codes, f"{name}.codes"), constant(consumer.graph, scale, f"{name}.scale")]
     node = ir.node("DequantizeLinear", stored, {"axis": 0} if scale.ndim else {}, name=f"{name}.dequantize")
     out = node.outputs[0]
     out.name, out.shape, out.type = f"{name}.dequantized", ir.Shape(codes.shape), ir.TensorType(ir.DataType.FLOAT)
-    reader.graph.insert_before(reader, node)
+    consumer.graph.insert_before(consumer, node)
     return out
 
 
-def _replace(reader: ir.Node, old: ir.Value, new: ir.Value) -> None:
-    for position, value in enumerate(reader.inputs):
+def _replace(consumer: ir.Node, old: ir.Value, new: ir.Value) -> None:
+    for position, value in enumerate(consumer.inputs):
         if value is old:
-            reader.replace_input_with(position, new)
+            consumer.replace_input_with(position, new)

@@ -17,7 +17,7 @@ from ..rules.attention import attentions
 from ..rules.norms import written_out
 from ..rules.qdq_graph import View
 from ..rules.quantizers import same
-from ..rules.traverse import maker, readers
+from ..rules.traverse import consumers, maker
 from .dequantize import in_float, is_weight
 from .grid import Grid, grid
 
@@ -80,7 +80,7 @@ def _change(
 ) -> _Change | None:
     """Let all who read ``dequantize``, or ``only`` these, read the float value; None when there is none."""
     step, out = view.steps.get(dequantize), dequantize.outputs[0]
-    whole = only is None or only.issuperset(readers(out))
+    whole = only is None or only.issuperset(consumers(out))
     uses = [(node, position) for node, position in out.uses() if whole or (only and node in only)]
     if step is None or step.quantizes or not (uses or out.is_graph_output()):
         return None
@@ -112,7 +112,7 @@ def _before(view: View, dequantize: ir.Node, norms: dict[ir.Node, str]) -> ir.Va
         return None
     if value.dtype is None or value.dtype != out.dtype:
         return None
-    inside = maker(value) in norms and all(reader in norms for reader in readers(out))
+    inside = maker(value) in norms and all(consumer in norms for consumer in consumers(out))
     return value if codes.fixed or inside or own.symmetric else _in_range(view, codes.node, own)
 
 

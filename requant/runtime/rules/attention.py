@@ -7,8 +7,8 @@ import onnx_ir as ir
 
 from .parts import Layer
 from .qdq_graph import View
-from .rule import Offence
-from .traverse import MOVERS, PAIR, readers
+from .rule import Violation
+from .traverse import MOVERS, PAIR, consumers
 
 _BETWEEN = PAIR | MOVERS | {"Div", "Mul", "Add", "Sub", "Where"}
 """Ops between Q Kᵀ and the softmax."""
@@ -28,7 +28,7 @@ class Attention:
         return [name for name, operand in operands if operand.step is None]
 
 
-def partial_attention(view: View) -> Iterator[Offence]:
+def partial_attention(view: View) -> Iterator[Violation]:
     """An attention with some of its operands quantized, but not all."""
     for attention in attentions(view):
         if 0 < len(attention.in_float) < 4:
@@ -40,7 +40,7 @@ def attentions(view: View) -> Iterator[Attention]:
     for node in view.model.graph.all_nodes():
         if node.op_type == "Softmax":
             scores = _scores(node, view)
-            behind = (view.layers.get(end) for end in readers(node.outputs[0], MOVERS | PAIR) if end is not None)
+            behind = (view.layers.get(end) for end in consumers(node.outputs[0], MOVERS | PAIR) if end is not None)
             mixture = next((layer for layer in behind if layer is not None and layer.weight is None), None)
             if scores is not None and mixture is not None:
                 yield Attention(scores, mixture)

@@ -7,18 +7,18 @@ import onnx_ir as ir
 from .norms import PARAMETERS, written_out
 from .parts import Step
 from .qdq_graph import View
-from .rule import Find, Offence
+from .rule import Find, Violation
 from .traverse import MOVERS
 
-Reader = tuple[ir.Node, int]
+Consumer = tuple[ir.Node, int]
 """A node, and which of its inputs."""
 
 
-def quantized_norm(view: View) -> Iterator[Offence]:
+def quantized_norm(view: View) -> Iterator[Violation]:
     """A parameter of a norm."""
     written = written_out(view)
     for step, uses in _constants(view):
-        roles = {role for reader, position in uses if (role := _role(reader, position, written))}
+        roles = {role for consumer, position in uses if (role := _role(consumer, position, written))}
         if roles:
             yield step.node, " and ".join(sorted(roles))
 
@@ -26,13 +26,13 @@ def quantized_norm(view: View) -> Iterator[Offence]:
 def quantized_constant(pays: Callable[[ir.Node, View], bool]) -> Find:
     """What finds a constant of another float op, unless in codes it ``pays``."""
 
-    def find(view: View) -> Iterator[Offence]:
+    def find(view: View) -> Iterator[Violation]:
         written = written_out(view)
         for step, uses in _constants(view):
             ops = {
-                reader.op_type
-                for reader, position in uses
-                if not _role(reader, position, written) and not pays(reader, view)
+                consumer.op_type
+                for consumer, position in uses
+                if not _role(consumer, position, written) and not pays(consumer, view)
             }
             if ops and step.codes != ir.DataType.INT32:
                 yield step.node, " and ".join(sorted(ops))
@@ -53,7 +53,7 @@ def between_codes(node: ir.Node, view: View) -> bool:
     return node.op_type in ("Add", "Mul") and quantized and all(map(view.step_of, node.inputs))
 
 
-def _constants(view: View) -> Iterator[tuple[Step, list[Reader]]]:
+def _constants(view: View) -> Iterator[tuple[Step, list[Consumer]]]:
     """Every DQ of a constant of more than one number, with those who compute with it but do not multiply by it."""
     for step in view.steps.values():
         codes = step.node.inputs[0]
@@ -62,7 +62,7 @@ def _constants(view: View) -> Iterator[tuple[Step, list[Reader]]]:
             yield step, uses
 
 
-def _uses(value: ir.Value, view: View) -> Iterator[Reader]:
+def _uses(value: ir.Value, view: View) -> Iterator[Consumer]:
     waiting = [value]
     while waiting:
         for node, position in waiting.pop().uses():
@@ -72,7 +72,7 @@ def _uses(value: ir.Value, view: View) -> Iterator[Reader]:
                 yield node, position
 
 
-def _role(reader: ir.Node, position: int, written: dict[ir.Node, str]) -> str:
-    """What a norm calls the constant; nothing when ``reader`` is no norm."""
-    role = written.get(reader) or PARAMETERS.get(reader.op_type, {}).get(position)
+def _role(consumer: ir.Node, position: int, written: dict[ir.Node, str]) -> str:
+    """What a norm calls the constant; nothing when ``consumer`` is no norm."""
+    role = written.get(consumer) or PARAMETERS.get(consumer.op_type, {}).get(position)
     return f"{role} of a norm" if role else ""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from .qdq_graph import View
-from .traverse import PAIR, maker, readers
+from .traverse import PAIR, consumers, maker
 
 _SCALE_AND_BIAS = {1: "scale", 2: "bias"}
 
@@ -57,19 +57,19 @@ def _centre(square: ir.Node) -> list[ir.Node]:
 def _numerators(division: ir.Node, view: View) -> Iterator[ir.Node]:
     """The Mul that follows 1 / sqrt(…), unless its other factor is γ."""
     if division.op_type == "Reciprocal" or view.known(division.inputs[0]):
-        for reader in readers(division.outputs[0], PAIR):
-            if reader is not None and reader.op_type == "Mul" and not any(map(view.known, reader.inputs)):
-                yield reader
+        for consumer in consumers(division.outputs[0], PAIR):
+            if consumer is not None and consumer.op_type == "Mul" and not any(map(view.known, consumer.inputs)):
+                yield consumer
 
 
 def _affine(division: ir.Node, view: View) -> Iterator[tuple[ir.Node, str]]:
     """The Mul by γ and the Add of β behind the division, or behind the Mul that stands for it."""
     ends = list(_numerators(division, view)) or [division]
-    for node in [reader for end in ends for reader in readers(end.outputs[0], PAIR)]:
+    for node in [consumer for end in ends for consumer in consumers(end.outputs[0], PAIR)]:
         role = {"Mul": "scale", "Add": "bias"}.get(node.op_type) if node is not None else None
         if node is None or role is None or not any(map(view.known, node.inputs)):
             continue
         yield node, role
         if role == "scale":
-            behind = (reader for reader in readers(node.outputs[0], PAIR) if reader is not None)
+            behind = (consumer for consumer in consumers(node.outputs[0], PAIR) if consumer is not None)
             yield from ((add, "bias") for add in behind if add.op_type == "Add" and any(map(view.known, add.inputs)))

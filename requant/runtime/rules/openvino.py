@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from .qdq_graph import View
-from .rule import Offence, Rule
+from .rule import Rule, Violation
 from .traverse import PAIR, maker
 
 _PULLED_THROUGH = PAIR | {"Mul", "Relu", "Transpose"}
 """What OpenVINO moves a quantizer through, towards a Concat."""
 
 
-def concatenated_int8(view: View) -> Iterator[Offence]:
+def concatenated_int8(view: View) -> Iterator[Violation]:
     """Signed codes of a Concat that a Conv reads."""
     for layer, step in view.activations(ir.DataType.INT8):
         node = maker(step.node.inputs[0], _PULLED_THROUGH)

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from .parts import Layer, Operand, Step
 from .qdq_graph import View
-from .rule import Find, Offence
+from .rule import Find, Violation
 from .traverse import PAIR, maker
 
 TARGET = "requant.target"
@@ -17,7 +17,7 @@ TARGET = "requant.target"
 def weight_scale_axis(*op_types: str) -> Find:
     """What finds a weight of ``op_types``, or of all, with scales along an axis that is summed over."""
 
-    def find(view: View) -> Iterator[Offence]:
+    def find(view: View) -> Iterator[Violation]:
         for layer in view.products(*op_types):
             weight = layer.weight
             if weight is not None and weight.axis not in (None, weight.out_axis):
@@ -26,7 +26,7 @@ def weight_scale_axis(*op_types: str) -> Find:
     return find
 
 
-def float_partner(view: View) -> Iterator[Offence]:
+def float_partner(view: View) -> Iterator[Violation]:
     """A dequantized activation that is multiplied by a float operand.
 
     Unless the codes are what the kernel of the layer before writes.
@@ -36,7 +36,7 @@ def float_partner(view: View) -> Iterator[Offence]:
             yield layer.node, "weight" if other.fixed else "second activation"
 
 
-def weight_only(view: View) -> Iterator[Offence]:
+def weight_only(view: View) -> Iterator[Violation]:
     """An 8-bit weight that a float activation is multiplied by, unless the model says that this engine's user asked."""
     if view.model.metadata_props.get(TARGET) == view.engine.name:
         return
@@ -45,28 +45,28 @@ def weight_only(view: View) -> Iterator[Offence]:
             yield layer.node, one.step.codes.name.lower()
 
 
-def small_weight(view: View) -> Iterator[Offence]:
+def small_weight(view: View) -> Iterator[Violation]:
     """A weight of fewer than 8 bits beside a quantized activation."""
     for layer, weight in _weights(view):
         if weight.codes.bitwidth < 8:
             yield layer.node, weight.codes.name.lower()
 
 
-def blocked_weight(view: View) -> Iterator[Offence]:
+def blocked_weight(view: View) -> Iterator[Violation]:
     """A weight with scales by blocks beside a quantized activation."""
     for layer, weight in _weights(view):
         if block := weight.node.attributes.get_int("block_size", 0):
             yield layer.node, f"blocks of {block}"
 
 
-def uint8_weight(view: View) -> Iterator[Offence]:
+def uint8_weight(view: View) -> Iterator[Violation]:
     """A weight in uint8 codes beside a quantized activation."""
     for layer, weight in _weights(view):
         if weight.codes == ir.DataType.UINT8:
             yield layer.node, "uint8"
 
 
-def half_scale(view: View) -> Iterator[Offence]:
+def half_scale(view: View) -> Iterator[Violation]:
     """A product in half precision."""
     for layer in view.products():
         scale = layer.steps[0].node.inputs[1]
@@ -74,14 +74,14 @@ def half_scale(view: View) -> Iterator[Offence]:
             yield layer.node, scale.dtype.name.lower()
 
 
-def weight_first(view: View) -> Iterator[Offence]:
+def weight_first(view: View) -> Iterator[Violation]:
     """A weight that is the first operand."""
     for layer in view.products():
         if layer.operands[0].fixed:
             yield layer.node, "the weight is the first operand"
 
 
-def weight_moved(view: View) -> Iterator[Offence]:
+def weight_moved(view: View) -> Iterator[Violation]:
     """A weight, the second operand, that does not come straight from its DQ."""
     for layer in view.products():
         weight = layer.operands[1]
@@ -89,7 +89,7 @@ def weight_moved(view: View) -> Iterator[Offence]:
             yield layer.node, "another op is between the weight and its DequantizeLinear"
 
 
-def shared_int8(view: View) -> Iterator[Offence]:
+def shared_int8(view: View) -> Iterator[Violation]:
     """Signed activation codes that several nodes read, where the engine wants unsigned ones."""
     wanted = view.engine.activations.get(ir.DataType.INT8)
     if wanted is None or wanted.dtype == ir.DataType.INT8:
@@ -99,16 +99,16 @@ def shared_int8(view: View) -> Iterator[Offence]:
         tails = [use.node.outputs[0] for use in codes.uses()] if codes is not None else []
         count = sum(len(tail.uses()) + tail.is_graph_output() for tail in tails)
         if count > 1:
-            yield layer.node, f"{count} readers"
+            yield layer.node, f"{count} consumers"
 
 
-def integer_product(view: View) -> Iterator[Offence]:
+def integer_product(view: View) -> Iterator[Violation]:
     """A layer with both operands quantized."""
     for layer in view.products():
         yield layer.node, layer.node.op_type
 
 
-def thin_layer(view: View) -> Iterator[Offence]:
+def thin_layer(view: View) -> Iterator[Violation]:
     """A quantized layer with fewer channels than an integer kernel needs to pay."""
     for layer in view.products():
         inputs, outputs = _channels(layer)

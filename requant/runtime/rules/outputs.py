@@ -8,8 +8,8 @@ import onnx_ir as ir
 from ...ir.constants import array
 from .parts import Layer, Step
 from .qdq_graph import View
-from .rule import Find, Offence
-from .traverse import name, only_reader, readers
+from .rule import Find, Violation
+from .traverse import consumers, name, only_consumer
 
 _CLOSE = 1e-3
 """Relative difference up to which two scales of a bias are taken for the same."""
@@ -23,8 +23,8 @@ _INVALID_RESHAPE = 21
 """From this opset on, the Reshape that ONNX Runtime puts before a Gemm fails its own type check in int8."""
 
 
-def quantized_output(view: View) -> Iterator[Offence]:
-    """A linear layer whose output is quantized for readers that gain nothing from it."""
+def quantized_output(view: View) -> Iterator[Violation]:
+    """A linear layer whose output is quantized for consumers that gain nothing from it."""
     for layer in view.layers.values():
         for use in layer.node.outputs[0].uses():
             step = view.steps.get(use.node)
@@ -32,38 +32,38 @@ def quantized_output(view: View) -> Iterator[Offence]:
                 yield step.node, layer.node.op_type
 
 
-def unquantized_output(view: View) -> Iterator[Offence]:
+def unquantized_output(view: View) -> Iterator[Violation]:
     """A Conv whose output, or the output of the Relu or Clip after it, is not quantized."""
     for layer in view.products("Conv"):
-        if not _is_quantize(_next_reader(layer.node.outputs[0]), view):
+        if not _is_quantize(_next_consumer(layer.node.outputs[0]), view):
             yield layer.node, "output"
 
 
-def relu_between(view: View) -> Iterator[Offence]:
+def relu_between(view: View) -> Iterator[Violation]:
     """A Relu between a linear layer and a Q whose codes reach below 0."""
     for layer in view.products():
-        relu = only_reader(layer.node.outputs[0])
+        relu = only_consumer(layer.node.outputs[0])
         if relu is not None and relu.op_type == "Relu":
-            after = only_reader(relu.outputs[0])
+            after = only_consumer(relu.outputs[0])
             step = view.steps.get(after) if after is not None else None
             if step is not None and step.quantizes and _reaches_below_zero(step):
                 yield layer.node, name(step.node)
 
 
-def float_bias(view: View) -> Iterator[Offence]:
+def float_bias(view: View) -> Iterator[Violation]:
     """A float bias that makes the product a float Gemm."""
     for layer in view.products("Gemm", "MatMul"):
         bias, output = bias_of(layer)
         step = view.step_of(bias)
         coded = step is not None and step.codes == ir.DataType.INT32
-        if bias is not None and not coded and not _is_quantize(only_reader(output), view):
+        if bias is not None and not coded and not _is_quantize(only_consumer(output), view):
             yield layer.node, bias.name or "bias"
 
 
 def bias_scale(*op_types: str) -> Find:
     """What finds an int32 bias of ``op_types`` whose scale is not that of the product."""
 
-    def find(view: View) -> Iterator[Offence]:
+    def find(view: View) -> Iterator[Violation]:
         for layer in view.products(*op_types):
             step = view.step_of(bias_of(layer)[0])
             if step is not None and step.codes == ir.DataType.INT32 and not _has_scale_of(layer, step):
@@ -72,12 +72,12 @@ def bias_scale(*op_types: str) -> Find:
     return find
 
 
-def bias_overflow(view: View) -> Iterator[Offence]:
+def bias_overflow(view: View) -> Iterator[Violation]:
     """A float bias of a Conv between codes with more steps of the product than int32 has."""
     for layer in view.products("Conv"):
         value, output = bias_of(layer)
         bias, (data, weight) = array(value), (step.scale for step in layer.steps)
-        if bias is None or data is None or weight is None or not _is_quantize(_next_reader(output), view):
+        if bias is None or data is None or weight is None or not _is_quantize(_next_consumer(output), view):
             continue
         product = (data.astype(np.float64) * weight.astype(np.float64)).reshape(-1) if data.size == 1 else np.zeros(0)
         fits = product.size in (1, bias.size) and bool((product > 0).all())
@@ -92,7 +92,7 @@ def absent_zero_point(*, bias: bool) -> Find:
     A MatMul and the Add after it are one with a bias.
     """
 
-    def find(view: View) -> Iterator[Offence]:
+    def find(view: View) -> Iterator[Violation]:
         for layer in view.products(*(("Gemm", "MatMul") if bias else ("Gemm",))):
             if (bias_of(layer)[0] is not None) == bias:
                 for step in layer.steps:
@@ -102,7 +102,7 @@ def absent_zero_point(*, bias: bool) -> Find:
     return find
 
 
-def gemm_factors(view: View) -> Iterator[Offence]:
+def gemm_factors(view: View) -> Iterator[Violation]:
     """A Gemm with a bias that multiplies it or the product by a factor."""
     for layer in view.products("Gemm"):
         for factor in ("alpha", "beta") if bias_of(layer)[0] is not None else ():
@@ -110,7 +110,7 @@ def gemm_factors(view: View) -> Iterator[Offence]:
                 yield layer.node, f"{factor} = {number:g}"
 
 
-def reshaped_int8(view: View) -> Iterator[Offence]:
+def reshaped_int8(view: View) -> Iterator[Violation]:
     """Signed activation codes of three axes or more whose product becomes a Gemm, at opset 21 or above."""
     if view.model.opset_imports.get("", 0) < _INVALID_RESHAPE:
         return
@@ -120,11 +120,11 @@ def reshaped_int8(view: View) -> Iterator[Offence]:
             yield layer.node, f"{rank} axes"
 
 
-def _next_reader(output: ir.Value) -> ir.Node | None:
+def _next_consumer(output: ir.Value) -> ir.Node | None:
     """Who alone reads ``output``, or the Relu or Clip that alone reads it."""
-    reader = only_reader(output)
-    between = reader is not None and reader.op_type in ("Relu", "Clip")
-    return only_reader(reader.outputs[0]) if reader is not None and between else reader
+    consumer = only_consumer(output)
+    between = consumer is not None and consumer.op_type in ("Relu", "Clip")
+    return only_consumer(consumer.outputs[0]) if consumer is not None and between else consumer
 
 
 def _is_quantize(node: ir.Node | None, view: View) -> bool:
@@ -149,8 +149,8 @@ def _has_scale_of(layer: Layer, bias: Step) -> bool:
 
 def _pays(layer: Layer, step: Step, view: View) -> bool:
     """Whether somebody behind the Q's DQ works on its codes; True when there is no DQ."""
-    tails = [node.outputs[0] for node in readers(step.node.outputs[0]) if node is not None and node in view.steps]
-    ends = [end for tail in tails for end in readers(tail)]
+    tails = [node.outputs[0] for node in consumers(step.node.outputs[0]) if node is not None and node in view.steps]
+    ends = [end for tail in tails for end in consumers(tail)]
     return not ends or any(end is not None and _gains(end, layer, view) for end in ends)
 
 
@@ -170,7 +170,7 @@ def bias_of(layer: Layer) -> tuple[ir.Value | None, ir.Value]:
     node, product = layer.node, layer.node.outputs[0]
     if node.op_type != "MatMul":
         return (node.inputs[2] if len(node.inputs) > 2 else None), product
-    add = only_reader(product)
+    add = only_consumer(product)
     if add is None or add.op_type != "Add" or product.shape is None:
         return None, product
     bias = next((value for value in add.inputs if value is not product), None)

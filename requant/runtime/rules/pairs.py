@@ -7,8 +7,8 @@ import onnx_ir as ir
 from .norms import written_out
 from .parts import Step
 from .qdq_graph import View
-from .rule import Find, Offence
-from .traverse import MOVERS, PAIR, maker, readers
+from .rule import Find, Violation
+from .traverse import MOVERS, PAIR, consumers, maker
 
 _AFTER_CONV = MOVERS | PAIR | {"Relu", "Clip", "LeakyRelu", "Sigmoid", "HardSigmoid", "BatchNormalization"}
 """Ops that hand on what the kernel of a Conv writes."""
@@ -20,7 +20,7 @@ def no_integer_kernel(op_types: frozenset[str], *, behind: frozenset[str]) -> Fi
     Pairs straight ``behind`` these linear layers are left out: whether they pay is for the layer to say.
     """
 
-    def find(view: View) -> Iterator[Offence]:
+    def find(view: View) -> Iterator[Violation]:
         norms = written_out(view)
         for step, ends in _pairs(view, behind):
             if all(_in_float(end, op_types, norms, view) for end in ends):
@@ -32,7 +32,7 @@ def no_integer_kernel(op_types: frozenset[str], *, behind: frozenset[str]) -> Fi
 def quantized_residual(op_types: frozenset[str], *, behind: frozenset[str]) -> Find:
     """What finds a pair that only residual Adds read, beside what `no_integer_kernel` allows."""
 
-    def find(view: View) -> Iterator[Offence]:
+    def find(view: View) -> Iterator[Violation]:
         norms = written_out(view)
         for step, ends in _pairs(view, behind):
             others = [end for end in ends if not _is_residual(end, view)]
@@ -42,7 +42,7 @@ def quantized_residual(op_types: frozenset[str], *, behind: frozenset[str]) -> F
     return find
 
 
-def several_scales(view: View) -> Iterator[Offence]:
+def several_scales(view: View) -> Iterator[Violation]:
     """A value that linear layers read in different codes."""
     found: dict[ir.Value | None, list[Step]] = {}
     for step in view.steps.values():
@@ -55,19 +55,19 @@ def several_scales(view: View) -> Iterator[Offence]:
 
 
 def _pairs(view: View, behind: frozenset[str]) -> Iterator[tuple[Step, list[ir.Node]]]:
-    """Every DQ of an activation with its readers, unless an output of the graph is among them."""
+    """Every DQ of an activation with its consumers, unless an output of the graph is among them."""
     for node, step in view.steps.items():
         if step.quantizes or step.fixed:
             continue
         before = maker(node.inputs[0], PAIR | {"Relu", "Clip"})
-        ends = [end for end in readers(node.outputs[0]) if end is not None]
-        whole = len(ends) == sum(1 for _ in readers(node.outputs[0]))
+        ends = [end for end in consumers(node.outputs[0]) if end is not None]
+        whole = len(ends) == sum(1 for _ in consumers(node.outputs[0]))
         if ends and whole and not (before in view.layers and before is not None and before.op_type in behind):
             yield step, ends
 
 
 def _ends(step: Step) -> list[ir.Node]:
-    return [end for end in readers(step.node.outputs[0], MOVERS | PAIR) if end is not None]
+    return [end for end in consumers(step.node.outputs[0], MOVERS | PAIR) if end is not None]
 
 
 def _in_float(node: ir.Node, op_types: frozenset[str], norms: dict[ir.Node, str], view: View) -> bool:

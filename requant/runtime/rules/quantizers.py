@@ -8,8 +8,8 @@ import onnx_ir as ir
 from ...ir.constants import array, is_constant
 from .parts import Step
 from .qdq_graph import View
-from .rule import Find, Offence
-from .traverse import readers
+from .rule import Find, Violation
+from .traverse import consumers
 
 _INTEGER_OPS = (
     *("QLinear", "QGemm", "QAttention", "QEmbed", "QOrdered", "QMoE"),
@@ -18,35 +18,35 @@ _INTEGER_OPS = (
 """How the names of ops on integer codes begin."""
 
 
-def opset_too_high(view: View) -> Iterator[Offence]:
+def opset_too_high(view: View) -> Iterator[Violation]:
     """The ONNX opset is newer than the engine."""
     opset = view.model.opset_imports.get("", 0)
     if opset > view.engine.highest_opset:
         yield None, f"opset {opset} is above {view.engine.highest_opset}"
 
 
-def ir_version_too_high(view: View) -> Iterator[Offence]:
+def ir_version_too_high(view: View) -> Iterator[Violation]:
     """The file format is newer than the engine."""
     version, highest = view.model.ir_version, view.engine.highest_ir
     if version is not None and version > highest:
         yield None, f"IR version {version} is above {highest}"
 
 
-def integer_op(view: View) -> Iterator[Offence]:
+def integer_op(view: View) -> Iterator[Violation]:
     """An op that multiplies codes itself, instead of Q/DQ around a float op."""
     for node in view.model.graph.all_nodes():
         if node.op_type.startswith(_INTEGER_OPS):
             yield node, node.op_type
 
 
-def nothing_quantized(view: View) -> Iterator[Offence]:
+def nothing_quantized(view: View) -> Iterator[Violation]:
     """A model of which no layer multiplies quantized values."""
     layers = any(layer.steps for layer in view.layers.values())
     if not layers and next(integer_op(view), None) is None:
         yield None, "no layer of the model is quantized"
 
 
-def nonzero_zero_point(view: View) -> Iterator[Offence]:
+def nonzero_zero_point(view: View) -> Iterator[Violation]:
     """Codes that are not symmetric about 0."""
     for step in _quantizers(view):
         zero_point = step.zero_point
@@ -54,14 +54,14 @@ def nonzero_zero_point(view: View) -> Iterator[Offence]:
             yield step.node, f"zero point {odd.flat[0]}"
 
 
-def computed_scale(view: View) -> Iterator[Offence]:
+def computed_scale(view: View) -> Iterator[Violation]:
     """A scale or zero point that depends on the data."""
     for step in _quantizers(view):
         if any(value is not None and not _known(value) for value in step.node.inputs[1:3]):
             yield step.node, "scale or zero point"
 
 
-def scale_per_channel(view: View) -> Iterator[Offence]:
+def scale_per_channel(view: View) -> Iterator[Violation]:
     """An activation with several scales."""
     for step in _quantizers(view):
         scale = step.scale
@@ -69,21 +69,21 @@ def scale_per_channel(view: View) -> Iterator[Offence]:
             yield step.node, f"{scale.size} scales"
 
 
-def scale_not_positive(view: View) -> Iterator[Offence]:
+def scale_not_positive(view: View) -> Iterator[Violation]:
     """A scale that is 0, negative or NaN."""
     yield from _scales(view, lambda scale, smallest: not scale > 0)
 
 
-def scale_not_normal(view: View) -> Iterator[Offence]:
+def scale_not_normal(view: View) -> Iterator[Violation]:
     """A scale that is infinite, or too small for its type to hold exactly."""
     yield from _scales(view, lambda scale, smallest: scale == np.inf or 0 < scale < smallest)
 
 
-def dangling_quantize(view: View) -> Iterator[Offence]:
+def dangling_quantize(view: View) -> Iterator[Violation]:
     """Codes that something else than a DQ reads, or nothing."""
     for node, step in view.steps.items():
-        found = list(readers(node.outputs[0])) if step.quantizes else []
-        strays = {reader.op_type if reader else "an output" for reader in found if reader not in view.steps}
+        found = list(consumers(node.outputs[0])) if step.quantizes else []
+        strays = {consumer.op_type if consumer else "an output" for consumer in found if consumer not in view.steps}
         if step.quantizes and (strays or not found):
             yield node, ", ".join(sorted(strays)) or "nothing"
 
@@ -91,7 +91,7 @@ def dangling_quantize(view: View) -> Iterator[Offence]:
 def coded(*types: ir.DataType, fixed: bool | None = None) -> Find:
     """What finds codes of ``types``: all of them, or the weights' (``fixed``), or the activations' (not)."""
 
-    def find(view: View) -> Iterator[Offence]:
+    def find(view: View) -> Iterator[Violation]:
         for step in _quantizers(view):
             if step.codes in types and fixed in (None, step.fixed):
                 yield step.node, step.codes.name.lower()
@@ -127,7 +127,7 @@ def _known(value: ir.Value) -> bool:
     return is_constant(value) or cast
 
 
-def _scales(view: View, bad: Callable[[float, float], bool]) -> Iterator[Offence]:
+def _scales(view: View, bad: Callable[[float, float], bool]) -> Iterator[Violation]:
     for step in _quantizers(view):
         value, scale = step.node.inputs[1], step.scale
         if scale is None or value is None:

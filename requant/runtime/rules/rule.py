@@ -8,10 +8,10 @@ import onnx_ir as ir
 from ..versions import Timeline, Version, at
 from .qdq_graph import View
 
-Offence = tuple[ir.Node | None, str]
+Violation = tuple[ir.Node | None, str]
 """The node that breaks a rule, or None for the model as a whole, and what about it does."""
 
-Find = Callable[[View], Iterator[Offence]]
+Find = Callable[[View], Iterator[Violation]]
 
 
 @dataclass(frozen=True)

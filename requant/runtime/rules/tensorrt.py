@@ -144,7 +144,7 @@ RULES = (
         "several-scales",
         pairs.several_scales,
         "slower: one value is quantized with {what}, so the layers that read it do not become one product",
-        "give all readers of the value one scale",
+        "give all consumers of the value one scale",
     ),
     Rule(
         "thin-layer",

@@ -30,7 +30,7 @@ def name(node: ir.Node) -> str:
     return node.name or node.outputs[0].name or node.op_type
 
 
-def readers(value: ir.Value, through: frozenset[str] = MOVERS) -> Iterator[ir.Node | None]:
+def consumers(value: ir.Value, through: frozenset[str] = MOVERS) -> Iterator[ir.Node | None]:
     """Every node that reads ``value``, straight or ``through`` others; None stands for an output of the graph."""
     waiting, met = [value], {value}
     while waiting:
@@ -53,7 +53,7 @@ def maker(value: ir.Value | None, through: frozenset[str] = PAIR) -> ir.Node | N
     return node
 
 
-def only_reader(value: ir.Value) -> ir.Node | None:
+def only_consumer(value: ir.Value) -> ir.Node | None:
     """The node that reads ``value``, or None when several do or the graph outputs it."""
     nodes = [use.node for use in value.uses()]
     return nodes[0] if len(nodes) == 1 and not value.is_graph_output() else None

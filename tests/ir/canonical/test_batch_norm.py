@@ -49,10 +49,10 @@ FOLDED = {
 }
 
 KEPT = {
-    "another reader of the layer": (IMAGE, f"a = Conv(x, w)  d = {NORM}  y = Add(a, d)"),
+    "another consumer of the layer": (IMAGE, f"a = Conv(x, w)  d = {NORM}  y = Add(a, d)"),
     "padding": (IMAGE, f"{FIRST}  y = Conv<pads = [1,1,1,1]>(a, w, c)"),
     "an activation between": (IMAGE, f"{FIRST}  d = Relu(a)  y = Conv(d, w)"),
-    "two readers": (IMAGE, f"{FIRST}  d = Conv(a, w)  i = Conv(a, w)  y = Add(d, i)"),
+    "two consumers": (IMAGE, f"{FIRST}  d = Conv(a, w)  i = Conv(a, w)  y = Add(d, i)"),
     "a transposed layer after it": (IMAGE, f"{FIRST}  y = ConvTranspose(a, t)"),
     "a scale for each column": (IMAGE, "a = Conv(x, w)  y = Mul(a, r)"),
     "a quotient": (IMAGE, "a = Conv(x, w)  y = Div(f, a)"),

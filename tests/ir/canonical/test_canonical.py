@@ -33,14 +33,14 @@ def _ops(model: ir.Model) -> Counter[str]:
 
 
 def _outline(model: ir.Model) -> list[tuple[str, int, Counter[str], Counter[str]]]:
-    """What must not depend on the spelling: the sites after norms, their width, readers and restored edges."""
+    """What must not depend on the spelling: the sites after norms, their width, consumers and restored edges."""
     sites = [site for site in find_sites(model) if site.kind in ("LayerNorm", "RMSNorm")]
     assert all(isinstance(site, Site) for site in sites), sites
     return [
         (
             site.kind,
             site.channels,
-            Counter(reader.linear.node.op_type for reader in site.readers),
+            Counter(consumer.linear.node.op_type for consumer in site.consumers),
             Counter(edge.slot[0].op_type for edge in site.restored),
         )
         for site in sites

@@ -33,7 +33,7 @@ OUTPUTS = {
     "an initializer": ("y, z", "y = MatMul(x, w)  z = Identity(w)"),
     "an initializer twice": ("y, z, r", "y = MatMul(x, w)  z = Identity(w)  r = Identity(w)"),
     "a product before its bias": ("h, y, z", "h = MatMul(x, w)  y = Add(h, b)  z = Identity(y)"),
-    "one and a reader": ("z, r", "y = MatMul(x, w)  z = Identity(y)  r = Relu(z)"),
+    "one and a consumer": ("z, r", "y = MatMul(x, w)  z = Identity(y)  r = Relu(z)"),
     "a fused op that is one of its inputs": ("y, z", "y = MatMul(x, w)  z = com.microsoft.FusedMatMul(x, w)"),
 }
 

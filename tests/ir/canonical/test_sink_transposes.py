@@ -35,7 +35,7 @@ MOVED = {
 KEPT = {
     "other data": f"{CONV}  c = Slice(x, two, six, axes)  y = Add(b, c)",
     "another order": f"{CONV}  c = Transpose<perm = [0, 3, 2, 1]>(a)  y = Mul(b, c)",
-    "another reader": f"{CONV}  r = Relu(b)  q = Softmax<axis = 3>(b)  y = Mul(r, q)",
+    "another consumer": f"{CONV}  r = Relu(b)  q = Softmax<axis = 3>(b)  y = Mul(r, q)",
     "a sum over channels": f"{CONV}  y = Softmax<axis = 3>(b)",
 }
 

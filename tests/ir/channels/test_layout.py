@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_ir.passes import common
 
 from requant.ir.channels.layout import ImmovableError, along_axis, is_mover, last_axis, move
-from requant.ir.channels.reshape import NOBODY, ChannelMap
+from requant.ir.channels.reshape import NO_CHANNEL, ChannelMap
 from requant.ir.constants import constant
 from requant.ir.load import load
 from requant.runtime.session import runner
@@ -304,7 +304,7 @@ REFUSED = {
     ),
     "concat with a stranger": (
         "(float[B,T,4] x, float[B,1,4] i) => (float[B,K,4] y) { y = Concat<axis = 1>(x, i) }",
-        "another basis",
+        "another transform",
     ),
     "concat of other channels": (
         "(float[B,T,4] x) => (float[B,K,2] y) { a, b = Split<axis = -1>(x)  y = Concat<axis = 1>(a, b) }",
@@ -324,7 +324,7 @@ REFUSED = {
 
 def test_a_part_that_nobody_re_bases_leaves_the_others_alone(build: Build) -> None:
     text = "(float[B,T,4] x, float[B,T,3] i) => (float[B,T,7] y) { y = Concat<axis = -1>(x, i) }"
-    assert list(_last_map(text, build).ravel()) == [0, 1, 2, 3, NOBODY, NOBODY, NOBODY]
+    assert list(_last_map(text, build).ravel()) == [0, 1, 2, 3, NO_CHANNEL, NO_CHANNEL, NO_CHANNEL]
 
 
 def test_repeated_heads_repeat_their_channels(build: Build) -> None:

@@ -1,4 +1,4 @@
-"""Random graphs compute what they computed before, whatever bases their sites get and however channels are split."""
+"""Random graphs compute what they computed before, whatever transforms their sites get and however channels split."""
 
 import os
 from collections import Counter
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from models.random_graphs import compute_in_double, in_double, random_graph
 from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.channels.find import Site, find_sites
-from requant.ir.channels.inserted import find_explicit
+from requant.ir.channels.inserted import find_inserted
 from requant.ir.channels.regions import Region, find_region
 from requant.ir.linear import as_linear, find_linears
 from requant.ir.load import load
-from requant.ir.transform.apply import Basis, rebase
+from requant.ir.transform.apply import ChannelTransform, apply_transform
 from requant.ir.transform.cost import added_nodes
 from requant.ir.transform.split import split
 from requant.runtime.session import runner
@@ -31,21 +31,21 @@ SINGLE, DOUBLE = 1e-4, 1e-10
 SCALE, SHIFT = 8.0, 2.0
 """Random scales lie between 1 / SCALE and SCALE, random shifts between -SHIFT and SHIFT."""
 
-KINDS = {"LayerNorm", "RMSNorm", "Linear", "Gated", "Attention", "Product", "Embedding", "Explicit", "Split"}
-SHIFTED = {f"{kind}, shifted" for kind in KINDS - {"Gated", "Split"}}
-"""What is done to a graph: sites of each kind are re-based, without and with a shift, and channels are split."""
+KINDS = {"LayerNorm", "RMSNorm", "Linear", "GatedMLP", "Attention", "QK", "Embedding", "Inserted", "Split"}
+SHIFTED = {f"{kind}, shifted" for kind in KINDS - {"GatedMLP", "Split"}}
+"""What is done to a graph: sites of each kind are transformed, without and with a shift, and channels are split."""
 
 GRAPHS, CHUNK = 200, 50
 MANY, LARGE_CHUNK = int(os.environ.get("REQUANT_PROPERTY_GRAPHS", "20000")), 500
 
 
 def _rewrites(model: ir.Model, seed: int) -> Iterator[str]:
-    """Re-base every site, then every explicit one, then split every region; says what was done after each."""
+    """Transform every site, then every explicit one, then split every region; says what was done after each."""
     rng = np.random.default_rng(seed)
     sites = [site for site in find_sites(model) if isinstance(site, Site)]
-    yield from (_rebased(model, site, rng) for site in sites)
-    explicit = [site for site in find_explicit(model, sites) if isinstance(site, Site)]
-    yield from (_rebased(model, site, rng) for site in explicit)
+    yield from (_transformed(model, site, rng) for site in sites)
+    explicit = [site for site in find_inserted(model, sites) if isinstance(site, Site)]
+    yield from (_transformed(model, site, rng) for site in explicit)
     done = set[ir.Value]()
     for node in [linear.node for linear in find_linears(model.graph)]:
         linear = as_linear(node)
@@ -56,12 +56,14 @@ def _rewrites(model: ir.Model, seed: int) -> Iterator[str]:
             yield "Split"
 
 
-def _rebased(model: ir.Model, site: Site, rng: np.random.Generator) -> str:
-    shifts = not site.fixed_shift and rng.random() < 0.9
+def _transformed(model: ir.Model, site: Site, rng: np.random.Generator) -> str:
+    shifts = not site.shift_blocked and rng.random() < 0.9
     scale = np.exp(rng.uniform(-np.log(SCALE), np.log(SCALE), site.channels))
-    basis = Basis(scale, rng.uniform(-SHIFT, SHIFT, site.channels) * shifts)
-    before, foreseen = len(model.graph), added_nodes(site, basis)
-    assert rebase(site, basis) == foreseen == len(model.graph) - before, f"{site.kind} {site.name}: other nodes"
+    transform = ChannelTransform(scale, rng.uniform(-SHIFT, SHIFT, site.channels) * shifts)
+    before, foreseen = len(model.graph), added_nodes(site, transform)
+    assert apply_transform(site, transform) == foreseen == len(model.graph) - before, (
+        f"{site.kind} {site.name}: other nodes"
+    )
     return f"{site.kind}, shifted" if shifts else site.kind
 
 

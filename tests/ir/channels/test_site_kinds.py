@@ -1,4 +1,4 @@
-"""Every kind of place where a basis can be changed, next to places that look like it and are none."""
+"""Every kind of place where a transform can be changed, next to places that look like it and are none."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from models.random_graphs import compute_in_double, in_double
 from requant.ir.canonical.canonicalize import canonicalize
-from requant.ir.channels.find import Refused, Site, find_sites
-from requant.ir.channels.inserted import find_explicit
+from requant.ir.channels.find import Refusal, Site, find_sites
+from requant.ir.channels.inserted import find_inserted
 from requant.ir.load import load
-from requant.ir.transform.apply import Basis, rebase
+from requant.ir.transform.apply import ChannelTransform, apply_transform
 from requant.ir.transform.cost import added_nodes
 from requant.runtime.session import runner
 
@@ -38,7 +38,7 @@ seeds = st.integers(0, 2**32 - 1)
 class Case:
     """A graph, all of its sites in graph order, and what must be among the reasons for what is refused or fixed.
 
-    A site is written "kind channels: writers -> readers", with "/" after it where no shift is allowed.
+    A site is written "kind channels: producers -> consumers", with "/" after it where no shift is allowed.
     """
 
     text: str
@@ -48,9 +48,9 @@ class Case:
 
 
 def _shown(site: Site) -> str:
-    writers = " ".join(writer.source.output.name or "?" for writer in site.writers)
-    readers = " ".join(reader.linear.output.name or "?" for reader in site.readers)
-    return f"{site.kind} {site.channels}: {writers} -> {readers}".strip() + ("/" if site.fixed_shift else "")
+    producers = " ".join(producer.source.output.name or "?" for producer in site.producers)
+    consumers = " ".join(consumer.linear.output.name or "?" for consumer in site.consumers)
+    return f"{site.kind} {site.channels}: {producers} -> {consumers}".strip() + ("/" if site.shift_blocked else "")
 
 
 ROWS = """(float[B,4,4] x) => (float[B,T,M] y) <float[4] g, float[4] b, float[4,4] w, float[4,4] v, float[4,4] u,
@@ -144,7 +144,7 @@ ATTENTION = {
     ),
     "values that are read": _rows(
         f"{Q} {K} {V} {SCORES} {P} {OUT.replace('y = ', 'z = ')}  r = Tanh(va)  y = Add(z, r)", QK,
-        reason="Tanh 'r' takes no basis"),
+        reason="Tanh 'r' takes no transform"),
     "attention that is read": _rows(
         f"{Q} {K} {V} {SCORES} {P} {OUT.replace('y = ', 'z = ')}  r = Sigmoid(m)  y = Add(z, r)", QK,
         reason="read by others too"),
@@ -186,7 +186,7 @@ GROUPS = {
     )
     for name, repeat in REPEATS.items()
 }
-"""Heads that share keys and values have one basis."""
+"""Heads that share keys and values have one transform."""
 
 TURN = "{0}c = Mul({0}0, cos)  {0}s = Mul({0}r, sin)  {0} = Add({0}c, {0}s)"
 HALVES = "{0}1, {0}2 = Split<axis = -1>({0}0)  {0}n = Neg({0}2)  {0}r = Concat<axis = -1>({0}n, {0}1)  " + TURN
@@ -307,16 +307,16 @@ LAYERS = {
         "a0 = MatMul(x, w)  a = Add(c, a0)  z = MatMul(a, v)  y = Add(z, d)", "Linear 4: a -> y"),
     "MatMul with one bias for all": _rows("a0 = MatMul(x, w)  a = Add(a0, one)  y = MatMul(a, v)", "Linear 4: a -> y"),
     "MatMul with a scalar bias": _rows("a0 = MatMul(x, w)  a = Add(half, a0)  y = MatMul(a, v)", "Linear 4: a -> y"),
-    "several readers": _rows(
+    "several consumers": _rows(
         "a = MatMul(x, w)  r = Relu(a)  y1 = MatMul(r, v)  y2 = MatMul(a, u)  y = Add(y1, y2)",
         "Linear 4: a -> y1 y2/"),
-    "tied writers": _rows(
+    "tied producers": _rows(
         "t = Tanh(x)  a = MatMul(x, w)  e1 = MatMul(t, w)  y1 = MatMul(a, v)  y2 = MatMul(e1, u)  y = Mul(y1, y2)",
         "Linear 4: a e1 -> y1 y2"),
-    "one tied writer that is read": _rows(
+    "one tied producer that is read": _rows(
         "t = Tanh(x)  a = MatMul(x, w)  e1 = MatMul(t, w)  y1 = MatMul(a, v)  y2 = Sin(e1)  y = Mul(y1, y2)",
         reason="Sin"),
-    "tied readers": _rows(
+    "tied consumers": _rows(
         "t = Tanh(x)  a = MatMul(x, w)  e1 = MatMul(t, v)  y1 = MatMul(a, o)  y2 = MatMul(e1, o)  y = Mul(y1, y2)",
         "Linear 4: a e1 -> y1 y2"),
     "one weight all along": _rows(
@@ -329,7 +329,7 @@ LAYERS = {
         "a = MatMul(x, w)  t = Transpose<perm = [0, 2, 1]>(a)  y = MatMul(t, v)", reason="along another axis"),
     "tokens mixed by a constant": _rows(
         "a = MatMul(x, w)  t = MatMul(cos, a)  y = MatMul(t, v)", "Attention 4: a -> y/"),
-    "scaled where a basis stops": _rows(
+    "scaled where a transform stops": _rows(
         "n = LayerNormalization(x, g, b)  m = Mul(n, half)  t = Transpose<perm = [0, 2, 1]>(m)  e1 = MatMul(t, u)"
         "  a = MatMul(n, w)  y = Add(e1, a)", "LayerNorm 4: n -> a/", reason="scaled"),
     "mean over tokens": _rows("a = MatMul(x, w)  t = ReduceMean<axes = [1]>(a)  y = MatMul(t, v)", "Linear 4: a -> y"),
@@ -420,14 +420,14 @@ MOVES = {
         "Linear 8: a e1 -> y"),
     "in line with a stranger": _rows("a = MatMul(x, w)  s = Tanh(x)  r = Concat<axis = 1>(s, a)  y = MatMul(r, v)",
         reason="joins parts whose channels differ"),
-    "tokens of one basis": _rows(
+    "tokens of one transform": _rows(
         "a = MatMul(x, w)  e1 = MatMul(x, v)  z = Add(a, e1)  r = Concat<axis = 1>(z, a)  y = MatMul(r, u)",
         reason="joins parts whose channels differ"),
     "one half that is read": _rows(
         "a = MatMul(x, wide)  e1, e2 = Split<axis = -1>(a)  s = Tanh(e2)  z = MatMul(e1, v)  y = Add(z, s)",
         "Linear 4: a -> z"),
 }
-"""Values that are moved between a writer and a reader."""
+"""Values that are moved between a producer and a consumer."""
 
 IMAGES = {
     "Conv": _image("a = Conv(x, w)  y = Conv(a, v)", "Linear 6: a -> y"),
@@ -469,12 +469,12 @@ IMAGES = {
         "Gated 6: a -> e y/", reason="scales the shift"),
     "residual": _image(
         "a = Conv(x, w)  d = Conv(a, v, c)  r = Relu(d)  e = Conv(r, u)  z = Add(a, e)  t = Relu(z)  y = Conv(t, o)",
-        "Linear 6: a e -> d y/", "Linear 6: d -> e/", reason="adds two values of one basis"),
-    "residual with a reader that takes none": _image(
+        "Linear 6: a e -> d y/", "Linear 6: d -> e/", reason="adds two values of one transform"),
+    "residual with a consumer that takes none": _image(
         "a = Conv(x, w)  d = Conv(a, v, c)  r = Relu(d)  e = Conv(r, u)  z = Add(a, e)  t = Sigmoid(z)  y = Conv(t, o)",
-        "Linear 6: d -> e/", reason="Sigmoid 't' takes no basis"),
+        "Linear 6: d -> e/", reason="Sigmoid 't' takes no transform"),
     "residual of an input": _image(
-        "a = Conv(x, w)  q = Tanh(a)  d = Conv(q, v, c)  z = Add(q, d)  y = Conv(z, o)", reason="another basis"),
+        "a = Conv(x, w)  q = Tanh(a)  d = Conv(q, v, c)  z = Add(q, d)  y = Conv(z, o)", reason="another transform"),
 }
 """Convolutions."""
 
@@ -541,27 +541,27 @@ def _model(proto: onnx.ModelProto, opset: int = 17) -> ir.Model:
     return model
 
 
-def _basis(site: Site, rng: np.random.Generator) -> Basis:
+def _basis(site: Site, rng: np.random.Generator) -> ChannelTransform:
     scale = np.exp(rng.uniform(np.log(0.1), np.log(10), site.channels))
-    return Basis(scale, rng.uniform(-2, 2, site.channels) * (not site.fixed_shift))
+    return ChannelTransform(scale, rng.uniform(-2, 2, site.channels) * (not site.shift_blocked))
 
 
-def _sites(found: list[Site | Refused]) -> list[Site]:
+def _sites(found: list[Site | Refusal]) -> list[Site]:
     return [site for site in found if isinstance(site, Site)]
 
 
-def _rebased(model: ir.Model, seed: int) -> None:
-    """Re-base all sites, then all explicit ones."""
+def _transformed(model: ir.Model, seed: int) -> None:
+    """Transform all sites, then all explicit ones."""
     rng, sites = np.random.default_rng(seed), _sites(find_sites(model))
     _apply(sites, model, rng)
-    _apply(_sites(find_explicit(model, sites)), model, rng)
+    _apply(_sites(find_inserted(model, sites)), model, rng)
 
 
 def _apply(sites: list[Site], model: ir.Model, rng: np.random.Generator) -> None:
     for site in sites:
-        basis, before = _basis(site, rng), len(model.graph)
-        foreseen = added_nodes(site, basis)
-        assert rebase(site, basis) == foreseen == len(model.graph) - before
+        transform, before = _basis(site, rng), len(model.graph)
+        foreseen = added_nodes(site, transform)
+        assert apply_transform(site, transform) == foreseen == len(model.graph) - before
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -570,8 +570,8 @@ def test_the_sites_are_these(name: str, build: Build) -> None:
     found = find_sites(_model(build(case.text), case.opset))
     sites = _sites(found)
     assert [_shown(site) for site in sites] == list(case.sites)
-    reasons = [site.fixed_shift for site in sites if site.fixed_shift]
-    reasons += [refused.reason for refused in found if isinstance(refused, Refused)]
+    reasons = [site.shift_blocked for site in sites if site.shift_blocked]
+    reasons += [refused.reason for refused in found if isinstance(refused, Refusal)]
     assert any(case.reason in reason for reason in [*reasons, ""] if reason or not case.reason), reasons
 
 
@@ -581,9 +581,9 @@ def test_any_basis_keeps_the_outputs(name: str, build: Build, seed: int) -> None
     """In float64 by the reference implementation, and in float32 by ONNX Runtime."""
     wide, feed, wanted = _prepared(name, build)
     model, wide = _canonical(name, build).clone(), wide.clone()
-    _rebased(wide, seed)
+    _transformed(wide, seed)
     _require_close(compute_in_double(wide, feed), wanted, DOUBLE)
-    _rebased(model, seed)
+    _transformed(model, seed)
     _require_close(runner(model, threads=1)(feed), wanted, SINGLE)
 
 
@@ -617,7 +617,7 @@ def test_restoring_is_merged_into_the_bias_beside_it(
     head = ROWS.replace("M] y)", "M] y, float[B,N,L] q)") if name == "an output" else ROWS
     model = _model(build(f"{head}> {{ n = LayerNormalization(x, g, b)  {body} }}"))
     before, count, (site,) = compute(model), len(model.graph), _sites(find_sites(model))
-    assert not site.fixed_shift
-    rebase(site, _basis(site, np.random.default_rng(0)))
+    assert not site.shift_blocked
+    apply_transform(site, _basis(site, np.random.default_rng(0)))
     assert len(model.graph) - count == added
     assert deviation(before, compute(model)) < SINGLE

@@ -1,4 +1,4 @@
-"""Which places can be re-based, who takes part, and why the others cannot."""
+"""Which places can be transformed, who takes part, and why the others cannot."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import pytest
 
 from models.synthetic import BUILDERS, Outliers, Transformer
 from requant.ir.canonical.canonicalize import canonicalize
-from requant.ir.channels.find import Refused, Site, find_sites
+from requant.ir.channels.find import Refusal, Site, find_sites
 from requant.ir.load import load
 
 Build: TypeAlias = Callable[[str], onnx.ModelProto]
@@ -23,7 +23,7 @@ TRANSFORMERS = {
     "rms_swiglu": "RMSNorm:3 Product:0 Attention:1 RMSNorm:2 Gated:1 RMSNorm:1",
     "windowed": "LayerNorm:1 Product:0 Attention:1 LayerNorm:1 LayerNorm:1",
 }
-"""Sites in graph order: kind, number of readers, and ops that are handed the restored value."""
+"""Sites in graph order: kind, number of consumers, and ops that are handed the restored value."""
 
 HEAD = """(float[B,T,4] x) => (float[B,K,M] y) <float[4] g, float[4] b, float[4,4] w, float[4,4] v, float[2,4] h,
           float[8,4] u, float one = {1}, int64[6] p = {0, 0, 0, 0, 1, 0}, int64[3] s = {0, -1, 4}>"""
@@ -66,7 +66,7 @@ REFUSED = {
                      "{ n = LayerNormalization(x, g)  y = MatMul(n, w) }", "is an output of the graph"),
     "moved output": ("(float[B,4] x) => (float[4,B] t, float[B,4] y) <float[4] g, float[4,4] w> "
                      "{ n = LayerNormalization(x, g)  t = Transpose(n)  y = MatMul(n, w) }", "output of the graph"),
-    "no reader": ("(float[B,4] x) => (float[B,4] y) <float[4] g> { n = LayerNormalization(x, g)  y = Relu(n) }",
+    "no consumer": ("(float[B,4] x) => (float[B,4] y) <float[4] g> { n = LayerNormalization(x, g)  y = Relu(n) }",
                   "no linear layer reads it"),
     "runtime gamma": ("(float[B,4] x, float[4] g) => (float[B,4] y) <float[4,4] w> "
                       "{ n = LayerNormalization(x, g)  y = MatMul(n, w) }", "scale is computed at run time"),
@@ -98,13 +98,13 @@ TIED = {
                         "  l, o = Split<axis = -1>(x)  m = LayerNormalization(l, f)  c = MatMul(m, w)"
                         "  d = Abs(k)  z = ReduceMax(d)  q = Add(a, c)  y = Add(q, z) }", [[0, 1, 2, 3], [0, 1]]),
 }  # fmt: skip
-"""Graphs whose readers share a weight, and the site's channel at each channel of its norms."""
+"""Graphs whose consumers share a weight, and the site's channel at each channel of its norms."""
 
 FIXED = {"activation": "Relu 'r' lets no shift through", "zero pad": "Pad 'q' adds zeros"}
 """Graphs of SITES in which no shift is allowed, and why."""
 
 
-def _found(model: onnx.ModelProto) -> list[Site | Refused]:
+def _found(model: onnx.ModelProto) -> list[Site | Refusal]:
     canonical = load(model)
     canonicalize(canonical)
     return find_sites(canonical)
@@ -121,7 +121,7 @@ def _only(model: onnx.ModelProto) -> Site:
 
 def _shown(site: Site) -> str:
     edges = "+".join(["", *(edge.slot[0].op_type for edge in site.restored)])
-    return f"{site.kind}:{len(site.readers)}{edges}"
+    return f"{site.kind}:{len(site.consumers)}{edges}"
 
 
 @pytest.mark.parametrize("name", BUILDERS)
@@ -129,19 +129,19 @@ def test_transformers_have_a_site_at_every_norm_and_inside_attention(name: str) 
     sites = _sites(BUILDERS[name](SPEC))
     assert " ".join(_shown(site) for site in sites) == TRANSFORMERS[name]
     for site in sites:
-        assert site.channels == SPEC.mlp_width if site.kind == "Gated" else SPEC.width
-        assert (site.fixed_shift is None) == (site.kind != "Gated")
-        for reader in site.readers:
-            np.testing.assert_array_equal(reader.channels, np.arange(site.channels))
+        assert site.channels == SPEC.mlp_width if site.kind == "GatedMLP" else SPEC.width
+        assert (site.shift_blocked is None) == (site.kind != "GatedMLP")
+        for consumer in site.consumers:
+            np.testing.assert_array_equal(consumer.channels, np.arange(site.channels))
 
 
 @pytest.mark.parametrize("name", SITES)
 def test_every_reader_is_accounted_for(name: str, build: Build) -> None:
-    body, readers, restored = SITES[name]
+    body, consumers, restored = SITES[name]
     site = _sites(build(f"{HEAD} {{ {NORM} {body} }}"))[0]
-    assert Counter(reader.linear.node.op_type for reader in site.readers) == Counter(readers.split())
+    assert Counter(consumer.linear.node.op_type for consumer in site.consumers) == Counter(consumers.split())
     assert Counter(edge.slot[0].op_type for edge in site.restored) == Counter(restored.split())
-    assert site.fixed_shift == FIXED.get(name)
+    assert site.shift_blocked == FIXED.get(name)
     for edge in site.restored:
         node, position = edge.slot
         assert node.inputs[position] is not None
@@ -150,7 +150,7 @@ def test_every_reader_is_accounted_for(name: str, build: Build) -> None:
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_place_that_is_no_site_says_why(name: str, build: Build) -> None:
     text, reason = REFUSED[name]
-    found = [item for item in _found(build(text)) if isinstance(item, Refused)]
+    found = [item for item in _found(build(text)) if isinstance(item, Refusal)]
     assert not _sites(build(text))
     assert reason in found[0].reason
     assert found[0].name in {"n", "y", "m"}
@@ -159,7 +159,7 @@ def test_a_place_that_is_no_site_says_why(name: str, build: Build) -> None:
 @pytest.mark.parametrize("name", TIED)
 def test_channels_that_meet_one_row_of_a_weight_are_one(name: str, build: Build) -> None:
     text, channels = TIED[name]
-    assert [list(writer.channels) for writer in _only(build(text)).writers] == channels
+    assert [list(producer.channels) for producer in _only(build(text)).producers] == channels
 
 
 def test_readers_know_which_channels_they_get(build: Build) -> None:
@@ -169,7 +169,7 @@ def test_readers_know_which_channels_they_get(build: Build) -> None:
             n = LayerNormalization(x, g)  a, b = Split<axis = -1>(n)  c = Gather<axis = -1>(n, i)
             d = MatMul(b, w)  e = MatMul(c, v)  f = ReduceMax(a)  h = Add(d, e)  y = Add(h, f) }""")
     )
-    assert [list(reader.channels) for reader in site.readers] == [[2, 3], [3, 0]]
+    assert [list(consumer.channels) for consumer in site.consumers] == [[2, 3], [3, 0]]
     assert [list(edge.channels.ravel()) for edge in site.restored] == [[0, 1]]
 
 
@@ -188,7 +188,7 @@ def test_a_zero_padded_conv_fixes_the_shift(attributes: str, reason: str | None,
             n = LayerNormalization(x, g)  t = Transpose<perm = [0, 2, 1]>(n)
             r = Reshape(t, s)  y = Conv<{attributes}>(r, w) }}""")
     )
-    assert site.fixed_shift == reason
+    assert site.shift_blocked == reason
 
 
 def test_norms_that_share_weights_are_one_site(build: Build) -> None:
@@ -197,16 +197,16 @@ def test_norms_that_share_weights_are_one_site(build: Build) -> None:
     body = layer.format(1, "x") + layer.format(2, "x1") + layer.format(3, "x2")
     site = _only(build(f"{HEAD} {{ {body} y = Relu(x3) }}"))
     assert [value.name for value in site.values] == ["n1", "n2", "n3"]
-    assert len(site.readers) == 6
-    assert len({reader.linear.weight for reader in site.readers}) == 2
+    assert len(site.consumers) == 6
+    assert len({consumer.linear.weight for consumer in site.consumers}) == 2
     assert (site.name, len(site.values)) == ("n1", 3)
 
 
 def test_chains_of_shared_weights_are_one_site_each(build: Build) -> None:
     """n1 and n3 share w, n2 and n4 share v, and n4 also shares u with n5: two sites, in graph order."""
-    readers = {1: "w", 2: "v", 3: "w", 4: "v", 5: "z"}
+    consumers = {1: "w", 2: "v", 3: "w", 4: "v", 5: "z"}
     parts, last = [], "x"
-    for layer, weight in readers.items():
+    for layer, weight in consumers.items():
         parts.append(f"n{layer} = LayerNormalization<axis = -1>({last}, g, b)  m{layer} = MatMul(n{layer}, {weight})")
         last = f"m{layer}"
         if layer in (4, 5):
@@ -222,7 +222,7 @@ def test_chains_of_shared_weights_are_one_site_each(build: Build) -> None:
 def test_one_stranger_refuses_all_that_are_tied(build: Build) -> None:
     body = f"{NORM}  a = MatMul(n, w)  m = LayerNormalization<axis = -1>(a, g, b)  c = MatMul(m, w)  y = MatMul(c, w)"
     found = _found(build(f"{HEAD} {{ {body} }}"))
-    assert [(item.name, type(item)) for item in found] == [(name, Refused) for name in ("n", "m", "c")]
+    assert [(item.name, type(item)) for item in found] == [(name, Refusal) for name in ("n", "m", "c")]
 
 
 def test_finding_sites_reads_no_weights(build: Build) -> None:

@@ -1,4 +1,4 @@
-"""A re-based graph computes what it computed before, whatever the basis; what would not is refused."""
+"""A transformed graph computes what it computed before, whatever the transform; what would not is refused."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -16,9 +16,9 @@ from onnx.reference import ReferenceEvaluator
 
 from models.synthetic import BUILDERS, Dialect, Outliers, Transformer
 from requant.ir.canonical.canonicalize import canonicalize
-from requant.ir.channels.find import Refused, Site, find_sites
+from requant.ir.channels.find import Refusal, Site, find_sites
 from requant.ir.load import load
-from requant.ir.transform.apply import Basis, rebase
+from requant.ir.transform.apply import ChannelTransform, apply_transform
 from requant.ir.transform.cost import added_nodes
 
 Arrays: TypeAlias = list[NDArray[np.generic]]
@@ -27,7 +27,7 @@ Compute: TypeAlias = Callable[[ir.Model], Arrays]
 Deviation: TypeAlias = Callable[[Arrays, Arrays], float]
 
 SINGLE, DOUBLE = 1e-4, 1e-10
-"""How far outputs may move, of the largest magnitude; bases reach over two decades and five units."""
+"""How far outputs may move, of the largest magnitude; transforms reach over two decades and five units."""
 
 SPEC = Transformer(width=16, heads=2, layers=1, outliers=Outliers(2))
 seeds = st.integers(0, 2**32 - 1)
@@ -51,7 +51,7 @@ GRAPHS: dict[str, tuple[str, int, int]] = {
     "layer norm": (f"{HEAD} {{ {NORM}  p = MatMul(n, w)  y = Add(p, c) }}", 0, 0),
     "no beta": (f"{HEAD} {{ n = LayerNormalization(x, g)  p = MatMul(n, w)  y = Add(k, p) }}", 0, 0),
     "no bias": (f"{HEAD} {{ {NORM}  y = MatMul(n, w) }}", 0, 1),
-    "no bias, two readers": (f"{HEAD} {{ {NORM}  p = MatMul(n, w)  r = Relu(p)  y = Add(p, r) }}", 0, 1),
+    "no bias, two consumers": (f"{HEAD} {{ {NORM}  p = MatMul(n, w)  r = Relu(p)  y = Add(p, r) }}", 0, 1),
     "shared bias": (
         f"{HEAD} {{ {NORM}  p = MatMul(n, w)  q = Add(p, c)  r = MatMul(x, v)  t = Add(r, c)  y = Add(q, t) }}",
         0,
@@ -128,13 +128,13 @@ def _sites(model: ir.Model) -> list[Site]:
     found = find_sites(model)
     sites = [site for site in found if isinstance(site, Site)]
     assert sites
-    assert not [item for item in found if isinstance(item, Refused) and item.kind in ("LayerNorm", "RMSNorm")]
+    assert not [item for item in found if isinstance(item, Refusal) and item.kind in ("LayerNorm", "RMSNorm")]
     return sites
 
 
-def _basis(channels: int, rng: np.random.Generator, *, shift: bool = True) -> Basis:
+def _basis(channels: int, rng: np.random.Generator, *, shift: bool = True) -> ChannelTransform:
     scale = np.exp(rng.uniform(np.log(0.1), np.log(10), channels))
-    return Basis(scale, rng.uniform(-5, 5, channels) * shift)
+    return ChannelTransform(scale, rng.uniform(-5, 5, channels) * shift)
 
 
 def _canonical(proto: onnx.ModelProto) -> ir.Model:
@@ -143,13 +143,13 @@ def _canonical(proto: onnx.ModelProto) -> ir.Model:
     return model
 
 
-def _rebased(model: ir.Model, seed: int, *, shift: bool = True) -> int:
-    """Re-base every site by a random basis; returns the number of nodes added, which is what was foreseen."""
+def _transformed(model: ir.Model, seed: int, *, shift: bool = True) -> int:
+    """Transform every site by a random transform; returns the number of nodes added, which is what was foreseen."""
     rng, total = np.random.default_rng(seed), 0
     for site in _sites(model):
-        basis = _basis(site.channels, rng, shift=shift and not site.fixed_shift)
-        before, foreseen = len(model.graph), added_nodes(site, basis)
-        added = rebase(site, basis)
+        transform = _basis(site.channels, rng, shift=shift and not site.shift_blocked)
+        before, foreseen = len(model.graph), added_nodes(site, transform)
+        added = apply_transform(site, transform)
         assert added == foreseen == len(model.graph) - before
         total += added
     return total
@@ -176,7 +176,7 @@ def test_any_basis_keeps_the_outputs(
     for shift, added in ((False, scaling), (True, shifting)):
         model = _canonical(build(text))
         before = compute(model)
-        assert _rebased(model, seed, shift=shift) == added
+        assert _transformed(model, seed, shift=shift) == added
         assert deviation(before, compute(model)) < SINGLE
 
 
@@ -188,7 +188,7 @@ def test_in_double_precision_the_rewrite_is_exact(
     model = _canonical(build(_double(GRAPHS[name][0])))
     before = _precise(model, compute)
     assert before[0].dtype == np.float64
-    _rebased(model, seed)
+    _transformed(model, seed)
     assert deviation(before, _precise(model, compute)) < DOUBLE
 
 
@@ -200,7 +200,7 @@ def test_any_basis_keeps_transformers(
 ) -> None:
     model = _canonical(BUILDERS[name](replace(SPEC, opset=opset, dialect=dialect)))
     before = compute(model)
-    _rebased(model, seed)
+    _transformed(model, seed)
     assert deviation(before, compute(model)) < SINGLE
 
 
@@ -209,7 +209,7 @@ def test_bases_compose(name: str, build: Build, compute: Compute, deviation: Dev
     model = _canonical(build(_double(GRAPHS[name][0])))
     before = _precise(model, compute)
     for seed in range(3):
-        _rebased(model, seed)
+        _transformed(model, seed)
     assert deviation(before, _precise(model, compute)) < DOUBLE
 
 
@@ -217,15 +217,15 @@ def test_bases_compose(name: str, build: Build, compute: Compute, deviation: Dev
 def test_the_values_are_what_the_basis_says(name: str, build: Build, compute: Compute) -> None:
     model = _canonical(build(_double(GRAPHS[name][0])))
     site = _sites(model)[0]
-    basis = _basis(site.channels, np.random.default_rng(0))
+    transform = _basis(site.channels, np.random.default_rng(0))
     model.graph.outputs.append(site.values[0])
     before = np.asarray(_precise(model, compute)[-1], np.float64)
     model.graph.outputs.pop()
     name_of_value = site.name
-    rebase(site, basis)
+    apply_transform(site, transform)
     model.graph.outputs.append(ir.convenience.create_value_mapping(model.graph)[name_of_value])
     after = np.asarray(_precise(model, compute)[-1], np.float64)
-    np.testing.assert_allclose(after, (before - basis.shift) / basis.scale, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(after, (before - transform.shift) / transform.scale, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", GRAPHS)
@@ -233,8 +233,8 @@ def test_the_identity_adds_nothing(name: str, build: Build, compute: Compute) ->
     model = _canonical(build(GRAPHS[name][0]))
     before, ops = compute(model), Counter(node.op_type for node in model.graph)
     for site in _sites(model):
-        assert Basis.identity(site.channels).is_identity
-        assert rebase(site, Basis.identity(site.channels)) == 0
+        assert ChannelTransform.identity(site.channels).is_identity
+        assert apply_transform(site, ChannelTransform.identity(site.channels)) == 0
     assert Counter(node.op_type for node in model.graph) == ops
     np.testing.assert_array_equal(compute(model)[0], before[0])
 
@@ -243,7 +243,7 @@ def test_the_identity_adds_nothing(name: str, build: Build, compute: Compute) ->
 def test_names_shapes_and_types_survive(name: str, build: Build) -> None:
     model = _canonical(build(GRAPHS[name][0]))
     model.graph.name = "kept"
-    _rebased(model, 0)
+    _transformed(model, 0)
     assert [value.name for value in model.graph.inputs] == ["x"]
     assert [value.name for value in model.graph.outputs] == ["y"]
     for value in (value for node in model.graph for value in node.outputs):
@@ -260,7 +260,7 @@ def test_half_precision_stays_half(build: Build, compute: Compute, deviation: De
     text = GRAPHS["residual"][0].replace("float[", "float16[")
     model = _canonical(build(text))
     before = compute(model)
-    _rebased(model, 0)
+    _transformed(model, 0)
     dtypes = {value.dtype for value in model.graph.initializers.values() if value.uses()}
     assert dtypes == {ir.DataType.FLOAT16}
     assert deviation(before, compute(model)) < 0.05
@@ -268,7 +268,7 @@ def test_half_precision_stays_half(build: Build, compute: Compute, deviation: De
 
 def test_weights_are_scaled_when_they_are_read(build: Build) -> None:
     model = _canonical(build(GRAPHS["layer norm"][0]))
-    rebase(_sites(model)[0], Basis(np.arange(1.0, 5.0), np.zeros(4)))
+    apply_transform(_sites(model)[0], ChannelTransform(np.arange(1.0, 5.0), np.zeros(4)))
     weight = model.graph.initializers["w"].const_value
     assert isinstance(weight, ir.LazyTensor)
     original = load(build(GRAPHS["layer norm"][0])).graph.initializers["w"].const_value
@@ -282,7 +282,7 @@ def test_a_parameter_that_others_share_is_left_to_them(build: Build, compute: Co
     model = _canonical(build(text))
     before = compute(model)
     (site,) = [site for site in find_sites(model) if isinstance(site, Site)]
-    rebase(site, _basis(4, np.random.default_rng(0)))
+    apply_transform(site, _basis(4, np.random.default_rng(0)))
     assert deviation(before, compute(model)) < SINGLE
 
 
@@ -306,7 +306,7 @@ def test_an_illegal_basis_changes_nothing(
     model = _canonical(build(GRAPHS["residual"][0]))
     before = ir.to_proto(model)
     with pytest.raises(ValueError, match=message):
-        rebase(_sites(model)[0], Basis(scale, shift))
+        apply_transform(_sites(model)[0], ChannelTransform(scale, shift))
     assert ir.to_proto(model) == before
 
 
@@ -314,8 +314,8 @@ def test_a_shift_before_zero_padding_is_refused(build: Build, compute: Compute, 
     model = _canonical(build(f"{IMAGE} {{ {PIXELS}  y = Conv<pads = [1, 1, 1, 1]>(r, k) }}"))
     before, (site,) = compute(model), _sites(model)
     with pytest.raises(ValueError, match="no shift is allowed, because 'y' pads its input with zeros"):
-        rebase(site, Basis(np.ones(4), np.array([0.0, 0.0, 1e-3, 0.0])))
-    rebase(site, _basis(4, np.random.default_rng(0), shift=False))
+        apply_transform(site, ChannelTransform(np.ones(4), np.array([0.0, 0.0, 1e-3, 0.0])))
+    apply_transform(site, _basis(4, np.random.default_rng(0), shift=False))
     assert deviation(before, compute(model)) < SINGLE
 
 
@@ -326,5 +326,5 @@ def test_zero_padding_between_norm_and_reader_gets_the_old_value(
         a = Pad(n, pads)  p = MatMul(a, w)  q = MatMul(n, v)  r = ReduceMax(q)  y = Add(p, r) }}"""
     model = _canonical(build(text))
     before = compute(model)
-    _rebased(model, 0)
+    _transformed(model, 0)
     assert deviation(before, compute(model)) < SINGLE

@@ -71,10 +71,10 @@ GRAPHS: dict[str, str] = {
     ),
     "a gate for each row": f"{HEAD} {{ {MADE}  i = ReduceMax<keepdims = 1>(x)  a = Mul(h, i)  {READ} }}",
     "a gate that it makes": f"{HEAD} {{ {MADE}  i = MatMul(h, r)  j = Sigmoid(i)  a = Mul(h, j)  {READ} }}",
-    "several readers": (
+    "several consumers": (
         f"{HEAD} {{ {MADE}  a = Relu(h)  e = MatMul(a, u)  f = MatMul(a, z)  g = MatMul(h, z)  y = Sum(e, f, g) }}"
     ),
-    "a reader that produces": f"{HEAD} {{ {MADE}  i = MatMul(h, q)  a = Add(h, i)  {READ} }}",
+    "a consumer that produces": f"{HEAD} {{ {MADE}  i = MatMul(h, q)  a = Add(h, i)  {READ} }}",
     "one weight produces twice": (
         f"{HEAD} {{ {MADE}  i = Abs(x)  j = MatMul(i, w)  k = Tanh(j)  a = Mul(h, k)  {READ} }}"
     ),
@@ -205,20 +205,20 @@ def test_shapes_and_types_are_those_that_inference_finds(name: str, build: Build
 @pytest.mark.parametrize("name", GRAPHS)
 def test_every_value_of_a_region_that_linears_read_has_that_region(name: str, build: Build) -> None:
     region = _found(_model(build(GRAPHS[name])))
-    for data in {reader.data for reader in region.readers}:
+    for data in {consumer.data for consumer in region.consumers}:
         other = find_region(data)
         assert isinstance(other, Region)
         assert set(other.values) == set(region.values)
         assert set(other.constants) == set(region.constants)
         assert {linear.node for linear in other.producers} == {linear.node for linear in region.producers}
-        assert {linear.node for linear in other.readers} == {linear.node for linear in region.readers}
+        assert {linear.node for linear in other.consumers} == {linear.node for linear in region.consumers}
 
 
 def test_a_region_is_all_that_takes_part(build: Build) -> None:
     model = _model(build(GRAPHS["swiglu"]))
     region = _found(model)
     assert [linear.weight.name for linear in region.producers] == ["v", "w"]
-    assert [linear.weight.name for linear in region.readers] == ["u"]
+    assert [linear.weight.name for linear in region.consumers] == ["u"]
     assert {value.name for value in region.values} == {"a", "g", "h", "o", "p", "s"}
     (bias,) = region.constants
     node, position = bias.slot
@@ -290,7 +290,7 @@ def test_copies_that_do_not_fit_change_nothing(copies: NDArray[np.intp], message
     assert ir.to_proto(model) == before
 
 
-@pytest.mark.parametrize("name", ["swiglu", "gemm", "conv 3x3", "a reader that produces", "dropout with its mask"])
+@pytest.mark.parametrize("name", ["swiglu", "gemm", "conv 3x3", "a consumer that produces", "dropout with its mask"])
 def test_weights_are_not_read_until_somebody_asks(name: str, build: Build) -> None:
     model, reads = _model(build(GRAPHS[name])), list[str]()
     for value in model.graph.initializers.values():
@@ -372,7 +372,7 @@ REFUSED: dict[str, tuple[str, str]] = {
         f"{HEAD} {{ {MADE}  a = Relu(h)  e = MatMul(a, u)  s = ReduceMax(w)  y = Add(e, s) }}",
         "weight 'w' is also read by 'ReduceMax'",
     ),
-    "a stranger reads a reader's weight": (
+    "a stranger reads a consumer's weight": (
         f"{HEAD} {{ {MADE}  a = Relu(h)  s = Softmax(b)  t = MatMul(s, u)  e = MatMul(a, u)  y = Add(e, t) }}",
         "weight 'u' is also read by 'MatMul'",
     ),
@@ -380,7 +380,7 @@ REFUSED: dict[str, tuple[str, str]] = {
         f"{HEAD} {{ {MADE}  t = MatMul(x, v)  i = Softmax(t)  j = MatMul(i, q)  a = Mul(h, j)  y = MatMul(a, q) }}",
         "weight 'q' is used in two ways",
     ),
-    "a grouped reader": (
+    "a grouped consumer": (
         f"{IMAGE} {{ h = Conv(x, w, b)  a = Relu(h)  y = Conv<group = 2>(a, ug) }}",
         "'y' works in groups of channels",
     ),

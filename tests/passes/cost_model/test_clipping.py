@@ -89,10 +89,10 @@ def test_the_cost_is_that_of_data_which_set_no_range(name: str, samples: int) ->
     found = []
     for seed in range(24):
         part = value(DRAWS[name], samples, seed)
-        basis = SmoothQuant(1.0)(site(part))
-        top = (np.maximum(part.statistics.maximum, -part.statistics.minimum) / basis.scale).max()
+        transform = SmoothQuant(1.0)(site(part))
+        top = (np.maximum(part.statistics.maximum, -part.statistics.minimum) / transform.scale).max()
         fresh = DRAWS[name](np.random.default_rng([seed, 1, 1]), 20_000)
-        beyond = np.square(np.maximum(np.abs(fresh / basis.scale) - top, 0)) @ (basis.scale**2 * part.energy)
+        beyond = np.square(np.maximum(np.abs(fresh / transform.scale) - top, 0)) @ (transform.scale**2 * part.energy)
         weights = row_weights(np.square(fresh @ part.matrix).sum(axis=1))
         true = float(np.mean(beyond * np.sqrt(weights * weights.mean())))
         (near,) = held_out_reach(site(part), SmoothQuant(1.0))

@@ -10,7 +10,7 @@ import pytest
 import requant
 from requant.calib.collect import collect
 from requant.ir.canonical.canonicalize import canonicalize
-from requant.ir.conv_outputs import Outlet, outlets
+from requant.ir.conv_outputs import ConvOutput, conv_outputs
 from requant.ir.linear import find_linears
 from requant.ir.load import load
 from requant.passes.cost_model.conv_gain import LEAST, Region, regions
@@ -50,8 +50,8 @@ def found(body: str, width: int, groups: int = 1, count: int = 1) -> list[Region
     model: ir.Model = load(source(BODIES[body], width, groups))
     canonicalize(model)
     collect(model, feeds(count))
-    written = outlets(find_linears(model.graph))
-    return regions({node: outlet for node, outlet in written.items() if isinstance(outlet, Outlet)})
+    written = conv_outputs(find_linears(model.graph))
+    return regions({node: conv_output for node, conv_output in written.items() if isinstance(conv_output, ConvOutput)})
 
 
 @pytest.mark.parametrize(("body", "sizes"), [("chain", [3]), ("residual", [4]), ("broken", [1, 2]), ("branches", [5])])

@@ -1,4 +1,4 @@
-"""The factor that all scales of a basis share: free, and chosen so that values reach as far as before."""
+"""The factor that all scales of a transform share: free, and chosen so that values reach as far as before."""
 
 import numpy as np
 import onnx_ir as ir
@@ -13,9 +13,9 @@ from requant.calib.statistics import measure
 from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.linear import find_linears
 from requant.ir.load import load
-from requant.ir.transform.transform import Basis
-from requant.passes import RebaseSites
-from requant.passes.cost_model.normalize_scale import level
+from requant.ir.transform.transform import ChannelTransform
+from requant.passes import SearchTransforms
+from requant.passes.cost_model.normalize_scale import normalize_scale
 from requant.passes.cost_model.observation import Observation, Part
 
 
@@ -29,24 +29,27 @@ def observation(rows: NDArray[np.float32]) -> Observation:
 def test_it_is_a_power_of_two_that_undoes_any_other(exponent: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows = rng.normal(size=(8, 4)).astype(np.float32) * 10
-    basis = Basis(rng.uniform(0.5, 2, 4), rng.normal(size=4))
-    found, shifted = (level(Basis(np.ldexp(basis.scale, k), basis.shift), observation(rows)) for k in (0, exponent))
+    transform = ChannelTransform(rng.uniform(0.5, 2, 4), rng.normal(size=4))
+    found, shifted = (
+        normalize_scale(ChannelTransform(np.ldexp(transform.scale, k), transform.shift), observation(rows))
+        for k in (0, exponent)
+    )
     np.testing.assert_array_equal(found.scale, shifted.scale)
-    np.testing.assert_array_equal(found.shift, basis.shift)
-    assert set(np.log2(found.scale / basis.scale) % 1) == {0.0}
+    np.testing.assert_array_equal(found.shift, transform.shift)
+    assert set(np.log2(found.scale / transform.scale) % 1) == {0.0}
     reach = np.abs((rows - found.shift) / found.scale).max() / np.abs(rows).max()
     assert 0.7 < reach < 1.42, "half a power of two either way"
 
 
 @pytest.mark.parametrize("rows", [np.zeros((8, 4), np.float32), np.ones((8, 4), np.float32)])
 def test_what_has_no_reach_is_left_as_it_is(rows: NDArray[np.float32]) -> None:
-    basis = Basis(np.array([1.0, 2, 3, 4]), rows[0].astype(np.float64))
-    assert level(basis, observation(rows)) is basis
+    transform = ChannelTransform(np.array([1.0, 2, 3, 4]), rows[0].astype(np.float64))
+    assert normalize_scale(transform, observation(rows)) is transform
 
 
 def test_a_shift_alone_gets_no_scale() -> None:
-    basis = Basis(np.ones(4), np.full(4, 9.0))
-    assert level(basis, observation(np.full((8, 4), 10, np.float32))) is basis
+    transform = ChannelTransform(np.ones(4), np.full(4, 9.0))
+    assert normalize_scale(transform, observation(np.full((8, 4), 10, np.float32))) is transform
 
 
 def test_no_site_leaves_its_range() -> None:
@@ -59,7 +62,7 @@ def test_no_site_leaves_its_range() -> None:
     canonicalize(model)
     collect(model, synthetic.feeds(spec, 4))
     before = {linear.name: reach(linear.data) for linear in find_linears(model.graph)}
-    assert RebaseSites()(model).modified
+    assert SearchTransforms()(model).modified
     after = {linear.name: reach(linear.data) for linear in find_linears(model.graph)}
     del after["layers.0.matmul_7"]  # which is only shifted, to a small part of its range
     assert all(0.4 < after[name] / before[name] < 2.5 for name in after)

@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 from requant.calib.collect import FIRST, collect
 from requant.ir.canonical.canonicalize import canonicalize
-from requant.ir.channels.inserted import find_explicit
+from requant.ir.channels.inserted import find_inserted
 from requant.ir.channels.site import Site
 from requant.ir.formats import FP8, INT8
 from requant.ir.linear import find_linears
-from requant.ir.transform.transform import Basis
-from requant.passes import RebaseSites
+from requant.ir.transform.transform import ChannelTransform
+from requant.passes import SearchTransforms
 from requant.passes.cost_model.observation import observe
-from requant.passes.cost_model.prune_inserted import grids_of, unnoticed
-from requant.passes.cost_model.sensitivity import Listener, grid, plain_grids
+from requant.passes.cost_model.prune_inserted import grids_of, prune_inserted
+from requant.passes.cost_model.sensitivity import SensitivityProbe, grid, plain_grids
 from requant.passes.records import SiteRecord, site_records
 from requant.passes.solvers import Shift
 from requant.runtime.feeds import Feed
@@ -76,8 +76,8 @@ def test_the_noise_is_that_of_the_rounding_in_the_basis(text: str) -> None:
     """Whatever exporters call values: some number them, as onnx-ir does what has no name."""
     model, feeds = made(text)
     (linear,) = find_linears(model.graph)
-    basis = Basis(np.linspace(0.5, 2, 16), np.linspace(-1, 1, 16))
-    listener, chosen = Listener.of(model, INT8), grid(linear, basis, INT8)
+    transform = ChannelTransform(np.linspace(0.5, 2, 16), np.linspace(-1, 1, 16))
+    listener, chosen = SensitivityProbe.of(model, INT8), grid(linear, transform, INT8)
     run, noise = runner(model), listener.noise({linear.data.name or "": chosen}, 4)
     assert noise.shape == (len(feeds), 1)
     for feed, found_noise in zip(feeds, noise[:, 0], strict=True):
@@ -92,8 +92,8 @@ def test_the_noise_is_that_of_the_rounding_in_the_basis(text: str) -> None:
 
 def records(text: str) -> dict[str, SiteRecord]:
     model, _ = made(text)
-    RebaseSites()(model)
-    return {record.name: record for record in site_records(model) if record.kind == "Explicit"}
+    SearchTransforms()(model)
+    return {record.name: record for record in site_records(model) if record.kind == "Inserted"}
 
 
 def test_nodes_that_the_outputs_hardly_notice_are_left_out() -> None:
@@ -119,14 +119,14 @@ def test_nodes_that_the_outputs_notice_together_are_not_left_out_together() -> N
         model.graph.initializers[weight].const_value = model.graph.initializers["w0"].const_value
     feeds = [{**feed, **dict.fromkeys(names, feed["x0"])} for feed in feeds]
     collect(model, feeds)
-    sites = [site for site in find_explicit(model, []) if isinstance(site, Site)]
+    sites = [site for site in find_inserted(model, []) if isinstance(site, Site)]
     solved = [(site, Shift()(seen)) for site in sites if (seen := observe(site)) is not None]
     assert [site.name for site, _ in solved] == [*names, "z"]
-    together = {name: own for site, basis in solved for name, own in grids_of(site, basis, INT8).items()}
+    together = {name: own for site, transform in solved for name, own in grids_of(site, transform, INT8).items()}
     plain = plain_grids(model, INT8)
 
     def share(*spared: str) -> float:
-        listener = Listener.of(model, INT8)
+        listener = SensitivityProbe.of(model, INT8)
         wanted = (
             {name: plain[name] for name in spared} if len(spared) == 1 else together | {n: plain[n] for n in spared}
         )
@@ -138,14 +138,14 @@ def test_nodes_that_the_outputs_notice_together_are_not_left_out_together() -> N
     part.const_value = ir.tensor(part.const_value.numpy() * np.float32(louder), name="part")
     assert 8 * share("x0") < 0.1
     assert share(*names) > 1.1 > share(*names[:4])
-    assert len(unnoticed(model, solved, INT8) & set(names)) == 4
-    assert not unnoticed(model, solved, FP8), "its steps are not even"
+    assert len(prune_inserted(model, solved, INT8) & set(names)) == 4
+    assert not prune_inserted(model, solved, FP8), "its steps are not even"
 
 
 def test_what_says_little_is_listened_to_more_often() -> None:
     """32 numbers come out of each feed."""
     model, _ = made(MATMUL, feeds=6)
-    listener = Listener.of(model.clone(), INT8)
+    listener = SensitivityProbe.of(model.clone(), INT8)
     assert len(listener.feeds) == 4
     assert listener.enough == 4
     assert replace(listener, expected=([np.zeros(900)], [np.zeros(900)])).enough == 2
@@ -159,8 +159,8 @@ def test_only_so_many_sites_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_feeds_to_listen_to_every_node_that_pays_is_added() -> None:
     model, _ = made(QUIET)
     del model.graph.meta[FIRST]
-    RebaseSites()(model)
-    assert all(record.added_nodes for record in site_records(model) if record.kind == "Explicit")
+    SearchTransforms()(model)
+    assert all(record.added_nodes for record in site_records(model) if record.kind == "Inserted")
 
 
 @pytest.mark.parametrize(("dtype", "number"), [("float", 1), ("int64", 7)])
@@ -168,7 +168,7 @@ def test_outputs_that_cannot_be_compared_leave_nothing_out(dtype: str, number: i
     """How many elements are not 0 depends on the rounding; and nobody knows what a wrong integer is worth."""
     model, _ = made(COUNTED.format(dtype, number))
     (linear,) = find_linears(model.graph)
-    noise = Listener.of(model, INT8).noise({"x": grid(linear, Basis.identity(16), INT8)}, 2)
+    noise = SensitivityProbe.of(model, INT8).noise({"x": grid(linear, ChannelTransform.identity(16), INT8)}, 2)
     assert np.isinf(noise).any() if dtype == "float" else noise.shape == (2, 0)
-    RebaseSites()(model)
-    assert [record.added_nodes > 0 for record in site_records(model) if record.kind == "Explicit"] == [True]
+    SearchTransforms()(model)
+    assert [record.added_nodes > 0 for record in site_records(model) if record.kind == "Inserted"] == [True]

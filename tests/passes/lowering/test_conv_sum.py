@@ -13,7 +13,7 @@ from requant.calib.collect import collect
 from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.formats import FP8, INT8, Format
 from requant.ir.load import load
-from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers
+from requant.passes import InsertQDQ, PlanQuantizers, SelectLayers
 from requant.passes.records import layer_records
 from requant.runtime.check import check
 from requant.runtime.openvino import compile_model, kernels
@@ -38,7 +38,7 @@ def planned(
     model = load(proto)
     canonicalize(model, chosen.opset)
     collect(model, [feed(model)])
-    ChooseLayers(keep)(model)
+    SelectLayers(keep)(model)
     PlanQuantizers((chosen,))(model)
     return model
 

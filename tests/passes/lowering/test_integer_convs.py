@@ -17,7 +17,7 @@ from requant.ir.formats import FP8, Format
 from requant.ir.linear import find_linears
 from requant.ir.load import load
 from requant.ir.quantizer import QUANTIZER
-from requant.passes import ChooseLayers, InsertQDQ, PlanQuantizers, RebaseSites
+from requant.passes import InsertQDQ, PlanQuantizers, SearchTransforms, SelectLayers
 from requant.passes.records import layer_records, site_records
 from requant.passes.scales import activation_quantizer, weight_quantizer
 from requant.passes.select_layers import is_direct
@@ -73,7 +73,7 @@ def planned(body: str, target: str = "cpu", weights: Arrays | None = None, keep:
     model = load(source(body, weights))
     canonicalize(model)
     collect(model, feeds())
-    ChooseLayers(keep, target)(model)
+    SelectLayers(keep, target)(model)
     PlanQuantizers()(model)
     return model
 
@@ -143,9 +143,9 @@ def test_relu_and_clip_are_the_lowest_and_the_highest_code() -> None:
 def test_other_engines_do_not_round_the_output() -> None:
     artifact = lowered(planned(BLOCK, "tensorrt"), "tensorrt")
     convs = [node for node in artifact.graph if node.op_type == "Conv"]
-    readers = [use.node.op_type for node in convs for use in node.outputs[0].uses()]
+    consumers = [use.node.op_type for node in convs for use in node.outputs[0].uses()]
     assert len(convs) == 5
-    assert "QuantizeLinear" not in readers
+    assert "QuantizeLinear" not in consumers
 
 
 @pytest.mark.parametrize("other", ["e = Relu(d) f = Conv(p, q)", "e = Clip(d, zero, low) h = Conv(p, q) f = Relu(h)"])
@@ -164,7 +164,7 @@ def test_what_a_layer_in_float_reads_is_codes_all_the_same(tmp_path: Path) -> No
 
 
 def test_no_node_comes_between_two_layers_in_codes() -> None:
-    """A basis of its own would be worth its nodes here, on an engine whose kernels write floats."""
+    """A transform of its own would be worth its nodes here, on an engine whose kernels write floats."""
     scale = np.ones((32, 1, 1, 1), np.float32)
     scale[:4] = 30
     body = "c = Conv(x, u, b) r = Clip(c, zero, six) d = Conv(r, w) y = GlobalAveragePool(d)"
@@ -174,8 +174,8 @@ def test_no_node_comes_between_two_layers_in_codes() -> None:
         model = load(source(body, weights))
         canonicalize(model)
         collect(model, feeds())
-        ChooseLayers((), target)(model)
-        RebaseSites()(model)
+        SelectLayers((), target)(model)
+        SearchTransforms()(model)
         models[target] = model
     found = {
         target: next(record for record in site_records(model) if record.name == "r") for target, model in models.items()
@@ -186,7 +186,7 @@ def test_no_node_comes_between_two_layers_in_codes() -> None:
 
 
 def test_nor_before_the_last_layer_which_is_none_of_them(tmp_path: Path) -> None:
-    """The kernel before it would have to write floats for a basis, and so all kernels before that."""
+    """The kernel before it would have to write floats for a transform, and so all kernels before that."""
     body = f"{STEM} d = Conv(p, w) e = Relu(d) f = Flatten(e) m = MatMul(f, z) y = Unsqueeze(m, ends)"
     weights = {"z": random((32 * 121, 16)), "ends": np.array([2, 3])}
     direct = [linear.name for linear in find_linears(planned(body, weights=weights).graph) if is_direct(linear)]
@@ -231,15 +231,15 @@ def test_a_shared_weight_has_room_for_every_bias() -> None:
 
 
 def test_what_is_known_of_a_sum_is_carried_through_a_basis() -> None:
-    """Its operands take part in the basis of the sum, which the next layer reads."""
+    """Its operands take part in the transform of the sum, which the next layer reads."""
     body = "c = Conv(x, u, b) r = Relu(c) d = Conv(r, w) s = Add(d, r) t = Relu(s) e = Conv(t, q) y = Relu(e)"
     scale = np.geomspace(0.01, 1, 32, dtype=np.float32).reshape(-1, 1, 1, 1)
     weights = {"u": scale * random(WEIGHTS["u"]), "w": scale * random(WEIGHTS["w"])}
     model = load(source(body, weights))
     canonicalize(model)
     collect(model, feeds())
-    ChooseLayers((), "cpu")(model)
-    assert RebaseSites()(model).modified
+    SelectLayers((), "cpu")(model)
+    assert SearchTransforms()(model).modified
     again = model.clone()
     for value in (value for node in again.graph for value in node.outputs):
         value.meta.clear()
