@@ -32,7 +32,7 @@ def inspection(found: Inspection) -> RenderableType:
     refused = [(item.name, item.kind, ", ".join(item.layers), item.reason) for item in found.refused]
     return Group(
         table("Sites", ("value", "kind", "channels", "absorbed by", "restored for", "no shift because"), sites),
-        table("Refusal", ("value", "kind", "read by", "reason"), refused),
+        table("Refused", ("value", "kind", "read by", "reason"), refused),
     )
 
 

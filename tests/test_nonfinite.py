@@ -44,7 +44,7 @@ def test_an_artifact_that_computes_infinity_is_not_written(tmp_path: Path) -> No
 
 def test_a_default_session_counts_for_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its kernels may round data again, depending on version and processor, so one that makes infinity is feigned."""
-    module = importlib.import_module("requant.measurement")
+    module = importlib.import_module("requant.stages.measure")
 
     def feigned(*arguments: Any, optimized: bool = False, **options: Any) -> Comparison:
         infinite = Distance(-200.0, 0.0, 0.0, -200.0, nonfinite=1)

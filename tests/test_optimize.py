@@ -19,10 +19,10 @@ from models import synthetic
 from requant.calib.sources import batches
 from requant.ir.load import load
 from requant.ir.save import to_bytes
-from requant.measurement import BATCHES
 from requant.recipe import Recipe
 from requant.report import Report
 from requant.result import Precision
+from requant.stages.measure import BATCHES
 
 SPEC = synthetic.Transformer(layers=1)
 FEEDS = synthetic.feeds(SPEC, 8)
@@ -316,7 +316,7 @@ def test_a_float32_model_that_does_not_run_is_an_error(monkeypatch: pytest.Monke
     def refuse(*models: ir.Model) -> None:
         raise requant.SourceError("ONNX Runtime does not load the model")
 
-    monkeypatch.setattr(sys.modules["requant.measurement"], "compare", refuse)
+    monkeypatch.setattr(sys.modules["requant.stages.measure"], "compare", refuse)
     for precision in ("float32", "bfloat16"):
         with pytest.raises(requant.SourceError, match="does not load"):
             requant.optimize(synthetic.pre_norm(SPEC), FEEDS, target="tensorrt", precision=precision)

@@ -66,6 +66,11 @@ def stored_tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
                 yield from attribute.value
 
 
+def stored_bytes(model: ir.Model) -> int:
+    """Return the bytes of all stored tensors."""
+    return sum(tensor.nbytes for tensor in stored_tensors(model))
+
+
 def _validate_external(tensor: ir.ExternalTensor, name: str) -> None:
     if "\0" in str(tensor.location) or len(str(tensor.location)) > _LONGEST:
         raise SourceError(f"{name}: weight {tensor.name!r} lies in {str(tensor.location)[:80]!r}…, which is no path")

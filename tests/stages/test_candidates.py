@@ -5,9 +5,9 @@ import onnx_ir as ir
 import pytest
 
 from models.few import FAMILIES
-from requant.candidates import advantage, noise
 from requant.optimize import optimize
 from requant.recipe import RECIPES
+from requant.stages.candidates import advantage, noise
 
 RNG = np.random.default_rng(0)
 

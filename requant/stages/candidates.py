@@ -13,10 +13,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from .runtime.distance import standard_error, sums
-from .runtime.feeds import Feed, fitted
-from .runtime.outputs import holds_floats, layout
-from .runtime.session import runner
+from ..runtime.distance import standard_error, sums
+from ..runtime.feeds import Feed, fitted
+from ..runtime.outputs import holds_floats, layout
+from ..runtime.session import runner
 
 FLOOR = 0.5
 """Decibels below which a difference is not worth another plan."""

@@ -1,0 +1,75 @@
+"""The third stage: hold samples out, collect statistics on the others, and verify the canonical form."""
+
+import warnings
+from functools import partial
+from itertools import islice
+
+import onnx_ir as ir
+
+from ..calib.collect import collect
+from ..calib.holdout import Split, split
+from ..calib.notes import Notes
+from ..calib.rows import dropped_rows
+from ..calib.sample_axes import count_samples, sample_axes
+from ..calib.sources import Batches, Data, batches
+from ..errors import CalibrationWarning, DataError, SyntheticCalibrationWarning
+from ..recipe import Recipe
+from ..runtime.verify import verify
+from .job import Job
+
+ONE_SAMPLE = "quantized without any transform: one sample tells nothing about others; calibrate on two or more"
+
+_CALLER = 5
+"""Frames from a warning to the caller of `optimize`."""
+
+
+def calibrate(job: Job) -> None:
+    """Collect statistics on the model; one sample alone makes the recipe a plain one.
+
+    Raises:
+        DataError: the data do not fit the model.
+        VerificationError: the canonical form computes something else than the original.
+    """
+    data = _data(job.calibration, job.model, job.recipe)
+    with job.times("calibrate"):
+        along = sample_axes(job.model)
+        held_out = job.calibration is not None
+        job.parts = split(data, partial(count_samples, axes=along)) if held_out else Split(data)
+    if job.calibrated:
+        _collect(job)
+    with job.times("verify"):
+        verify(job.original, job.model, islice(job.parts.training, 1), done="the canonical form")
+    job.reference = job.model.clone()
+    if job.report.calibration.get("samples") == 1 and job.recipe.rewrites and not data.random:
+        job.recipe = job.recipe.plain
+        job.report.notes.append(ONE_SAMPLE)
+
+
+def _collect(job: Job) -> None:
+    report, data = job.report, job.parts.training
+    with job.times("calibrate"):
+        notes = Notes(job.model)
+        samples = collect(job.model, notes.watch(data), progress=partial(job.times.progress, "calibrate"))
+    held_out = job.parts.samples
+    report.calibration = {"source": data.origin, "samples": samples + held_out, "held_out": held_out}
+    if dropped := dropped_rows(job.model):
+        report.calibration["dropped"] = dropped
+    report.notes += [] if data.random else notes.lines(samples)
+    for note in report.notes:
+        warnings.warn(note, CalibrationWarning, stacklevel=_CALLER)
+
+
+def _data(calibration: Data | None, model: ir.Model, recipe: Recipe) -> Batches:
+    if calibration is None and recipe.calibrated:
+        warnings.warn(
+            "no calibration data: ranges come from random inputs and the accuracy means nothing; "
+            "pass real samples for real use",
+            SyntheticCalibrationWarning,
+            stacklevel=_CALLER,
+        )
+    try:
+        return batches(calibration, model)
+    except DataError as error:  # random inputs do not fit the model, and no range is to come from them
+        if calibration is not None or recipe.calibrated:
+            raise
+        return Batches((), "none", str(error))

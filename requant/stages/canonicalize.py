@@ -1,0 +1,33 @@
+"""The second stage: bring the model into canonical form, and see whether it has anything to quantize."""
+
+from ..errors import RequantError
+from ..ir.canonical.canonicalize import canonicalize
+from ..ir.linear import find_linears, no_layers
+from ..ir.load import describe
+from ..ir.names import remember_names
+from ..ir.shapes.infer import InferShapes
+from ..passes.insert_qdq import enclosed_layers
+from ..passes.select_layers import unmatched
+from ..runtime.known_types import know_types
+from .job import Job
+
+
+def canonicalize_model(job: Job) -> None:
+    """Make the canonical copy of the original; a model without linear layers finishes the job.
+
+    Raises:
+        RequantError: ``keep`` names no layer.
+    """
+    with job.times("analyse"):
+        job.model = job.original.clone()
+        canonicalize(job.model, job.recipe.opset)
+        remember_names(job.original, job.model)
+    if not any(True for _ in find_linears(job.model.graph)):
+        job.report.layers = list(enclosed_layers(job.model))
+        where = " outside of the bodies of If and Loop" if job.report.layers else ""
+        job.finish(f"nothing to quantize: {no_layers(job.model.graph)}{where}")
+        return
+    if unknown := unmatched(job.model, job.keep):
+        raise RequantError(f"{describe(job.source)}: no linear layer is called {unknown[0]!r}, which keep asks for")
+    if know_types(job.model):
+        InferShapes()(job.model)

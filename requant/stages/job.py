@@ -1,0 +1,58 @@
+"""One call of `requant.optimize`: what it asks for, and what its stages have made so far."""
+
+import os
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from ..calib.holdout import Split
+from ..calib.sources import Data
+from ..ir.load import Source
+from ..progress import Stopwatch
+from ..recipe import Recipe
+from ..report import Report
+from ..result import Lowering
+
+
+@dataclass
+class Job:
+    """A model to quantize, the data, and what to make of them.
+
+    Attributes:
+        source, calibration, recipe, lowering, keep, evaluation: what the call asks for; see `requant.optimize`.
+        output, report_file: where to write, None for nowhere.
+        times: told of each stage.
+        report: what is reported, filled stage by stage.
+        original: the model as it came.
+        model: the model in canonical form, then with statistics, then with the plan's transforms and quantizers.
+        reference: the model in canonical form, in float, to judge by.
+        parts: the calibration data, and what is held out of them.
+        artifact: the model for the engine.
+        finished: nothing is left to do; the stages that follow are skipped.
+    """
+
+    source: Source
+    calibration: Data | None
+    recipe: Recipe
+    lowering: Lowering
+    keep: tuple[str, ...]
+    evaluation: Data | None
+    output: str | os.PathLike[str] | None
+    report_file: str | os.PathLike[str] | None
+    times: Stopwatch
+    report: Report = field(init=False)
+    original: ir.Model = field(init=False)
+    model: ir.Model = field(init=False)
+    reference: ir.Model = field(init=False)
+    parts: Split = field(init=False)
+    artifact: ir.Model = field(init=False)
+    finished: bool = False
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether any data, real or random, say something about the ranges."""
+        return self.calibration is not None or self.recipe.calibrated
+
+    def finish(self, message: str) -> None:
+        """End the job with the original as its artifact."""
+        self.report.message, self.artifact, self.finished = message, self.original, True

@@ -1,0 +1,79 @@
+"""The fourth stage: exact rewrites, each verified, then a quantizer for every value; or the plain plan if better."""
+
+from copy import copy
+from itertools import islice
+
+import onnx_ir as ir
+
+from ..calib.sources import Batches
+from ..ir.channels.find import Site, find_sites
+from ..passes.gptq import Gptq
+from ..passes.parallel import one_blas_thread
+from ..passes.plan_quantizers import PlanQuantizers
+from ..passes.select_layers import SelectLayers
+from ..recipe import Recipe
+from ..runtime.compare import common_layers
+from ..runtime.targets import target as find_target
+from ..runtime.verify import verify
+from .candidates import advantage, noise
+from .job import Job
+
+VERIFIED_SAMPLES = 2
+
+
+def plan(job: Job) -> None:
+    """Plan by the recipe, and by the plain one where held-out samples may show that it is better.
+
+    Raises:
+        VerificationError: a rewrite changed what the model computes.
+    """
+    simple = copy(job)
+    simple.recipe, simple.model = job.recipe.plain, job.model.clone()
+    _plan(job)
+    if job.parts.held_out is None or job.recipe == simple.recipe:
+        return
+    _plan(simple)
+    with job.times("judge"):
+        lowering = job.lowering.measurable
+        candidates = [lowering.apply(model, job.report) for model in (job.model, simple.model)]
+        transformed, plain = noise(job.reference, candidates, job.parts.held_out)
+        gain = advantage(transformed, plain)
+    if gain:
+        job.report.notes.append(
+            f"quantized without any transform: {gain:.1f} dB better on {len(plain)} held-out batches"
+        )
+        job.report.verification, job.model = 0.0, simple.model
+
+
+def _plan(job: Job) -> None:
+    """Rewrite the model and give it the quantizers that every engine's artifact comes from.
+
+    Without calibration there is nothing that a rewrite or a rounding could be judged by.
+    """
+    recipe, model = job.recipe, job.model
+    SelectLayers(job.keep, job.lowering.target, recipe.formats)(model)
+    if job.calibrated:
+        with job.times("rewrite"), one_blas_thread():
+            job.report.verification = _rewrite(model, recipe, job.parts.training)
+    with job.times("plan"), one_blas_thread():
+        PlanQuantizers(recipe.formats, recipe.ranges, find_target(job.lowering.target).weight_bits)(model)
+        if job.calibrated and recipe.rounding == "compensated":
+            Gptq()(model)
+
+
+def _rewrite(model: ir.Model, recipe: Recipe, data: Batches) -> float:
+    """Run the recipe's exact passes, each verified against the model before it; returns the largest difference."""
+    worst = 0.0
+    for rewrite in recipe.rewrites:
+        before = model.clone()
+        places = {
+            consumer.linear.output.name or "": site.name
+            for site in find_sites(model)
+            if isinstance(site, Site)
+            for consumer in site.consumers
+        }
+        if rewrite(model).modified:
+            watched = {name: places.get(name, "") for name in common_layers(before, model)}
+            feeds = islice(data, VERIFIED_SAMPLES)
+            worst = max(worst, verify(before, model, feeds, done=type(rewrite).__name__, watched=watched))
+    return worst
