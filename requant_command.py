@@ -9,7 +9,7 @@ from types import FrameType
 def main() -> None:
     """Run the command line and exit with its code."""
     before = signal.signal(signal.SIGINT, _interrupted)
-    from requant.cli.main import run
+    from requant.cli.run import run
 
     signal.signal(signal.SIGINT, before)
     sys.exit(run(sys.argv[1:]))

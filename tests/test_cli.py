@@ -11,7 +11,7 @@ import pytest
 from onnx.external_data_helper import set_external_data
 
 from models import synthetic
-from requant.cli.main import run
+from requant.cli.run import run
 
 SPEC = synthetic.Transformer(layers=1)
 

@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 from models import synthetic
-from requant.cli.main import run
+from requant.cli.run import run
 
 SPEC = synthetic.Transformer(width=16, heads=2, layers=1, hidden=16)
 KINDS = (

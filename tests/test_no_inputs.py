@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from requant.cli.main import run
+from requant.cli.run import run
 
 CONSTANT = "y = MatMul (c, w)"
 MADE = "r = RandomNormal <shape = [2, 16]> ()  y = MatMul (r, w)"

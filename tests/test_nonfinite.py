@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 import requant
-from requant.cli.main import run
+from requant.cli.run import run
 from requant.errors import VerificationError
 from requant.plain import dumps
 from requant.runtime.compare import Comparison, compare

@@ -5,15 +5,17 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ..errors import OutputError
 from ..plain import dumps
 from ..printable import one_line, plainer
+from ..progress import STAGES
 
 
 class _Console(Console):
@@ -41,6 +43,25 @@ def say(text: str, style: str = "") -> None:
     """Print a line on stderr; when that is full or closed there is nowhere left to say so."""
     with suppress(OSError):
         err.print(one_line(text), style=style, markup=False, soft_wrap=True, highlight=False)
+
+
+def failed(error: Exception | str, code: int) -> int:
+    """Print ``error`` on stderr and return the exit ``code``."""
+    say(f"requant: {error}", style="red")
+    return code
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, int], None]]:
+    """A bar over the stages on a terminal; nothing in a pipe."""
+    columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task("starting", total=len(STAGES))
+
+        def show(stage: str, count: int) -> None:
+            bar.update(task, completed=STAGES.index(stage), description=f"{stage} {count}" if count else stage)
+
+        yield show
 
 
 def show(plain: Any, render: Callable[[], RenderableType], as_json: bool) -> None:

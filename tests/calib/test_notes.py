@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 import requant
 from requant.calib.notes import Notes
-from requant.cli.main import run
+from requant.cli.run import run
 from requant.ir.load import load
 
 Arrays = dict[str, NDArray[np.generic]]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from requant.cli.main import run
+from requant.cli.run import run
 from tests.fuzz.mutations import mutated
 from tests.fuzz.seeds import seeds
 
