@@ -137,6 +137,7 @@ def _plain(site: Site) -> dict[str, Any]:
         "values": [value.name for value in site.values],
         "channels": site.channels,
         "consumers": [consumer.linear.name for consumer in site.consumers],
+        "readers": [consumer.linear.name for consumer in site.consumers],  # the old name, for one version
         "restored": [edge.slot[0].name or edge.slot[0].op_type for edge in site.restored],
         "shift_blocked": site.shift_blocked,
     }

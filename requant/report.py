@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console, Group, RenderableType
 
+from .deprecation import deprecated
 from .ir.destination import appearing
 from .outputs import refuse_overwrite, require_report
 from .passes.convert_precision import PrecisionRecord
@@ -56,8 +57,14 @@ class Report:
     inputs: frozenset[Path] = frozenset()
 
     @property
+    def rebased(self) -> list[SiteRecord]:
+        """The old name of `transformed`."""
+        deprecated("Report.rebased", "transformed")
+        return self.transformed
+
+    @property
     def transformed(self) -> list[SiteRecord]:
-        """The sites whose transform was changed."""
+        """The sites whose channels were transformed."""
         return [site for site in self.sites if not site.reason]
 
     @property
@@ -70,7 +77,7 @@ class Report:
         plain: dict[str, Any] = asdict(self)
         plain["layers"] = [{**asdict(layer), "sqnr": self._sqnr(layer)} for layer in self.layers]
         plain["refused"] = [asdict(site) for site in self.sites if site.reason]
-        plain["sites"] = [asdict(site) for site in self.transformed]
+        plain["sites"] = [asdict(site) | {"readers": site.consumers} for site in self.transformed]  # the old name too
         plain["added_nodes"] = self.added_nodes
         del plain["layer_distances"], plain["inputs"]
         return dict(json.loads(dumps(plain)))  # tuples become lists

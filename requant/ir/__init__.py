@@ -1,5 +1,6 @@
 """The graph: load and save, canonical form, linear ops seen one way, channel analysis, the exact rewrite."""
 
+from ..deprecation import renamed
 from .canonical import canonicalize
 from .channels import Refusal, Site, find_sites
 from .load import load
@@ -7,3 +8,5 @@ from .save import save
 from .transform import ChannelTransform, apply_transform
 
 __all__ = ["ChannelTransform", "Refusal", "Site", "apply_transform", "canonicalize", "find_sites", "load", "save"]
+
+__getattr__ = renamed(globals(), {"Basis": "ChannelTransform", "rebase": "apply_transform", "Refused": "Refusal"})

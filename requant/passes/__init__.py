@@ -1,5 +1,6 @@
 """The rewrites: exact ones that transform channels, the plan of quantizers, and its lowering for an engine."""
 
+from ..deprecation import renamed
 from .convert_precision import ConvertPrecision
 from .fold_scales_into_norms import FoldScalesIntoNorms
 from .gptq import Gptq
@@ -23,3 +24,11 @@ __all__ = [
     "SelectLayers",
     "SplitChannels",
 ]
+
+_RENAMED = {
+    "ChooseLayers": "SelectLayers",
+    "HalvePrecision": "ConvertPrecision",
+    "RebaseSites": "SearchTransforms",
+    "RoundWeights": "Gptq",
+}
+__getattr__ = renamed(globals(), _RENAMED)

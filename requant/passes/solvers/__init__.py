@@ -3,6 +3,7 @@
 A solver is a frozen dataclass of its options that maps an `Observation` to a `ChannelTransform`. It touches no graph.
 """
 
+from ...deprecation import renamed
 from .aliases import LLM_FP4, OUTLIER_TUNE, QSM, REPQ_VIT
 from .awq import Awq, AwqSearch
 from .cross_layer_equalization import CrossLayerEqualization
@@ -38,3 +39,5 @@ __all__ = [
     "Solver",
     "WithMargin",
 ]
+
+__getattr__ = renamed(globals(), {"Roomy": "WithMargin", "Staggered": "OffsetCopies", "Unshifted": "ScaleOnly"})
