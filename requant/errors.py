@@ -1,4 +1,4 @@
-"""What can go wrong, as a tree, and what users are warned of.
+"""Errors, as a tree, and warnings.
 
 RequantError
 ├── SourceError         a model that cannot be read, or that nobody should trust

@@ -1,4 +1,4 @@
-"""The verb `optimize`: stages over one job, from loading a model to measuring its artifact."""
+"""`requant.optimize`: stages over one job, from loading a model to measuring its artifact."""
 
 import os
 import warnings
@@ -45,9 +45,9 @@ def optimize(
         keep: names or glob patterns of nodes to leave in float.
         output: where to write the model, if anywhere; written whole or not at all. A symbolic link is followed. What
             was read, and what is no regular file, is never overwritten.
-        precision: "float32", "float16" or "bfloat16": what is computed in where there are no codes.
-        zero_points: let one-sided data have a finer grid, where the engine takes any zero point; two engines'
-            artifacts then no longer have the same codes.
+        precision: "float32", "float16" or "bfloat16": floating-point type of the layers that are not quantized.
+        zero_points: asymmetric quantization of non-negative activations, where the engine takes any zero point;
+            the integers of two engines' artifacts then differ.
         keep_io: leave the model's inputs and outputs in float32 in half precision too.
         evaluation: data to measure the result on, as ``calibration`` is given. None measures on samples of the
             calibration data that are held out of everything else, where there are enough.
@@ -89,7 +89,7 @@ def _save_report(result: Result, path: str | os.PathLike[str], output: str | os.
 
 
 def _validate(recipe: Recipe, lowering: Lowering) -> None:
-    """Raise, or warn, where what is asked for cannot be had of any model."""
+    """Raise or warn if no model can give what is asked for."""
     if lowering.precision == "float32" and not lowering.keep_io:
         raise RequantError("inputs and outputs in half precision need a half to be in: precision float16 or bfloat16")
     missing = [find_target(lowering.target).lacks(chosen) for chosen in recipe.formats]

@@ -1,4 +1,4 @@
-"""What a run may write to: no file that it reads, and no place where two of its own files would meet."""
+"""Output paths: never a file that the run reads, and no place where two of its own files would meet."""
 
 import os
 from collections.abc import Iterable
@@ -46,14 +46,14 @@ def refuse_overwrite(inputs: Iterable[Path], *outputs: PathLike | None) -> None:
 
 
 def files(source: Source, model: ir.Model, *data: object) -> frozenset[Path]:
-    """The files that a run reads: those of ``model``, its weights among them, and those of ``data``."""
+    """List the files that a run reads: those of ``model``, its weights among them, and those of ``data``."""
     own = [Path(source)] if isinstance(source, str | os.PathLike) else []
     weights = [Path(tensor.path) for tensor in stored_tensors(model) if isinstance(tensor, ir.ExternalTensor)]
     return frozenset(path.resolve() for path in [*own, *weights, *chain.from_iterable(map(data_files, data))])
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Whether two paths lead to one file, which may not be there yet; hard links do."""
+    """Tell whether two paths lead to one file, which may not exist yet; hard links do."""
     try:
         return os.path.samefile(one, other)
     except OSError:

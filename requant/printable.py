@@ -1,4 +1,4 @@
-"""Text of strangers on a terminal: names of a model must not move its cursor, colour it or turn its lines around."""
+"""Untrusted text on a terminal: names in a model must not move its cursor, colour it or turn its lines around."""
 
 import unicodedata
 
@@ -15,14 +15,14 @@ _LONGEST = 2000
 
 
 def printable(text: str) -> str:
-    """``text`` with control characters, C1 and those that change the direction of writing among them, as escapes."""
+    """Return ``text`` with control characters, C1 and those that change the direction of writing among them, as escapes."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escaped(letter) if _is_hidden(letter) else letter for letter in text)
 
 
 def one_line(text: str) -> str:
-    """``text`` on one line, printable, without its middle where it would fill the terminal."""
+    """Return ``text`` on one line, printable, without its middle where it would fill the terminal."""
     line = printable(" ".join(text.split()))
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
 

@@ -1,4 +1,4 @@
-"""The stages of `requant.optimize`: who is told of them, and how long they take."""
+"""Progress of `requant.optimize`: its stages, a callback, and the time that each takes."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -14,14 +14,14 @@ Progress = Callable[[str, int], None]
 
 @dataclass
 class Stopwatch:
-    """Tells ``progress`` of each stage, and keeps its ``seconds``."""
+    """A timer that reports each stage to ``progress`` and keeps its ``seconds``."""
 
     progress: Progress
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        """A context that lasts as long as ``stage`` does."""
+        """Make a context that lasts as long as ``stage`` does."""
         self.progress(stage, 0)
         start = time.perf_counter()
         yield

@@ -25,7 +25,7 @@ _PACKAGES = ("requant", "onnx", "onnx-ir", "onnxscript", "numpy", "onnxruntime",
 
 @dataclass
 class Report:
-    """What `requant.optimize` did, and what it measured.
+    """The record of a run of `requant.optimize`: sites, layers, and measured accuracy.
 
     Distances compare the float model with the lowered one, both run as written, over ``measured_samples`` of what
     ``measured_on`` says. A model in bfloat16, for which ONNX Runtime's CPU has no kernels, is measured in float32: see

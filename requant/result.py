@@ -1,4 +1,4 @@
-"""What `requant.optimize` gives back: a model, the report on it, and the plan for other engines."""
+"""The result of `requant.optimize`: a model, the report on it, and the plan for other engines."""
 
 import os
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from .runtime.session import require_loadable
 from .runtime.targets import target as find_target
 
 Precision = Literal["float32", "float16", "bfloat16"]
-"""What is computed in where there are no codes."""
+"""Floating-point types of the layers that are not quantized."""
 
 
 _HALVES = {"float16": ir.DataType.FLOAT16, "bfloat16": ir.DataType.BFLOAT16}
@@ -28,11 +28,11 @@ _HALVES = {"float16": ir.DataType.FLOAT16, "bfloat16": ir.DataType.BFLOAT16}
 
 @dataclass(frozen=True)
 class Lowering:
-    """How a plan is spelled for an engine.
+    """Options for writing a plan for an engine.
 
     Attributes:
         target: the engine, a key of `requant.runtime.TARGETS`.
-        precision: what is computed in where there are no codes.
+        precision: floating-point type of the layers that are not quantized.
         zero_points: let one-sided data have a finer grid, with a zero point of its own, where the engine takes any.
         keep_io: leave the graph's inputs and outputs as they are in half precision too.
     """
@@ -49,11 +49,11 @@ class Lowering:
 
     @property
     def measurable(self) -> "Lowering":
-        """The closest to it that ONNX Runtime's CPU runs on data as they come: there is no bfloat16."""
+        """Return the closest options that ONNX Runtime's CPU runs on data as they come: there is no bfloat16."""
         return replace(self, precision="float32" if self.precision == "bfloat16" else self.precision, keep_io=True)
 
     def apply(self, planned: ir.Model, report: Report) -> ir.Model:
-        """A copy of ``planned``, spelled for the engine, that says where it comes from."""
+        """Write ``planned`` for the engine: a copy, with its origin in the metadata."""
         model = planned.clone()
         for step in self._steps():
             step(model)
@@ -110,7 +110,7 @@ class Result:
         zero_points: bool | None = None,
         keep_io: bool | None = None,
     ) -> ir.Model:
-        """The same plan for another engine, without a second calibration.
+        """Lower the same plan for another engine, without a second calibration.
 
         ``precision``, ``zero_points`` and ``keep_io`` are as in `requant.optimize`; None is what it was called with.
 

@@ -1,4 +1,4 @@
-"""What the command line prints for people: one rich table for each verb that looks."""
+"""Rich tables of inspections, comparisons and latencies."""
 
 from collections.abc import Iterable, Sequence
 
@@ -17,7 +17,7 @@ DISTANCE = ("SQNR", "worst feed", "cosine", "largest error")
 
 
 def inspection(found: Inspection) -> RenderableType:
-    """Sites, and refusals with the linear layers that they leave outside."""
+    """Make tables of sites, and of refusals with the linear layers that they leave outside."""
     sites = [
         (
             site.name,
@@ -37,7 +37,7 @@ def inspection(found: Inspection) -> RenderableType:
 
 
 def comparison(found: Comparison) -> RenderableType:
-    """Distances of outputs and layers, or why there are none and what can be said without."""
+    """Make tables of distances, or of the reason for none and what can be said without."""
     return Group(
         *([line(found.message, style="yellow"), _agreements(found)] if found.message else ()),
         table(f"Outputs ({found.samples} feeds)", ("output", *DISTANCE), distances(found.outputs)),
@@ -55,7 +55,7 @@ def _agreements(found: Comparison) -> RenderableType:
 
 
 def latencies(found: Sequence[Latency]) -> RenderableType:
-    """Milliseconds side by side."""
+    """Make a table of milliseconds side by side."""
     rows = [
         (item.name, f"{item.median:.2f}", f"{item.minimum:.2f}", f"{item.p90:.2f}", f"{item.speedup:.2f}×")
         for item in found
@@ -82,12 +82,12 @@ def _sqnr(item: Distance) -> str:
 
 
 def line(text: str, style: str = "") -> Text:
-    """A paragraph of plain text."""
+    """Make a paragraph of plain text."""
     return Text(printable(text), style=style)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> RenderableType:
-    """A table of plain text, or nothing at all when it has no rows."""
+    """Make a table of plain text, or nothing at all when it has no rows."""
     cells = [[Text(printable(cell), overflow="fold") for cell in row] for row in rows]
     if not cells:
         return Text("", end="")

@@ -20,7 +20,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 
 def _path(text: str) -> Path:
-    """A path from the command line; `Path("")` would be the current folder."""
+    """Parse a path from the command line; `Path("")` would be the current folder."""
     if not text:
         raise typer.BadParameter("a path cannot be empty")
     return Path(text)
@@ -166,7 +166,7 @@ def bench_command(
 
 
 def _beside(model: Path, word: str) -> Path:
-    """Where a command writes to unless it is told."""
+    """Return the default output path beside ``model``."""
     if not model.name:
         raise typer.BadParameter(f"{model} is no file")
     return model.with_name(f"{model.stem}.{word}.onnx")

@@ -23,7 +23,7 @@ from .terminal import failed, prepare, say
 
 
 def main() -> None:
-    """Entry point: run the command and turn what went wrong into one line and an exit code."""
+    """Run the command and turn what went wrong into one line and an exit code."""
     sys.exit(run(sys.argv[1:]))
 
 

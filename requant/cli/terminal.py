@@ -1,4 +1,4 @@
-"""What the command line prints, and what becomes of it where stdout or stderr cannot take it."""
+"""Printing on stdout and stderr, also where these cannot take it."""
 
 import codecs
 import io
@@ -31,7 +31,7 @@ err = _Console(stderr=True)
 
 
 def prepare() -> None:
-    """Let nothing that is printed fail for its letters, and no library log in front of our lines."""
+    """Make printing safe in any encoding, and keep library logs off the terminal."""
     codecs.register_error("requant.plainer", plainer)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -40,7 +40,7 @@ def prepare() -> None:
 
 
 def say(text: str, style: str = "") -> None:
-    """Print a line on stderr; when that is full or closed there is nowhere left to say so."""
+    """Print a line on stderr; a full or closed stderr is ignored."""
     with suppress(OSError):
         err.print(one_line(text), style=style, markup=False, soft_wrap=True, highlight=False)
 
@@ -53,7 +53,7 @@ def failed(error: Exception | str, code: int) -> int:
 
 @contextmanager
 def progress() -> Iterator[Callable[[str, int], None]]:
-    """A bar over the stages on a terminal; nothing in a pipe."""
+    """Show a bar over the stages on a terminal; nothing in a pipe."""
     columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task("starting", total=len(STAGES))
@@ -65,7 +65,7 @@ def progress() -> Iterator[Callable[[str, int], None]]:
 
 
 def show(plain: Any, render: Callable[[], RenderableType], as_json: bool) -> None:
-    """Print a result on stdout, for a program or for people; a consumer that has gone away wants no more of it.
+    """Print a result on stdout as JSON or as tables; a closed pipe ends it silently.
 
     Raises:
         OutputError: stdout cannot be written, for one because it is a file on a full disk.
@@ -85,7 +85,7 @@ def show(plain: Any, render: Callable[[], RenderableType], as_json: bool) -> Non
 
 
 def _discard_stdout() -> None:
-    """Let what is buffered go nowhere: Python would try again at its end, and complain."""
+    """Discard what is buffered: Python would try again at its end, and complain."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

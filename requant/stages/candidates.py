@@ -1,4 +1,4 @@
-"""Which of two plans comes closer to the float model, on samples that set neither.
+"""A comparison of two plans with the float model, on samples that set neither.
 
     D = 10 log10( Σ N_a / Σ N_b ) dB          N: squared error of a sample, over all outputs, relative to their size
 
@@ -26,7 +26,7 @@ CONFIDENCE = 0.95
 
 
 def noise(reference: ir.Model, candidates: Sequence[ir.Model], feeds: Iterable[Feed]) -> NDArray[np.float64]:
-    """The squared error of each of the ``candidates`` in each feed, [candidates, feeds], all run as written.
+    """Measure the squared error of each of the ``candidates`` in each feed, [candidates, feeds], all run as written.
 
     Each float output counts by its own size over all feeds. What is not finite where the reference is has infinite
     error; an output of another shape, which depends on the data, has none.
@@ -46,7 +46,7 @@ def noise(reference: ir.Model, candidates: Sequence[ir.Model], feeds: Iterable[F
 
 
 def advantage(worse: NDArray[np.float64], better: NDArray[np.float64]) -> float:
-    """The decibels by which ``better`` [feeds] has less noise than ``worse`` [feeds]; 0 if not significant."""
+    """Return the decibels by which ``better`` [feeds] has less noise than ``worse`` [feeds]; 0 if not significant."""
     if len(worse) < 2 or not np.isfinite(better).all() or not better.sum() > 0:
         return 0.0
     if not np.isfinite(worse).all():
@@ -79,7 +79,7 @@ def _energy(output: object) -> float:
 
 
 def _lost(y: object, z: object) -> float:
-    """The squared error; 0 where even the shape depends on the data, so that nothing can be compared."""
+    """Return the squared error; 0 where even the shape depends on the data, so that nothing can be compared."""
     if not holds_floats(y) or layout(y) != layout(z):
         return 0.0
     both = sums(y, z)

@@ -50,7 +50,7 @@ class Job:
 
     @property
     def calibrated(self) -> bool:
-        """Whether any data, real or random, say something about the ranges."""
+        """Tell whether ranges come from data, real or random."""
         return self.calibration is not None or self.recipe.calibrated
 
     def finish(self, message: str) -> None:

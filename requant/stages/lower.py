@@ -1,4 +1,4 @@
-"""The fifth stage: spell the plan for the engine."""
+"""The fifth stage: write the plan for the engine, as Q/DQ pairs or as its own ops."""
 
 from ..ir.validate import stored_bytes
 from ..passes.convert_precision import precision_records

@@ -1,4 +1,4 @@
-"""The last stage: how far the artifact is from the float model, on data that set nothing wherever that can be had."""
+"""The last stage: measure the artifact against the float model, on held-out data wherever there are enough."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
