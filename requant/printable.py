@@ -15,7 +15,7 @@ _LONGEST = 2000
 
 
 def printable(text: str) -> str:
-    """Return ``text`` with control characters, C1 and those that change the direction of writing among them, as escapes."""
+    """Return ``text`` with control characters as escapes, those of C1 and of text direction among them."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escaped(letter) if _is_hidden(letter) else letter for letter in text)
