@@ -120,6 +120,18 @@ def test_what_a_page_names_is_there(page: Path) -> None:
     assert [*missing, *(file for file in files if not (ROOT / file).exists())] == []
 
 
+def test_the_glossary_names_what_the_sources_hold() -> None:
+    rows = re.findall(r"^\|[^|]+\|([^|]+)\|", (ROOT / "docs/glossary.md").read_text(encoding="utf-8"), re.M)
+    names = set(re.findall(r"[A-Za-z_]\w+", " ".join(code for row in rows for code in re.findall("`([^`/]+)`", row))))
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "requant").rglob("*.py"))
+    assert sorted(name for name in names if not re.search(rf"\b{name}\b", sources)) == []
+
+
+def test_the_site_leads_to_every_page() -> None:
+    pages = re.findall(r"\S+\.md$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M)
+    assert sorted(pages) == sorted(str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md"))
+
+
 def resolves(name: str) -> bool:
     """Whether ``name`` is a module, or an attribute of one."""
     module, _, attribute = name.rpartition(".")
