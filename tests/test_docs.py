@@ -10,10 +10,10 @@ REQUANT_WRITE_DOCS=1 writes what is printed into the pages.
 import io
 import math
 import os
+import pkgutil
 import re
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
-from importlib import import_module
 from pathlib import Path
 from unittest.mock import patch
 
@@ -133,24 +133,9 @@ def test_the_site_leads_to_every_page() -> None:
 
 
 def resolves(name: str) -> bool:
-    """Whether ``name`` is a module, or an attribute of one."""
-    module, _, attribute = name.rpartition(".")
+    """Whether ``name`` is a module, or something in one."""
     try:
-        import_module(name)
-    except ImportError:
-        return bool(module) and (hasattr(_imported(module), attribute) or resolves_within(module, attribute))
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
     return True
-
-
-def resolves_within(name: str, attribute: str) -> bool:
-    """Whether ``name`` is a class that has or declares the ``attribute``."""
-    module, _, owner = name.rpartition(".")
-    holder = getattr(_imported(module), owner, None)
-    return hasattr(holder, attribute) or attribute in getattr(holder, "__annotations__", {})
-
-
-def _imported(name: str) -> object:
-    try:
-        return import_module(name)
-    except ImportError:
-        return None
