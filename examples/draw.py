@@ -17,7 +17,7 @@ def mermaid(model: ir.Model) -> str:
 
 
 def _lines(graph: ir.Graph) -> Iterator[str]:
-    yield "flowchart LR"
+    yield "flowchart TD"
     names = {value: f"i{index}" for index, value in enumerate(graph.inputs)}
     yield from (f'    {name}(["{value.name}"])' for value, name in names.items())
     for index, node in enumerate(graph):
