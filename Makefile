@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 LOWEST := .venv-lowest
 ENGINE := .venv-engines
 
-.PHONY: test newest lowest engines demo lint format bench download exporter property fuzz clean
+.PHONY: test newest lowest engines demo docs lint format bench download exporter property fuzz clean
 
 test: lint newest
 
@@ -33,6 +33,10 @@ format: $(VENV)/ready
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks.accuracy
 	$(BIN)/python -m benchmarks.latency
+
+docs: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 download: $(VENV)/ready
 	$(BIN)/python -m pytest -q -m download
@@ -67,4 +71,4 @@ engines:
 	$(ENGINE)/bin/python -m tests.runtime.engine_facts
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(ENGINE) build dist *.egg-info
+	rm -rf $(VENV) $(LOWEST) $(ENGINE) build dist site *.egg-info

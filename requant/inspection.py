@@ -77,7 +77,8 @@ def compare(
     """Measure how far ``candidate`` is from ``reference``: SQNR in dB, cosine and largest error, both run as written.
 
     Args:
-        reference, candidate: two models with the same inputs and outputs.
+        reference: the model to measure from, usually the float one.
+        candidate: a model with the same inputs and outputs.
         data: as `optimize` takes it; None uses seeded synthetic inputs, which tell no distance: see `Comparison`.
         samples: use only so many feeds.
 
