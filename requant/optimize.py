@@ -42,7 +42,7 @@ from .passes.records import layer_records, site_records
 from .planning import Task, choose_plan
 from .recipe import Recipe, find_recipe
 from .report import Report
-from .result import Lowering, Precision, Result
+from .result import Lowering, Precision, Result, runnable
 from .runtime.known_types import know_types
 from .runtime.session import require_loadable
 from .runtime.targets import target as find_target
@@ -182,7 +182,7 @@ def _quantized(task: Task, calibration: Data | None, report: Report, times: Stop
         else:
             measurable = lowered if lowering == task.lowering else lowering.apply(planned, report)
             random = data.random and task.evaluation is None
-            measure(reference, measurable, partial(judges, task, parts, report), report, random=random)
+            measure(reference, runnable(measurable), partial(judges, task, parts, report), report, random=random)
     return lowered, planned
 
 

@@ -15,7 +15,7 @@ from .passes.plan_quantizers import PlanQuantizers
 from .passes.round_weights import RoundWeights
 from .recipe import Recipe
 from .report import Report
-from .result import Lowering
+from .result import Lowering, runnable
 from .runtime.compare import common_layers
 from .runtime.targets import target as find_target
 from .runtime.verify import verify
@@ -47,7 +47,8 @@ def choose_plan(
     _plan(simple, parts.training, report, times, knowing=knowing)
     with times("judge"):
         lowering = task.lowering.measurable
-        ours, plain = noise(reference, [lowering.apply(one.model, report) for one in (task, simple)], parts.held_out)
+        candidates = [runnable(lowering.apply(one.model, report)) for one in (task, simple)]
+        ours, plain = noise(reference, candidates, parts.held_out)
         gain = advantage(ours, plain)
     if not gain:
         return task.model
