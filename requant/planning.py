@@ -1,11 +1,12 @@
 """The plan: exact rewrites, each verified, then a quantizer for every value; or the plain plan where that is better."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
 import onnx_ir as ir
 
-from .calib.holdout import Split
+from .calib.holdout import MOST, Split
 from .calib.sources import Batches, Data
 from .candidates import advantage, noise
 from .ir.sites.find import Site, find_sites
@@ -39,7 +40,11 @@ class Task:
 def choose_plan(
     task: Task, parts: Split, reference: ir.Model, report: Report, times: Stopwatch, *, knowing: bool
 ) -> ir.Model:
-    """The plan of the recipe, or the plain one where samples that are held out show that it is better."""
+    """The plan of the recipe, or the plain one where samples that are held out show that it is better.
+
+    Where these are too few to leave no doubt, the calibration data may confirm it: they flatter the plan that is fitted
+    to them. Alone they do not decide, since a margin costs there and pays on other data.
+    """
     simple = replace(task, recipe=task.recipe.plain, model=task.model.clone())
     _plan(task, parts.training, report, times, knowing=knowing)
     if parts.held_out is None or task.recipe == simple.recipe:
@@ -48,11 +53,15 @@ def choose_plan(
     with times("judge"):
         lowering = task.lowering.measurable
         candidates = [runnable(lowering.apply(one.model, report)) for one in (task, simple)]
-        ours, plain = noise(reference, candidates, parts.held_out)
+        judged = partial(noise, reference, candidates)
+        origin, (ours, plain) = "held-out", judged(parts.held_out)
         gain = advantage(ours, plain)
+        if not gain and plain.sum() < ours.sum():
+            origin, (ours, plain) = "calibration", judged(islice(parts.training, MOST))
+            gain = advantage(ours, plain)
     if not gain:
         return task.model
-    report.notes.append(f"quantized without any transform: {gain:.1f} dB better on {len(plain)} held-out batches")
+    report.notes.append(f"quantized without any transform: {gain:.1f} dB better on {len(plain)} {origin} batches")
     report.verification = 0.0
     return simple.model
 
