@@ -17,7 +17,9 @@ from .passes.insert_qdq import InsertQDQ
 from .report import Report
 from .runtime.rules.operands import TARGET
 from .runtime.session import require_loadable
+from .runtime.targets import ROUNDS_HALVES
 from .runtime.targets import target as find_target
+from .runtime.versions import number, parsed
 
 Precision = Literal["float32", "float16", "bfloat16"]
 """Floating-point types of the layers that are not quantized."""
@@ -49,8 +51,14 @@ class Lowering:
 
     @property
     def measurable(self) -> "Lowering":
-        """Return the closest options that ONNX Runtime's CPU runs on data as they come: there is no bfloat16."""
-        return replace(self, precision="float32" if self.precision == "bfloat16" else self.precision, keep_io=True)
+        """Return the closest options that this machine's ONNX Runtime runs on its CPU, on data as they come.
+
+        There is no bfloat16, and other engines round halves to integers as versions before `ROUNDS_HALVES` do not.
+        """
+        version = number("onnxruntime")
+        alike = not find_target(self.target).half_products or version is None or version >= parsed(ROUNDS_HALVES)
+        half = self.precision == "float16" and alike
+        return replace(self, precision="float16" if half else "float32", keep_io=True)
 
     def apply(self, planned: ir.Model, report: Report) -> ir.Model:
         """Write ``planned`` for the engine: a copy, with its origin in the metadata."""
@@ -78,6 +86,17 @@ class Lowering:
         half = _HALVES.get(self.precision)
         products = find_target(self.target).half_products
         return (insert,) if half is None else (insert, ConvertPrecision(half, self.keep_io, products))
+
+
+def runnable(artifact: ir.Model) -> ir.Model:
+    """Copy an ``artifact`` for any engine, of the opset that this machine's ONNX Runtime reads on its CPU.
+
+    Raises:
+        TargetError: it has an operator that came, or changed in what it computes, later.
+    """
+    model, engine = artifact.clone(), find_target("cpu")
+    lower_opset(model, engine.highest_opset, engine.highest_ir)
+    return model
 
 
 @dataclass

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -136,7 +137,8 @@ def short(folder: Path) -> None:
 
 
 def data(array: np.ndarray, name: str = "x") -> Callable[[Path], None]:
-    return lambda folder: np.savez(folder / "data.npz", allow_pickle=True, **{name: array})
+    named: dict[str, Any] = {name: array}  # beside the names, savez has arguments of other types
+    return lambda folder: np.savez(folder / "data.npz", **named)
 
 
 def quantize_first(folder: Path) -> None:

@@ -23,6 +23,7 @@ from requant.recipe import Recipe
 from requant.report import Report
 from requant.result import Precision
 from requant.stages.measure import BATCHES
+from tests.engine import needs
 
 SPEC = synthetic.Transformer(layers=1)
 FEEDS = synthetic.feeds(SPEC, 8)
@@ -254,6 +255,7 @@ def test_inputs_and_outputs_are_halves_where_asked(precision: Precision) -> None
     assert result.report.outputs["y"].sqnr > 20, "measured with float32 data"
 
 
+@needs("rounding of halves to the nearest code")
 def test_bfloat16_is_measured_in_float32_and_the_report_says_so() -> None:
     """ONNX Runtime's CPU has no kernels for it."""
     reports = {
@@ -292,6 +294,7 @@ def test_a_model_whose_output_has_any_size_is_quantized_but_not_measured() -> No
     assert not report.outputs
 
 
+@needs("rounding of halves to the nearest code")
 def test_half_precision_of_ops_without_a_kernel_is_not_measured() -> None:
     """ONNX Runtime has some pools up to opset 21, and codes beside halves need 23."""
     proto = onnx.parser.parse_model(
@@ -310,6 +313,7 @@ def test_half_precision_of_ops_without_a_kernel_is_not_measured() -> None:
     assert [report.layers[0].quantized for report in reports] == [True] * 3
 
 
+@needs("rounding of halves to the nearest code")
 def test_a_float32_model_that_does_not_run_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would be ours, not that of a missing kernel, so no model may come of it."""
 
@@ -357,6 +361,7 @@ def test_half_inputs_without_a_half_are_refused() -> None:
         requant.optimize(synthetic.pre_norm(SPEC), FEEDS, keep_io=False)
 
 
+@needs("QuantizeLinear of opset 23")
 def test_float32_data_serve_a_model_of_float16_inputs() -> None:
     source = synthetic.pre_norm(SPEC)
     half = requant.optimize(source, FEEDS, target="tensorrt", precision="float16", keep_io=False)

@@ -9,11 +9,13 @@ import pytest
 import requant
 from models.random_graphs import WIDE, RandomGraph, random_graph, random_products
 from models.random_graphs.network import CHANNELS, SIDE, random_network
+from requant.errors import TargetError
 from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.linear import find_linears
 from requant.ir.load import load
 from requant.passes.records import LayerRecord, layer_records
 from requant.recipe import RECIPES, Recipe
+from requant.result import runnable
 from requant.runtime.outputs import numbers
 from requant.runtime.session import runner
 from requant.runtime.targets import TARGETS, target
@@ -35,6 +37,10 @@ def _lowered(seed: int, drawn: RandomGraph, name: str = "") -> Iterator[tuple[Re
 
     Without its ``name``, recipes take turns, and so do the targets that a plan is made for.
     """
+    try:
+        runnable(load(drawn.model))
+    except TargetError as newer:  # an operator came with an opset that has no quantizers in this ONNX Runtime
+        pytest.skip(str(newer))
     recipe = RECIPES[name or list(RECIPES)[seed % len(RECIPES)]]
     first = list(TARGETS)[seed // len(RECIPES) % len(TARGETS)]
     feeds = [{"x": np.roll(drawn.x, shift, 1)} for shift in (0, 3, 5)]
@@ -44,7 +50,7 @@ def _lowered(seed: int, drawn: RandomGraph, name: str = "") -> Iterator[tuple[Re
     for engine in TARGETS:
         model = result.lower(engine)
         yield recipe, engine, layer_records(model)
-        for value, given in zip(wanted, runner(model, threads=1)(feeds[0]), strict=True):
+        for value, given in zip(wanted, runner(runnable(model), threads=1)(feeds[0]), strict=True):
             size = max(float(np.linalg.norm(numbers(value))), 1e-6)
             error = np.linalg.norm(numbers(given) - numbers(value)) / size
             assert error <= LEAST_BITS.get(recipe.name, EIGHT_BITS), (seed, engine, error)

@@ -52,6 +52,8 @@ def lower_opset(model: ir.Model, highest: int, highest_ir: int) -> None:
 
 def _is_known(node: ir.Node, opset: int, lower: int) -> bool:
     """Whether ``node`` means at the ``lower`` opset what it does at ``opset``: later versions only add types."""
+    if not onnx.defs.has(node.op_type):  # the engine's own, which it knows at every opset
+        return True
     try:
         now, before = (onnx.defs.get_schema(node.op_type, version, "") for version in (opset, lower))
     except onnx.defs.SchemaError:

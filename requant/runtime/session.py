@@ -104,11 +104,13 @@ def runner(
 
     def run(feed: Feed) -> list[NDArray[np.generic]]:
         try:
-            return list(live.run(names, dict(feed)))
+            made = live.run(names, dict(feed))
         except Exception as error:
             if _is_engines(error):
                 raise SourceError(f"ONNX Runtime cannot run the model: {_reason(error)}") from error
             raise
+        # before 1.27 an output that is an input is a view that does not keep the data alive
+        return [feed.get(name, value) for name, value in zip(names, made, strict=True)]
 
     return run
 

@@ -157,6 +157,9 @@ TARGETS = {
 READ = {"onnxruntime": {FIRST: (22, 11), "1.24": (25, 13), "1.25": (26, 13), "1.32": (27, 14)}}
 """The highest opset and IR version that an engine reads with Q/DQ, by its version. 1.23 has no QuantizeLinear of 23."""
 
+ROUNDS_HALVES = "1.30"
+"""The first ONNX Runtime whose CPU rounds float16 to the nearest code: those before round towards 0."""
+
 
 def target(name: str, version: str | None = None) -> Target:
     """The row of ``name``; for "cpu" that of this machine's processor, under the name "cpu".

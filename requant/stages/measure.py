@@ -10,6 +10,7 @@ from ..calib.sample_axes import count_samples, sample_axes
 from ..calib.sources import RANDOM, batches
 from ..errors import SourceError
 from ..report import Report
+from ..result import runnable
 from ..runtime.compare import compare, require_finite
 from ..runtime.feeds import Feed
 from .job import Job
@@ -33,7 +34,7 @@ def measure(job: Job) -> None:
             return
         measurable = job.artifact if lowering == job.lowering else lowering.apply(job.model, report)
         random = data.random and job.evaluation is None
-        _measure(job.reference, measurable, partial(_judges, job), report, random=random)
+        _measure(job.reference, runnable(measurable), partial(_judges, job), report, random=random)
 
 
 def _judges(job: Job) -> Iterator[Feed]:

@@ -1,10 +1,12 @@
 """The fourth stage: exact rewrites, each verified, then a quantizer for every value; or the plain plan if better."""
 
 from copy import copy
+from functools import partial
 from itertools import islice
 
 import onnx_ir as ir
 
+from ..calib.holdout import MOST
 from ..calib.sources import Batches
 from ..ir.channels.find import Site, find_sites
 from ..passes.gptq import Gptq
@@ -12,6 +14,7 @@ from ..passes.parallel import one_blas_thread
 from ..passes.plan_quantizers import PlanQuantizers
 from ..passes.select_layers import SelectLayers
 from ..recipe import Recipe
+from ..result import runnable
 from ..runtime.compare import common_layers
 from ..runtime.targets import target as find_target
 from ..runtime.verify import verify
@@ -24,6 +27,9 @@ VERIFIED_SAMPLES = 2
 def plan(job: Job) -> None:
     """Plan by the recipe, and by the plain one where held-out samples may show that it is better.
 
+    Where these are too few to leave no doubt, the calibration data may confirm it: they flatter the plan that is fitted
+    to them. Alone they do not decide, since a margin costs there and pays on other data.
+
     Raises:
         VerificationError: a rewrite changed what the model computes.
     """
@@ -35,12 +41,16 @@ def plan(job: Job) -> None:
     _plan(simple)
     with job.times("judge"):
         lowering = job.lowering.measurable
-        candidates = [lowering.apply(model, job.report) for model in (job.model, simple.model)]
-        transformed, plain = noise(job.reference, candidates, job.parts.held_out)
+        candidates = [runnable(lowering.apply(model, job.report)) for model in (job.model, simple.model)]
+        measured = partial(noise, job.reference, candidates)
+        origin, (transformed, plain) = "held-out", measured(job.parts.held_out)
         gain = advantage(transformed, plain)
+        if not gain and plain.sum() < transformed.sum():
+            origin, (transformed, plain) = "calibration", measured(islice(job.parts.training, MOST))
+            gain = advantage(transformed, plain)
     if gain:
         job.report.notes.append(
-            f"quantized without any transform: {gain:.1f} dB better on {len(plain)} held-out batches"
+            f"quantized without any transform: {gain:.1f} dB better on {len(plain)} {origin} batches"
         )
         job.report.verification, job.model = 0.0, simple.model
 

@@ -86,7 +86,7 @@ def test_the_command_line_prints_them_and_the_report_keeps_them(
     data = {"x": np.random.default_rng(1).normal(size=(16, 32)).astype(np.float32), "z": np.zeros((16, 32), np.float32)}
     note = "input 'z' is 0 in all of calibration"
     with pytest.warns(requant.CalibrationWarning, match=note):
-        assert requant.optimize(proto, data).report.notes == [note]
+        assert requant.optimize(proto, data, "int8-plain").report.notes == [note]
     onnx.save(proto, tmp_path / "model.onnx")
     np.savez(tmp_path / "data.npz", x=data["x"], z=data["z"])
     assert run(["optimize", str(tmp_path / "model.onnx"), "-c", str(tmp_path / "data.npz")]) == 0

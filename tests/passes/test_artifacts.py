@@ -84,6 +84,17 @@ def test_nothing_is_found_in_an_artifact(body: str, opset: int, target: str, rec
     assert findings == [] if quantized else "nothing-quantized" in {finding.rule for finding in findings}
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_an_old_engine_judges_and_measures_what_a_newer_one_runs(
+    precision: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("requant.runtime.versions.installed", lambda engine: "1.23.2")
+    result = requant.optimize(network(CONVS, 23), feeds(CONVS), target="tensorrt", precision=precision)
+    assert result.model.opset_imports[""] == 23
+    assert result.report.measured_in == "float32"
+    assert result.report.outputs["y"].sqnr > 20
+
+
 def test_an_integer_conv_stays_one_where_the_rest_are_halves() -> None:
     result = requant.optimize(network(CONVS, 17), feeds(CONVS), target="cpu", precision="float16")
     session(result.model, "cpu")
@@ -101,7 +112,14 @@ def test_an_artifact_that_does_not_load_is_not_written(monkeypatch: pytest.Monke
     require_loadable(load(network(NORM, 17)), "tensorrt")
 
 
-@pytest.mark.parametrize(("body", "opset", "lower"), [("y = Relu (x)", 25, 24), ("y = Cast <to = 10> (x)", 25, 17)])
+@pytest.mark.parametrize(
+    ("body", "opset", "lower"),
+    [
+        ("y = Relu (x)", 25, 24),
+        ("y = Cast <to = 10> (x)", 25, 17),
+        ("y = SimplifiedLayerNormalization (x, x)", 23, 22),  # ONNX Runtime's own
+    ],
+)
 def test_a_lower_opset_is_declared_where_it_says_the_same(body: str, opset: int, lower: int) -> None:
     output = "float16[2] y" if "Cast" in body else "float[2] y"
     model = load(onnx.parser.parse_model(TINY.format(13, opset, output, body)))

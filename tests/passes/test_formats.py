@@ -19,6 +19,7 @@ from requant.passes import Gptq, InsertQDQ, PlanQuantizers
 from requant.passes.records import layer_records
 from requant.passes.scales import block_scales
 from requant.runtime.session import runner
+from tests.engine import needs
 from tests.passes.optimized import fused_ops
 
 GRAPHS = {
@@ -110,7 +111,7 @@ def test_data_that_several_layers_read_are_quantized_once_at_run_time() -> None:
     assert len(codes) == 1, "the weight that both share must be stored once"
 
 
-@pytest.mark.parametrize("kind", ["int8 weight", "int4", "uint4"])
+@pytest.mark.parametrize("kind", [pytest.param("int8 weight", marks=needs("MatMulNBits of 8 bits")), "int4", "uint4"])
 @pytest.mark.parametrize("name", ["matmul", "bare"])
 def test_weights_alone_become_matmulnbits(kind: str, name: str, tmp_path: Path) -> None:
     model = lowered(planned(name, FORMATS[kind], calibrated=False), "cpu")

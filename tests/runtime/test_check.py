@@ -13,6 +13,7 @@ from requant.runtime.check import RULES, Finding, check
 from requant.runtime.fix import fix
 from requant.runtime.rules import cuda
 from requant.runtime.targets import TARGETS
+from tests.engine import marks
 from tests.runtime.check_blocks import CPU_BLOCKS, CUDA, FINE_BLOCKS, OTHER_BLOCKS, TENSORRT_BLOCKS
 from tests.runtime.check_graphs import (
     CPU,
@@ -34,7 +35,7 @@ from tests.runtime.engine_facts import BAD, GOOD, Fact, disagreement, engine_fac
 TABLES = {"tensorrt": TENSORRT | TENSORRT_BLOCKS, "cpu": CPU | CPU_BLOCKS, "cuda": CUDA, "openvino": OPENVINO}
 
 CASES = [
-    pytest.param(target, rule, *case, id=f"{target}-{rule}")
+    pytest.param(target, rule, *case, id=f"{target}-{rule}", marks=marks(target, rule))
     for target, table in TABLES.items()
     for rule, case in table.items()
 ]

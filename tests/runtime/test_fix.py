@@ -12,6 +12,7 @@ from requant.errors import SourceError
 from requant.runtime import Fixed, check, fix
 from requant.runtime.fixes.table import MENDS
 from requant.runtime.targets import target as find_target
+from tests.engine import marks
 from tests.runtime.check_blocks import CPU_BLOCKS, CUDA, FINE_BLOCKS, OTHER_BLOCKS, TENSORRT_BLOCKS
 from tests.runtime.check_graphs import (
     CONV,
@@ -72,7 +73,7 @@ LEFT: list[tuple[str, str, str, Options]] = [
 ]
 """What takes data or a decision."""
 
-CASES = [pytest.param(*key, *case, id="-".join(key)) for key, case in sorted(MENDED.items())]
+CASES = [pytest.param(*key, *case, id="-".join(key), marks=marks(*key)) for key, case in sorted(MENDED.items())]
 
 ALL: list[tuple[str, str, Options]] = [
     *((target, bad, options) for target, table in TABLES.items() for bad, _, options in table.values()),

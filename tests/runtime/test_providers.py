@@ -1,6 +1,7 @@
 """Each target's session has the options that matter there, and none falls back silently."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,9 +13,11 @@ import pytest
 
 from requant.errors import OutputError, TargetError
 from requant.runtime import providers, session
+from requant.runtime.placement import RECORD
 from requant.runtime.providers import PROVIDERS
 from requant.runtime.session import runner
 from requant.runtime.targets import TARGETS
+from tests.engine import needs
 from tests.runtime.fake_onnxruntime import Nodes, install, plain
 
 TRT, RTX, CUDA, CPU = (PROVIDERS[name].name for name in ("tensorrt", "tensorrt-rtx", "cuda", "cpu"))
@@ -178,12 +181,19 @@ def test_a_model_on_disk_is_read_by_onnxruntime_itself(monkeypatch: pytest.Monke
     assert record.providers[0][1] == {"trt_int8_enable": "1", "trt_fp16_enable": "1"}
 
 
-def test_the_keys_are_known_to_onnxruntime() -> None:
+def require_known(keys: Iterable[str]) -> None:
     """ONNX Runtime takes any key without a word, so look for them in its library."""
     library = next((Path(ort.__file__).parent / "capi").glob("onnxruntime_pybind11_state*"))
     known = library.read_bytes()
-    keys = {key for name in ("cpu-avx2", "cpu-arm", "cuda") for key in PROVIDERS[name].entries(quantized())} | {
-        "session.record_ep_graph_assignment_info"
-    }
     assert all(key.encode() in known for key in keys)
-    assert len(keys) == 4
+
+
+def test_the_keys_are_known_to_onnxruntime() -> None:
+    keys = {key for name in ("cpu-avx2", "cpu-arm", "cuda") for key in PROVIDERS[name].entries(quantized())}
+    assert len(keys) == 3
+    require_known(keys)
+
+
+@needs("a record of which node runs where")
+def test_the_key_of_the_record_is_known_to_onnxruntime() -> None:
+    require_known(RECORD)

@@ -1,5 +1,7 @@
 """The better of two plans: only if the samples that are held out leave no doubt."""
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from models.few import FAMILIES
 from requant.optimize import optimize
 from requant.recipe import RECIPES
+from requant.runtime.feeds import Feed
 from requant.stages.candidates import advantage, noise
 
 RNG = np.random.default_rng(0)
@@ -57,6 +60,23 @@ def test_the_plain_plan_is_taken_where_it_is_better(monkeypatch: pytest.MonkeyPa
     assert "better on" in ruined.report.notes[0]
     assert [site.name for site in ruined.report.transformed] == []
     assert ruined.report.outputs == plain.report.outputs
+
+
+@pytest.mark.parametrize(("confirmed", "origin"), [(True, "on 11 calibration"), (False, "")])
+def test_calibration_data_confirm_what_too_few_samples_say(
+    confirmed: bool, origin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A single sample that is held out never decides; nor do the others where they do not agree with it."""
+    family = FAMILIES["mlp"](0)
+
+    def told(reference: ir.Model, rivals: Sequence[ir.Model], feeds: Iterable[Feed]) -> np.ndarray:
+        count = len(list(feeds))
+        return np.array([np.full(count, 4.0 if count < 3 or confirmed else 0.5), np.ones(count)])
+
+    monkeypatch.setattr("requant.planning.noise", told)
+    monkeypatch.setattr("requant.calib.holdout.SHARE", 12)
+    notes = optimize(family.model, family.feeds(12, 0), "int8", "tensorrt").report.notes
+    assert [origin in note for note in notes] == [True] * bool(origin)
 
 
 def test_a_plain_recipe_has_no_candidates() -> None:

@@ -35,11 +35,6 @@ def folds(values: Sequence[ChannelStatistics]) -> Iterator[tuple[Fold, ...]]:
             yield split
 
 
-def sample_count(value: ChannelStatistics, rows: NDArray[np.intp]) -> int:
-    """How many groups of samples some of the sampled ``rows`` come from."""
-    return len(np.unique(value.groups[rows]))
-
-
 def _assigned(counts: NDArray[np.int64]) -> NDArray[np.intp]:
     """The fold of each group, [32]."""
     places, filled = np.full(GROUPS, -1), np.zeros(FOLDS)

@@ -100,7 +100,7 @@ def held_out_reach(observation: Observation, solver: Chooser) -> list[Reach]:
             size = np.maximum(max(-low, high), _TINY) * own.scale
             ratio = np.abs(seen.rows[rows] - own.shift.astype(np.float32)) / size.astype(np.float32)
             share = (others.statistics.count + 1) / (seen.count + 1) / len(seen.rows)
-            into.append(reach(ratio, share * _weights(part)[rows], size**2 * part.energy, seen.groups[rows]))
+            into.append(reach(ratio, share * _weights(part)[rows], size**2 * part.energy))
     return [Reach.joined(parts) for parts in found]
 
 
