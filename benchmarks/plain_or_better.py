@@ -16,7 +16,6 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
-from requant.stages.candidates import noise
 
 import requant
 from models.random_graphs import WIDE, random_graph, random_products
@@ -26,6 +25,7 @@ from models.random_graphs.sequence import VOCABULARY
 from requant.ir.load import load
 from requant.runtime.feeds import Feed
 from requant.runtime.targets import TARGETS, target
+from requant.stages.candidates import noise
 
 from .accuracy import Row, show
 

@@ -23,7 +23,7 @@ _CALLER = 5
 """Frames from a warning to the caller of `optimize`."""
 
 
-def calibrate(job: Job) -> None:
+def calibrate_model(job: Job) -> None:
     """Collect statistics on the model; one sample alone makes the recipe a plain one.
 
     Raises:

@@ -8,7 +8,7 @@ from ..runtime.session import require_loadable
 from .job import Job
 
 
-def lower(job: Job) -> None:
+def lower_plan(job: Job) -> None:
     """Make the artifact, and record what became of each layer; without any in int8 the original is the artifact.
 
     Raises:

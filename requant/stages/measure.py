@@ -20,7 +20,7 @@ MEASURED_SAMPLES = 4
 BATCHES = "data quantized at run time have one scale for all of a batch: larger batches than those measured lose more"
 
 
-def measure(job: Job) -> None:
+def measure_artifact(job: Job) -> None:
     """Compare the artifact with the float model, and keep the distances in the report.
 
     Raises:

@@ -24,7 +24,7 @@ from .job import Job
 VERIFIED_SAMPLES = 2
 
 
-def plan(job: Job) -> None:
+def choose_plan(job: Job) -> None:
     """Plan by the recipe, and by the plain one where held-out samples may show that it is better.
 
     Where these are too few to leave no doubt, the calibration data may confirm it: they flatter the plan that is fitted
