@@ -55,8 +55,9 @@ def _draws(name: str, samples: int, draws: int) -> Iterator[Draw]:
         return
     subject = SUBJECTS[name]
     calibration = list(subject.calibration())
-    for start in range(0, min(draws, len(calibration) // samples) * samples, samples):
-        yield subject.model(), calibration[start : start + samples], list(subject.evaluation())
+    apart = len(calibration) // samples
+    for draw in range(min(draws, apart)):  # neighbours are crops of one photograph, or pages of one font
+        yield subject.model(), calibration[draw::apart][:samples], list(subject.evaluation())
 
 
 def _reported_and_true(source: Source, calibration: Feeds, fresh: Feeds) -> tuple[float, float]:
