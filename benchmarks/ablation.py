@@ -13,8 +13,8 @@ from requant.calib import batches, collect
 from requant.ir import canonicalize, load
 from requant.ir.formats import Format
 from requant.passes import Gptq, InsertQDQ, PlanQuantizers, SearchTransforms, SelectLayers, SplitChannels
+from requant.passes.annotations import site_records
 from requant.passes.cost_model.search import CANDIDATES
-from requant.passes.records import site_records
 from requant.passes.solvers import (
     AwqSearch,
     CrossLayerEqualization,
@@ -49,7 +49,7 @@ def recipes() -> Iterator[tuple[str, Recipe]]:
     """A title and what is run under it."""
     default = RECIPES["int8"]
     yield "plain", RECIPES["int8-plain"]
-    yield "plain, weights compensated", replace(default, rewrites=())
+    yield "plain, weights by GPTQ", replace(default, rewrites=())
     for title, solver in ALONE.items():
         yield f"{title} alone", replace(default, rewrites=(SearchTransforms((solver,)),))
     scales = tuple(ScaleOnly(solver) for solver in CANDIDATES)
@@ -83,7 +83,7 @@ class Calibrated:
         for rewrite in recipe.rewrites:
             rewrite(model)
         PlanQuantizers(recipe.formats, recipe.ranges)(model)
-        if recipe.rounding == "compensated":
+        if recipe.rounding == "gptq":
             Gptq()(model)
         InsertQDQ(target)(model)
         return model, sum(record.added_nodes for record in site_records(model))

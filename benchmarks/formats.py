@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from requant.ir.formats import INT8_WEIGHT, Format, int4_weight
 from requant.ir.load import load
-from requant.passes.records import layer_records
+from requant.passes.annotations import layer_records
 from requant.recipe import RECIPES, Recipe, weight_only
 from requant.runtime.session import runner
 
@@ -79,7 +79,7 @@ def _parts(title: str, chosen: Format) -> Iterator[Variant]:
 def _row(bench: Bench, calibrated: Calibrated, variant: Variant) -> Row:
     model, nodes = calibrated.lowered(variant.recipe, variant.target)
     run = runner(model)
-    counts = Counter(layer.coded or "float" for layer in layer_records(model))
+    counts = Counter(layer.format or "float" for layer in layer_records(model))
     coded = ", ".join(f"{count} {name}" for name, count in counts.items())
     row = bench.row(variant.title, run, bench.sqnr(outputs(bench.subject, run)), str(nodes))
     return (*row, coded, f"{_share(calibrated.model, model):.3f}")

@@ -56,7 +56,7 @@ def measure(
             report.message = RANDOM
             return
         report.outputs, report.layer_distances, report.unmeasured = found.outputs, found.layers, found.unmeasured
-        if any("dynamic" in layer.coded for layer in report.layers):
+        if any("dynamic" in layer.format for layer in report.layers):
             report.notes.append(BATCHES)
         if not found.outputs:
             report.message = f"not measured: {'; '.join(found.unmeasured.values())}"

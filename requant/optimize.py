@@ -34,10 +34,9 @@ from .ir.shapes.infer import InferShapes
 from .ir.validate import refuse_nan, stored_tensors
 from .measurement import judges, measure
 from .outputs import files, refuse_overwrite, require_outputs
-from .passes.convert_precision import precision_records
+from .passes.annotations import layer_records, precision_records, site_records
 from .passes.insert_qdq import enclosed_layers
 from .passes.parallel import one_blas_thread
-from .passes.records import layer_records, site_records
 from .passes.select_layers import unmatched
 from .planning import Task, choose_plan
 from .progress import Progress, Stopwatch

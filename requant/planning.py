@@ -68,7 +68,7 @@ def _plan(task: Task, data: Batches, report: Report, times: Stopwatch, *, knowin
             report.verification = _rewrite(model, recipe, data)
     with times("plan"), one_blas_thread():
         PlanQuantizers(recipe.formats, recipe.ranges, find_target(task.lowering.target).weight_bits)(model)
-        if knowing and recipe.rounding == "compensated":
+        if knowing and recipe.rounding == "gptq":
             Gptq()(model)
 
 

@@ -12,7 +12,8 @@ from models.random_graphs.network import CHANNELS, SIDE, random_network
 from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.linear import find_linears
 from requant.ir.load import load
-from requant.passes.records import LayerRecord, layer_records
+from requant.passes.annotations import layer_records
+from requant.passes.records import LayerRecord
 from requant.recipe import RECIPES, Recipe
 from requant.runtime.outputs import numbers
 from requant.runtime.session import runner

@@ -16,7 +16,7 @@ from requant.ir.linear import find_linears
 from requant.ir.quantizer import quantizer
 from requant.ir.save import to_bytes
 from requant.passes import Gptq, InsertQDQ, PlanQuantizers
-from requant.passes.records import layer_records
+from requant.passes.annotations import layer_records
 from requant.passes.scales import block_scales
 from requant.runtime.session import runner
 from tests.passes.optimized import fused_ops

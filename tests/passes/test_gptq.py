@@ -13,8 +13,9 @@ from requant.ir.linear import find_linears
 from requant.ir.load import load
 from requant.ir.quantizer import Quantizer, quantizer
 from requant.passes import Gptq, InsertQDQ, PlanQuantizers, SelectLayers
+from requant.passes.annotations import ROW_WEIGHTS
 from requant.passes.epsilons import is_floor
-from requant.passes.gptq import SHARES, compensated
+from requant.passes.gptq import gptq
 from requant.runtime.feeds import Feed
 from requant.runtime.session import runner
 
@@ -92,7 +93,7 @@ def test_no_node_is_added_for_a_bias(name: str) -> None:
     model = planned(GRAPHS[name])
     before = model.clone()
     Gptq()(model)
-    assert any(SHARES in node.meta for node in model.graph) == (name != "bare")
+    assert any(ROW_WEIGHTS.get(node) is not None for node in model.graph) == (name != "bare")
     for each in (before, model):
         InsertQDQ("tensorrt")(each)
     assert len(model.graph) == len(before.graph)
@@ -120,7 +121,7 @@ def test_codes_stay_within_their_bits(bits: int) -> None:
     rows, matrix = correlated(200, 32), rng.normal(size=(32, 16)).astype(np.float32)
     largest = 2 ** (bits - 1) - 1
     scale = (np.abs(matrix).max(axis=0) / largest).astype(np.float32)
-    codes = compensated(matrix, rows.T @ rows / 200 + 0.1 * np.eye(32), Quantizer(scale, 1, bits=bits))
+    codes = gptq(matrix, rows.T @ rows / 200 + 0.1 * np.eye(32), Quantizer(scale, 1, bits=bits))
     np.testing.assert_array_equal(codes, np.round(codes))
     assert np.abs(codes).max() <= largest
 
@@ -129,9 +130,7 @@ def test_without_anything_to_make_up_for_codes_are_the_nearest() -> None:
     """With independent channels each row of the weight is rounded alone."""
     matrix = np.random.default_rng(2).normal(size=(16, 8)).astype(np.float32)
     scale = (np.abs(matrix).max(axis=0) / 7).astype(np.float32)
-    np.testing.assert_array_equal(
-        compensated(matrix, np.eye(16), Quantizer(scale, 1, bits=4)), np.round(matrix / scale)
-    )
+    np.testing.assert_array_equal(gptq(matrix, np.eye(16), Quantizer(scale, 1, bits=4)), np.round(matrix / scale))
 
 
 def test_blocks_do_not_change_the_codes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,9 +138,9 @@ def test_blocks_do_not_change_the_codes(monkeypatch: pytest.MonkeyPatch) -> None
     rows, matrix = correlated(300, 48), rng.normal(size=(48, 8)).astype(np.float32)
     gram, scale = rows.T @ rows / 300 + 0.1 * np.eye(48), (np.abs(matrix).max(axis=0) / 7).astype(np.float32)
     planned = Quantizer(scale, 1, bits=4)
-    whole = compensated(matrix, gram, planned)
+    whole = gptq(matrix, gram, planned)
     monkeypatch.setattr("requant.passes.gptq._BLOCK", 5)
-    assert np.mean(compensated(matrix, gram, planned) == whole) > 0.99
+    assert np.mean(gptq(matrix, gram, planned) == whole) > 0.99
 
 
 def test_fewer_bits_are_clipped_before_the_quantizer() -> None:
@@ -164,7 +163,7 @@ def test_zeros_stay_zero_and_one_sided_columns_one_sided() -> None:
     matrix[:, 11] = rng.standard_normal(48)
     rows = np.abs(rng.standard_normal((64, 48))) @ (np.eye(48) + 0.5)
     planned = Quantizer(np.abs(matrix).max(axis=0) / np.float32(7), 1, bits=4)
-    codes = compensated(matrix, rows.T @ rows + np.eye(48), planned)
+    codes = gptq(matrix, rows.T @ rows + np.eye(48), planned)
     assert not codes[matrix == 0].any()
     assert (codes[:, :6] >= 0).all()
     assert (codes[:, 6:11] <= 0).all()

@@ -13,7 +13,8 @@ from requant.calib.collect import collect
 from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.load import load
 from requant.passes import InsertQDQ, PlanQuantizers, SelectLayers
-from requant.passes.records import LayerRecord, layer_records
+from requant.passes.annotations import layer_records
+from requant.passes.records import LayerRecord
 from requant.runtime.check import check
 from requant.runtime.feeds import Feed
 from requant.runtime.session import runner

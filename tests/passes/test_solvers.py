@@ -31,7 +31,7 @@ from requant.passes.solvers import (
     AwqSearch,
     CrossLayerEqualization,
     Gps,
-    Keep,
+    Identity,
     OutlierSuppressionPlus,
     PowerOfTwo,
     RepQ,
@@ -42,7 +42,16 @@ from requant.passes.solvers import (
 )
 
 EQUALIZE = CrossLayerEqualization()
-BALANCED = [SmoothQuant(0.3), SmoothQuant(0.7, shift=True), QSM, OUTLIER_TUNE, EQUALIZE, Shift(), ScalarShift(), Keep()]
+BALANCED = [
+    SmoothQuant(0.3),
+    SmoothQuant(0.7, shift=True),
+    QSM,
+    OUTLIER_TUNE,
+    EQUALIZE,
+    Shift(),
+    ScalarShift(),
+    Identity(),
+]
 SEARCHES = [AwqSearch(), OutlierSuppressionPlus(), REPQ_VIT, Gps(), Gps(shift=False), Awq(), RepQ(0.5)]
 SOLVERS = [*BALANCED, *SEARCHES, RepQ(), LLM_FP4, PowerOfTwo(Gps())]
 SEEDS, BITS = st.integers(0, 500), st.sampled_from([4, 6, 8])
@@ -64,14 +73,14 @@ def observation(seed: int = 0, *, shiftable: bool = True, channels: int = 12) ->
 
 def transformed(seen: Observation, transform: ChannelTransform) -> Observation:
     """What would be observed after the rewrite by ``transform``."""
-    assert seen.written is not None
+    assert seen.producer_reach is not None
     parts = [
         Part(
             one.statistics.transformed(at.scale, at.shift), one.channels, (one.matrix * at.scale[:, None]).astype("f4")
         )
         for one, at in ((one, transform.at(one.channels)) for one in seen.parts)
     ]
-    return Observation(seen.channels, tuple(parts), seen.shiftable, seen.written / transform.scale)
+    return Observation(seen.channels, tuple(parts), seen.shiftable, seen.producer_reach / transform.scale)
 
 
 def assert_same(found: ChannelTransform, wanted: ChannelTransform) -> None:
@@ -125,10 +134,10 @@ def test_a_channel_that_never_moves_counts_as_a_typical_one(solver: Solver, sile
 @given(seed=SEEDS, exponent=st.integers(-20, 20))
 def test_the_unit_of_the_values_does_not_matter(solver: Solver, seed: int, exponent: int) -> None:
     seen, unit = observation(seed), 2.0**exponent
-    assert seen.written is not None
+    assert seen.producer_reach is not None
     (one,) = seen.parts
     larger = one.statistics.transformed(np.full(seen.channels, 1 / unit), np.zeros(seen.channels))
-    found = solver(replace(seen, parts=(replace(one, statistics=larger),), written=seen.written * unit))
+    found = solver(replace(seen, parts=(replace(one, statistics=larger),), producer_reach=seen.producer_reach * unit))
     assert_same(ChannelTransform(found.scale, found.shift / unit), solver(seen))
 
 
@@ -175,7 +184,7 @@ def test_what_balances_data_and_weights_has_nothing_left_to_do(solver: Solver, s
 @pytest.mark.parametrize("solver", [SmoothQuant(0.8, shift=True), RepQ(0.75), Shift(), Gps(), OUTLIER_TUNE], ids=repr)
 def test_every_remedy_for_uneven_channels_lowers_the_loss(solver: Solver) -> None:
     seen = observation()
-    assert loss(seen, solver(seen)) < 0.5 * loss(seen, Keep()(seen))
+    assert loss(seen, solver(seen)) < 0.5 * loss(seen, Identity()(seen))
 
 
 # What each is for.
@@ -276,16 +285,16 @@ def test_one_scalar_gives_a_one_sided_value_its_bit_back() -> None:
     assert len(set(transform.shift)) == 1
     assert not transform.scales
     np.testing.assert_allclose(seen.reach(transform.shift).max(), seen.maximum.max() / 2)
-    assert loss(seen, transform) < 0.6 * loss(seen, Keep()(seen))
+    assert loss(seen, transform) < 0.6 * loss(seen, Identity()(seen))
 
 
 @given(seed=SEEDS)
 def test_equalization_makes_weights_reach_as_far_on_both_sides(seed: int) -> None:
     seen = observation(seed)
     after = transformed(seen, EQUALIZE(seen))
-    assert after.written is not None
-    np.testing.assert_allclose(after.written, after.weight_reach, rtol=1e-5)
-    assert EQUALIZE(replace(seen, written=None)).is_identity
+    assert after.producer_reach is not None
+    np.testing.assert_allclose(after.producer_reach, after.weight_reach, rtol=1e-5)
+    assert EQUALIZE(replace(seen, producer_reach=None)).is_identity
 
 
 LAYERS = {
@@ -324,7 +333,7 @@ def test_weights_on_both_sides_of_an_activation_are_equalized_exactly(
     before = [np.abs(weight).reshape(8, -1).max(axis=1) for weight in linears(model)]
     assert seen is not None
     assert not seen.shiftable
-    np.testing.assert_array_equal(seen.written, before[0])
+    np.testing.assert_array_equal(seen.producer_reach, before[0])
     apply(site, EQUALIZE(seen))
     after = [np.abs(weight).reshape(8, -1).max(axis=1) for weight in linears(model)]
     np.testing.assert_allclose(after, [np.sqrt(before[0] * before[1])] * 2, rtol=1e-5)
@@ -339,7 +348,7 @@ def test_norms_have_no_weights_to_equalize(build: Callable[[str], onnx.ModelProt
     (site,) = (site for site in find_sites(model) if isinstance(site, Site))
     seen = observe(site)
     assert seen is not None
-    assert seen.written is None
+    assert seen.producer_reach is None
     assert EQUALIZE(seen).is_identity
 
 

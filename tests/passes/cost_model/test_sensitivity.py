@@ -15,10 +15,11 @@ from requant.ir.formats import FP8, INT8
 from requant.ir.linear import find_linears
 from requant.ir.transform.transform import ChannelTransform
 from requant.passes import SearchTransforms
+from requant.passes.annotations import site_records
 from requant.passes.cost_model.observation import observe
-from requant.passes.cost_model.prune_inserted import grids_of, prune_inserted
-from requant.passes.cost_model.sensitivity import SensitivityProbe, grid, plain_grids
-from requant.passes.records import SiteRecord, site_records
+from requant.passes.cost_model.prune_inserted import prune_inserted, site_steps
+from requant.passes.cost_model.sensitivity import SensitivityProbe, plain_steps, rounding_step
+from requant.passes.records import SiteRecord
 from requant.passes.solvers import Shift
 from requant.runtime.feeds import Feed
 from requant.runtime.session import runner
@@ -77,7 +78,7 @@ def test_the_noise_is_that_of_the_rounding_in_the_basis(text: str) -> None:
     model, feeds = made(text)
     (linear,) = find_linears(model.graph)
     transform = ChannelTransform(np.linspace(0.5, 2, 16), np.linspace(-1, 1, 16))
-    listener, chosen = SensitivityProbe.of(model, INT8), grid(linear, transform, INT8)
+    listener, chosen = SensitivityProbe.of(model, INT8), rounding_step(linear, transform, INT8)
     run, noise = runner(model), listener.noise({linear.data.name or "": chosen}, 4)
     assert noise.shape == (len(feeds), 1)
     for feed, found_noise in zip(feeds, noise[:, 0], strict=True):
@@ -100,7 +101,7 @@ def test_nodes_that_the_outputs_hardly_notice_are_left_out() -> None:
     """The same values: first a whisper beside another branch, then half of a product."""
     quiet, aloud = records(QUIET), records(ALOUD)
     assert [quiet[name].added_nodes for name in "xz"] == [aloud["x"].added_nodes, 0]
-    assert quiet["z"].reason == "the outputs of the model would hardly notice"
+    assert quiet["z"].reason == "skipped: it would not change the model's output measurably"
     assert quiet["z"].error_after == quiet["z"].error_before
     assert aloud["x"].added_nodes > 0
     assert aloud["z"].added_nodes > 0
@@ -122,8 +123,8 @@ def test_nodes_that_the_outputs_notice_together_are_not_left_out_together() -> N
     sites = [site for site in find_inserted(model, []) if isinstance(site, Site)]
     solved = [(site, Shift()(seen)) for site in sites if (seen := observe(site)) is not None]
     assert [site.name for site, _ in solved] == [*names, "z"]
-    together = {name: own for site, transform in solved for name, own in grids_of(site, transform, INT8).items()}
-    plain = plain_grids(model, INT8)
+    together = {name: own for site, transform in solved for name, own in site_steps(site, transform, INT8).items()}
+    plain = plain_steps(model, INT8)
 
     def share(*spared: str) -> float:
         listener = SensitivityProbe.of(model, INT8)
@@ -168,7 +169,7 @@ def test_outputs_that_cannot_be_compared_leave_nothing_out(dtype: str, number: i
     """How many elements are not 0 depends on the rounding; and nobody knows what a wrong integer is worth."""
     model, _ = made(COUNTED.format(dtype, number))
     (linear,) = find_linears(model.graph)
-    noise = SensitivityProbe.of(model, INT8).noise({"x": grid(linear, ChannelTransform.identity(16), INT8)}, 2)
+    noise = SensitivityProbe.of(model, INT8).noise({"x": rounding_step(linear, ChannelTransform.identity(16), INT8)}, 2)
     assert np.isinf(noise).any() if dtype == "float" else noise.shape == (2, 0)
     SearchTransforms()(model)
     assert [record.added_nodes > 0 for record in site_records(model) if record.kind == "Inserted"] == [True]

@@ -14,7 +14,7 @@ from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.formats import FP8, INT8, Format
 from requant.ir.load import load
 from requant.passes import InsertQDQ, PlanQuantizers, SelectLayers
-from requant.passes.records import layer_records
+from requant.passes.annotations import layer_records
 from requant.runtime.check import check
 from requant.runtime.openvino import compile_model, kernels
 from requant.runtime.session import runner
@@ -68,7 +68,7 @@ def test_a_residual_that_is_coded_anyway_is_read_in_codes(target: str) -> None:
     artifact = lowered(model, target)
     assert sums(artifact) == ["r.dequantized"]
     assert [node.op_type for node in artifact.graph].count("QuantizeLinear") == 1
-    assert [record.coded for record in layer_records(artifact)] == ["int8 by int8, and its residual"]
+    assert [record.format for record in layer_records(artifact)] == ["int8 by int8, and its residual"]
 
 
 def test_it_is_rounded_once_and_nothing_else_changes() -> None:

@@ -18,9 +18,8 @@ from requant.ir.linear import find_linears
 from requant.ir.load import load
 from requant.ir.quantizer import QUANTIZER
 from requant.passes import InsertQDQ, PlanQuantizers, SearchTransforms, SelectLayers
-from requant.passes.records import layer_records, site_records
+from requant.passes.annotations import is_direct, layer_records, site_records
 from requant.passes.scales import activation_quantizer, weight_quantizer
-from requant.passes.select_layers import is_direct
 from requant.runtime.distance import distance
 from requant.runtime.session import runner
 from tests.passes.optimized import fused_ops, unintended
@@ -40,7 +39,7 @@ WEIGHTS = {"u": (32, 3, 3, 3), "w": (32, 32, 1, 1), "q": (32, 32, 1, 1), "v": (3
 @pytest.fixture(autouse=True)
 def _whatever_it_gains(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let networks as small as these be in int8; what pays is for `test_conv_gain`."""
-    monkeypatch.setattr("requant.passes.lowering.integer_convs.LEAST", 0.0)
+    monkeypatch.setattr("requant.passes.lowering.integer_convs.LEAST_GAIN", 0.0)
 
 
 def random(shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -153,7 +152,7 @@ def test_codes_that_reach_beyond_what_is_between_need_it(other: str) -> None:
     body = f"{STEM} d = Conv(p, w) {other} t = Concat<axis = 1>(e, f) g = Conv(t, k) y = GlobalAveragePool(g)"
     low = np.array(1e-3, np.float32)
     artifact = lowered(planned(body, weights={"k": random((32, 64, 1, 1)), "low": low}))
-    assert reasons(artifact) == ["codes of 't' reach beyond what the kernel would have to clip"]
+    assert reasons(artifact) == ["the int8 range of 't' exceeds the bounds of the activation behind the Conv"]
 
 
 def test_what_a_layer_in_float_reads_is_codes_all_the_same(tmp_path: Path) -> None:
@@ -182,7 +181,7 @@ def test_no_node_comes_between_two_layers_in_codes() -> None:
     }
     assert found["tensorrt"].added_nodes > 0
     assert found["cpu"].added_nodes == 0
-    assert "is to read the codes that the layer before it writes" in found["cpu"].reason
+    assert "reads the integers that the layer before it writes" in found["cpu"].reason
 
 
 def test_nor_before_the_last_layer_which_is_none_of_them(tmp_path: Path) -> None:
@@ -275,7 +274,7 @@ def test_codes_of_fewer_bits_have_no_kernel_that_writes_them() -> None:
     collect(model, feeds())
     PlanQuantizers((Format(bits=6),))(model)
     found = set(reasons(lowered(model)))
-    assert "its kernel would round its output to 8 bits, not to 6" in found
+    assert "an integer Conv writes 8 bits, but its output is planned with 6" in found
     assert len(reasons(lowered(model))) == 5
 
 
@@ -353,4 +352,4 @@ def test_a_conv_writes_no_codes_of_another_format() -> None:
     second.weight.meta[QUANTIZER] = weight_quantizer(second, FP8)
     InsertQDQ("cpu")(model)
     reasons = [layer.reason for layer in layer_records(model)]
-    assert reasons == ["its kernel does not write float8e4m3fn, in which 'r' is planned", FP8_REASON]
+    assert reasons == ["an integer Conv does not write float8e4m3fn, in which 'r' is planned", FP8_REASON]
