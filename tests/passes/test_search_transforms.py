@@ -59,12 +59,12 @@ def test_statistics_follow_as_a_second_calibration_would_find_them(builder: str)
     again = model.clone()
     collect(again, FEEDS)
     for value in watched(again):
-        closed, seen = carried[value.name], statistics(value)
+        closed, stats = carried[value.name], statistics(value)
         assert closed is not None
-        assert seen is not None
-        size = seen.magnitude.max()
-        np.testing.assert_allclose(closed.minimum, seen.minimum, rtol=1e-3, atol=1e-4 * size)
-        np.testing.assert_allclose(closed.maximum, seen.maximum, rtol=1e-3, atol=1e-4 * size)
+        assert stats is not None
+        size = stats.magnitude.max()
+        np.testing.assert_allclose(closed.minimum, stats.minimum, rtol=1e-3, atol=1e-4 * size)
+        np.testing.assert_allclose(closed.maximum, stats.maximum, rtol=1e-3, atol=1e-4 * size)
 
 
 def test_passes_compose_in_anyones_pass_manager() -> None:
@@ -117,7 +117,7 @@ def test_nodes_are_bought_only_where_they_pay() -> None:
     )
 
 
-def made(text: str, seed: int = 0) -> ir.Model:
+def model_of(text: str, seed: int = 0) -> ir.Model:
     """The graph in ``text``, whose one-letter values g, k, v and w are weights with a few large rows."""
     model, rng = ir.from_onnx_text(text), np.random.default_rng(seed)
     for value in {value for node in model.graph for value in node.inputs if value and value.name in {*"gkvw"}}:
@@ -146,7 +146,7 @@ def test_a_value_that_two_layers_read_along_different_axes_is_left_whole(graph: 
     first, second = (part for part in graph.split("y = ")[1].rstrip("} ").split("z = "))
     if swapped:
         graph = graph.split("y = ")[0] + f"z = {second} y = {first}}}"
-    model = made(HEAD + graph)
+    model = model_of(HEAD + graph)
     shape = model.graph.inputs[0].shape
     assert shape is not None
     feeds = [{"x": np.random.default_rng(1).normal(size=shape.numpy()).astype(np.float32)}]
@@ -158,7 +158,7 @@ def test_a_value_that_two_layers_read_along_different_axes_is_left_whole(graph: 
 
 def test_a_linear_that_cannot_absorb_gets_the_value_back_with_its_statistics() -> None:
     """The second MatMul contracts the tokens, not the channels, so its input is restored and quantized all the same."""
-    model = made(
+    model = model_of(
         HEAD + "(float[2, 16, 32] x) => (float[2, 16, 16] y, float[2, 32, 16] z) "
         "<float[32] g, float[32, 16] w, float[16, 16] v> "
         "{ n = LayerNormalization(x, g) y = MatMul(n, w) t = Transpose<perm=[0, 2, 1]>(n) z = MatMul(t, v) }"

@@ -46,34 +46,34 @@ def feeds(count: int) -> list[dict[str, np.ndarray[tuple[int, ...], np.dtype[np.
     return [{"x": rng.normal(size=(1, 3, 14, 14)).astype(np.float32)} for _ in range(count)]
 
 
-def found(body: str, width: int, groups: int = 1, count: int = 1) -> list[ConvChain]:
+def chains(body: str, width: int, groups: int = 1, count: int = 1) -> list[ConvChain]:
     model: ir.Model = load(source(BODIES[body], width, groups))
     canonicalize(model)
     collect(model, feeds(count))
-    written = conv_outputs(find_linears(model.graph))
+    decisions = conv_outputs(find_linears(model.graph))
     return conv_chains(
-        {node: conv_output for node, conv_output in written.items() if isinstance(conv_output, ConvOutput)}
+        {node: conv_output for node, conv_output in decisions.items() if isinstance(conv_output, ConvOutput)}
     )
 
 
 @pytest.mark.parametrize(("body", "sizes"), [("chain", [3]), ("residual", [4]), ("broken", [1, 2]), ("branches", [5])])
 def test_a_chain_is_convs_that_hand_each_other_int8(body: str, sizes: list[int]) -> None:
-    assert sorted(len(chain.convs) for chain in found(body, 32)) == sizes
+    assert sorted(len(chain.convs) for chain in chains(body, 32)) == sizes
 
 
 def test_int8_gains_with_the_number_of_channels() -> None:
-    gains = [found("chain", width)[0].gain for width in (8, 16, 32, 64, 128)]
+    gains = [chains("chain", width)[0].gain for width in (8, 16, 32, 64, 128)]
     assert gains == sorted(gains)
     assert gains[0] < LEAST_GAIN < gains[-1] < 4
 
 
 def test_the_estimate_does_not_depend_on_how_much_data_there_is() -> None:
-    assert found("residual", 32, count=3)[0].gain == pytest.approx(found("residual", 32)[0].gain)
+    assert chains("residual", 32, count=3)[0].gain == pytest.approx(chains("residual", 32)[0].gain)
 
 
 @pytest.mark.parametrize("groups", [4, 64])
 def test_products_by_groups_of_channels_gain_less(groups: int) -> None:
-    assert found("chain", 64, groups)[0].gain < found("chain", 64)[0].gain / 1.5
+    assert chains("chain", 64, groups)[0].gain < chains("chain", 64)[0].gain / 1.5
 
 
 @pytest.mark.parametrize("body", list(BODIES))
