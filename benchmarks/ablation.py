@@ -1,4 +1,4 @@
-"""What each part of the recipe is worth: the same calibration, with one part changed at a time.
+"""The worth of each part of the recipe: the same calibration, with one part changed at a time.
 
 Every row is the TensorRT artifact, run as written; search, plan and lowering are those of `requant.optimize`.
 """
@@ -42,11 +42,11 @@ ALONE: dict[str, Solver] = {
     "equalization": CrossLayerEqualization(),
     "shift to the centre": Shift(),
 }
-"""Solvers, each taken at every site instead of the search."""
+"""Solvers, each at every site instead of the search."""
 
 
 def recipes() -> Iterator[tuple[str, Recipe]]:
-    """A title and what is run under it."""
+    """Yield the title and the recipe of each row."""
     default = RECIPES["int8"]
     yield "plain", RECIPES["int8-plain"]
     yield "plain, weights by GPTQ", replace(default, rewrites=())
@@ -54,14 +54,14 @@ def recipes() -> Iterator[tuple[str, Recipe]]:
         yield f"{title} alone", replace(default, rewrites=(SearchTransforms((solver,)),))
     scales = tuple(ScaleOnly(solver) for solver in CANDIDATES)
     yield "default, no shift", replace(default, rewrites=(SplitChannels(candidates=scales), SearchTransforms(scales)))
-    yield "default, no explicit nodes", replace(default, rewrites=(SearchTransforms(explicit=False),))
+    yield "default, no inserted nodes", replace(default, rewrites=(SearchTransforms(insert=False),))
     yield "default, no splitting", replace(default, rewrites=(SearchTransforms(),))
     yield "default, weights to nearest", replace(default, rounding="nearest")
     yield "default", default
 
 
 def six_bits() -> Iterator[tuple[str, Recipe]]:
-    """The same with codes of 6 bits, by a Clip before each quantizer."""
+    """Yield the same with 6 bits, by a Clip before each quantizer."""
     six = (Format(bits=6),)
     yield "plain, 6 bits", replace(RECIPES["int8-plain"], formats=six)
     rewrites = SplitChannels(formats=six), SearchTransforms(formats=six)
@@ -69,7 +69,7 @@ def six_bits() -> Iterator[tuple[str, Recipe]]:
 
 
 class Calibrated:
-    """A subject's model with its statistics, from which any recipe goes on."""
+    """A subject's model with its statistics, to which any recipe applies."""
 
     def __init__(self, subject: Subject, opset: int = 17) -> None:
         self.model = load(subject.model())
@@ -77,7 +77,7 @@ class Calibrated:
         collect(self.model, batches(subject.calibration, self.model))
 
     def lowered(self, recipe: Recipe, target: str = "tensorrt") -> tuple[ir.Model, int]:
-        """The artifact of ``recipe``, and how many nodes its rewrites added."""
+        """Return the artifact of ``recipe``, and the number of nodes that its rewrites added."""
         model = self.model.clone()
         SelectLayers(target=target, formats=recipe.formats)(model)
         for rewrite in recipe.rewrites:

@@ -74,16 +74,16 @@ class Recipe:
 
 def weight_only(name: str, fmt: Format) -> Recipe:
     """Return a weight-only recipe, with AWQ's scales folded where that adds no node."""
-    fold = SearchTransforms((Identity(), AwqSearch(formats=(fmt,))), (fmt,), explicit=False, free=True)
+    fold = SearchTransforms((Identity(), AwqSearch(formats=(fmt,))), (fmt,), insert=False, free=True)
     return Recipe(name, (fold,), (fmt,))
 
 
 _RECIPES = (
     Recipe(),
     Recipe("int8-plain", rewrites=(), ranges="minmax", rounding="nearest"),
-    Recipe("int8-dynamic", (SearchTransforms(explicit=False, free=True),), (INT8_DYNAMIC,)),
+    Recipe("int8-dynamic", (SearchTransforms(insert=False, free=True),), (INT8_DYNAMIC,)),
     Recipe("fp8", (), (FP8,)),
-    Recipe("mixed8", (SearchTransforms(formats=(INT8, FP8), explicit=False, free=True),), (INT8, FP8)),
+    Recipe("mixed8", (SearchTransforms(formats=(INT8, FP8), insert=False, free=True),), (INT8, FP8)),
     weight_only("int4-weight", int4_weight()),
     weight_only("int8-weight", INT8_WEIGHT),
 )

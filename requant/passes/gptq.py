@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from scipy.linalg import cholesky
 from scipy.linalg.lapack import dtrtri
 
-from ..calib.collect import statistics
 from ..ir.linear import Linear, find_linears
-from ..ir.quantizer import QUANTIZER, Quantizer, quantizer
+from ..ir.quantizer import QUANTIZER, Quantizer
 from .annotations import ROW_WEIGHTS, is_kept
 from .cost_model.row_weights import row_weights
 from .epsilons import is_floor
 from .parallel import side_by_side
+from .planned_layer import PlannedLayer, planned_layer
 
 DAMPING = 0.1
 """λ as a share of the mean of H's diagonal: keeps channels that the rows hardly show near their nearest integers."""
@@ -42,35 +42,35 @@ class Gptq(ir.passes.InPlacePass):
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        layers = [linear for linear in find_linears(model.graph) if _is_plain(linear)]
+        planned = (planned_layer(linear) for linear in find_linears(model.graph))
+        layers = [layer for layer in planned if layer is not None and _is_plain(layer)]
         side_by_side(_round, layers)
         return ir.passes.PassResult(model, bool(layers))
 
 
-def _is_plain(linear: Linear) -> bool:
-    """Tell whether the layer is planned and calibrated along its channels, and its weight is a matrix of its own."""
-    stats = statistics(linear.data)
-    is_planned = quantizer(linear.weight) is not None and stats is not None and len(stats.minimum) == linear.inputs
+def _is_plain(layer: PlannedLayer) -> bool:
+    """Tell whether the layer was calibrated along its channels, and its weight is a matrix of its own."""
+    linear, stats = layer.linear, layer.statistics
+    is_calibrated = stats is not None and len(stats.minimum) == linear.inputs
     is_matrix = linear.groups == 1 and set(linear.shape[2:]) <= {1}
-    return is_planned and is_matrix and not is_kept(linear) and len(linear.weight.uses()) == 1
+    return is_calibrated and is_matrix and not is_kept(linear) and len(linear.weight.uses()) == 1
 
 
-def _round(linear: Linear) -> None:
+def _round(layer: PlannedLayer) -> None:
     """Round the weight of one layer, and keep the row weights where there is a bias to correct."""
-    stats, weight = statistics(linear.data), quantizer(linear.weight)
+    linear, stats, data = layer.linear, layer.statistics, layer.data
     assert stats is not None
-    assert weight is not None
     matrix = linear.matrix()
     shares = _shares(stats.rows @ matrix)
-    data = quantizer(linear.data)
     rows = stats.rows.astype(np.float64) if data is None else data.decode(data.encode(stats.rows))
     centred = (rows - shares @ rows) * np.sqrt(shares)[:, None]
     gram = centred.T @ centred
     gram += max(DAMPING * float(np.trace(gram)) / len(gram), float(np.finfo(np.float32).tiny)) * np.eye(len(gram))
-    integers = gptq(matrix, gram, _as_matrix(linear, weight))
+    rounded = gptq(matrix, gram, _as_matrix(layer))
     if (linear.bias is not None or linear.node.op_type != "MatMul") and not is_floor(linear):
         ROW_WEIGHTS.set(linear.node, shares)
-    linear.weight.meta[QUANTIZER] = replace(weight, codes=_laid_out(linear, integers.astype(weight.dtype.numpy())))
+    integers = _laid_out(linear, rounded.astype(layer.weight.dtype.numpy()))
+    linear.weight.meta[QUANTIZER] = replace(layer.weight, codes=integers)
 
 
 def _shares(product: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -80,11 +80,12 @@ def _shares(product: NDArray[np.float32]) -> NDArray[np.float64]:
     return shares
 
 
-def _as_matrix(linear: Linear, weight: Quantizer) -> Quantizer:
-    """Return the quantizer of a weight for the matrix [K, N] that it holds."""
+def _as_matrix(layer: PlannedLayer) -> Quantizer:
+    """Return the quantizer of the weight for the matrix [K, N] that it holds."""
+    weight = layer.weight
     if not weight.block:
         return replace(weight, axis=1)
-    if linear.in_axis == 0:
+    if layer.linear.in_axis == 0:
         return weight
     zero_point = None if weight.zero_point is None else weight.zero_point.T
     return replace(weight, axis=0, scale=weight.scale.T, zero_point=zero_point)

@@ -16,19 +16,18 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass, TopologicalSortPass
 
 from ..ir.constants import array
 from ..ir.conv_outputs import ConvOutput
-from ..ir.formats import Format
 from ..ir.linear import Linear, as_linear, enclosed_linears, find_linears
 from ..ir.names import forget_names
 from ..ir.ops import SIZES
 from ..ir.quantizer import quantizer
 from ..ir.transform.edit import add_to_bias
 from ..runtime.targets import Target, target
-from .annotations import DYNAMIC, KEPT, LAYERS, is_kept
+from .annotations import KEPT, LAYERS, is_kept
 from .lowering.bias_correction import bias_correction
 from .lowering.conv_sum import quantize_residual
 from .lowering.integer_convs import integer_convs
+from .lowering.integer_product import multiply_integers
 from .lowering.ort_workarounds import keep_in_float, prevent_skip_layer_norms
-from .lowering.product import multiply_integers
 from .lowering.quantized_values import (
     LoweringContext,
     dequantized_value,
@@ -39,6 +38,7 @@ from .lowering.quantized_values import (
     quantized_value,
 )
 from .lowering.weight import bias_limit, dequantized_weight, fit_bits, integer_weight, limit_scales
+from .planned_layer import PlannedLayer, planned_layer
 from .records import LayerRecord
 
 
@@ -61,28 +61,29 @@ class InsertQDQ(ir.passes.InPlacePass):
     def requires(self, model: ir.Model) -> None:
         """Raise PreconditionError when the model has no plan."""
         linears = list(find_linears(model.graph))
-        if linears and not any(quantizer(linear.weight) or is_kept(linear) for linear in linears):
+        if linears and not any(planned_layer(linear) or is_kept(linear) for linear in linears):
             raise ir.passes.PreconditionError("no plan: run requant.passes.PlanQuantizers first")
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         forget_names(model.graph)
         engine = target(self.target)
-        layers, outputs = _decide(model.graph, engine)
-        quantized = [linear for linear, record in layers if record.quantized]
-        context = LoweringContext(model.graph, engine, self.zero_points, integer_values(quantized, outputs, engine))
-        for linear in quantized:
-            _note_bias_limit(linear, context)
-        for linear in quantized:
-            _lower(linear, context)
+        records, layers, outputs = _decide(model.graph, engine)
+        context = LoweringContext(model.graph, engine, self.zero_points, integer_values(layers, outputs, engine))
+        for layer in layers:
+            _note_bias_limit(layer, context)
+        for layer in layers:
+            _lower(layer, context)
         if engine.sums:
-            layers = [(linear, _with_residual(linear, record, context.dequantized)) for linear, record in layers]
+            records = {
+                linear: _with_residual(linear, record, context.dequantized) for linear, record in records.items()
+            }
         keep_in_float(model.graph, [_quantize_output(conv_output, context) for conv_output in outputs])
-        LAYERS.set(model, (*(record for _, record in layers), *enclosed_layers(model)))
+        LAYERS.set(model, (*records.values(), *enclosed_layers(model)))
         if engine.codes:
             prevent_skip_layer_norms(model.graph)
         RemoveUnusedNodesPass()(model)  # the float weights, which have no consumers any more
         TopologicalSortPass()(model)  # a Shape of a Conv's output may stand before its Relu
-        return ir.passes.PassResult(model, any(record.quantized for _, record in layers))
+        return ir.passes.PassResult(model, bool(layers))
 
 
 def enclosed_layers(model: ir.Model) -> Iterator[LayerRecord]:
@@ -91,70 +92,58 @@ def enclosed_layers(model: ir.Model) -> Iterator[LayerRecord]:
         yield _record(linear, "it is in the body of an If or a Loop")
 
 
-def planned_format(linear: Linear) -> Format | None:
-    """Return the planned format of the data and the weight of ``linear``, or None."""
-    weight, data = quantizer(linear.weight), quantizer(linear.data)
-    if weight is None:
-        return None
-    dynamic = DYNAMIC.get(linear.node) is not None
-    activations = ir.DataType.INT8 if dynamic else data.dtype if data is not None else None
-    return Format(activations, weight.dtype, weight.bits, weight.block, dynamic)
-
-
-def _decide(graph: ir.Graph, engine: Target) -> tuple[list[tuple[Linear, LayerRecord]], list[ConvOutput]]:
-    """Return every linear layer with its record, and the int8 outputs of the quantized Convs."""
-    layers = [(linear, planned_format(linear)) for linear in find_linears(graph)]
-    reasons = {linear.node: _reason(linear, planned, engine) for linear, planned in layers}
-    decisions = integer_convs(graph, (linear for linear, _ in layers if not reasons[linear.node]), engine)
+def _decide(graph: ir.Graph, engine: Target) -> tuple[dict[Linear, LayerRecord], list[PlannedLayer], list[ConvOutput]]:
+    """Return a record of every linear layer, the layers to quantize, and the int8 outputs of the Convs among them."""
+    plans = {linear: planned_layer(linear) for linear in find_linears(graph)}
+    reasons = {linear.node: _reason(linear, plan, engine) for linear, plan in plans.items()}
+    decisions = integer_convs(graph, (linear for linear in plans if not reasons[linear.node]), engine)
     reasons |= {node: decision for node, decision in decisions.items() if isinstance(decision, str)}
-    records = [(linear, _record(linear, reasons[linear.node], str(planned))) for linear, planned in layers]
-    return records, [decision for decision in decisions.values() if isinstance(decision, ConvOutput)]
+    records = {linear: _record(linear, reasons[linear.node], plan) for linear, plan in plans.items()}
+    layers = [plan for linear, plan in plans.items() if plan is not None and records[linear].quantized]
+    return records, layers, [decision for decision in decisions.values() if isinstance(decision, ConvOutput)]
 
 
-def _reason(linear: Linear, planned: Format | None, engine: Target) -> str | None:
+def _reason(linear: Linear, plan: PlannedLayer | None, engine: Target) -> str | None:
     """Return the reason why ``linear`` stays in float whatever is around it, or None."""
     if reason := KEPT.get(linear.node):
         return reason
-    return "it has no planned quantizer" if planned is None else engine.excludes(linear, planned) or None
+    return "it has no planned quantizer" if plan is None else engine.excludes(linear, plan.format) or None
 
 
-def _record(linear: Linear, reason: str | None, fmt: str = "") -> LayerRecord:
-    """Return the record of a layer that is quantized in the format ``fmt``, or in float for a ``reason``."""
+def _record(linear: Linear, reason: str | None, plan: PlannedLayer | None = None) -> LayerRecord:
+    """Return the record of a layer that is quantized by its ``plan``, or in float for a ``reason``."""
     name, op_type, output = linear.name, linear.node.op_type, linear.output.name or ""
-    return LayerRecord(name, op_type, linear.shape, output, not reason, reason or "", "" if reason else fmt)
+    fmt = "" if reason or plan is None else str(plan.format)
+    return LayerRecord(name, op_type, linear.shape, output, not reason, reason or "", fmt)
 
 
-def _note_bias_limit(linear: Linear, context: LoweringContext) -> None:
+def _note_bias_limit(layer: PlannedLayer, context: LoweringContext) -> None:
     """Keep the scales of the weight so large that a kernel that adds the bias in int32 does not saturate."""
-    planned = quantizer(linear.data)
-    if linear.node.op_type in context.engine.writes_codes and planned is not None:
-        scale = array(quantized_value(linear.data, planned, context).scale)
+    if layer.op_type in context.engine.writes_codes and layer.data is not None:
+        linear = layer.linear
+        scale = array(quantized_value(linear.data, layer.data, context).scale)
         assert scale is not None
         least = context.least_scales.get(linear.weight, np.zeros(1))
         context.least_scales[linear.weight] = np.maximum(least, bias_limit(linear, float(scale)))
 
 
-def _lower(linear: Linear, context: LoweringContext) -> None:
+def _lower(layer: PlannedLayer, context: LoweringContext) -> None:
     """Lower one layer: quantize its operands, correct its bias, and replace its product where the engine wants it."""
-    graph, planned, planned_weight = linear.node.graph, quantizer(linear.data), quantizer(linear.weight)
-    assert isinstance(graph, ir.Graph)
-    assert planned_weight is not None
-    engine = context.engine
+    graph, engine, linear = context.graph, context.engine, layer.linear
     least = context.least_scales.get(linear.weight, np.zeros(1))
-    weight = limit_scales(fit_bits(linear, planned_weight, engine), least)
-    data = None if planned is None else lowered_quantizer(linear.data, planned, context)
-    correction = bias_correction(linear, data, weight)
+    weight = limit_scales(fit_bits(linear, layer.weight, engine), least)
+    data = None if layer.data is None else lowered_quantizer(linear.data, layer.data, context)
+    correction = bias_correction(layer, data, weight)
     if correction is not None:
         add_to_bias(linear, correction)
         linear = as_linear(linear.node) or linear  # a bias may be new
-    is_integer_product = engine.codes and linear.node.op_type not in engine.writes_codes
-    if is_integer_product and (planned is not None or DYNAMIC.get(linear.node)):
-        operand = once(context.operands, linear.data, lambda: product_operand(linear, context))
+    if engine.codes and layer.op_type not in engine.writes_codes and layer.quantizes_data:
+        operand = once(context.operands, linear.data, lambda: product_operand(layer, context))
         integers = once(context.operands, linear.weight, lambda: integer_weight(graph, linear, weight))
         multiply_integers(graph, linear, operand, integers)
         return
-    if planned is not None:
-        linear.node.replace_input_with(0, dequantized_value(linear.data, planned, context))
+    if layer.data is not None:
+        linear.node.replace_input_with(0, dequantized_value(linear.data, layer.data, context))
     dequantized = once(context.dequantized, linear.weight, lambda: dequantized_weight(graph, linear, weight))
     linear.node.replace_input_with(1, dequantized)
 

@@ -39,13 +39,13 @@ class SearchTransforms(ChannelPass):
     Attributes:
         candidates: the solvers to choose from.
         formats: the formats of data and weights for which the loss is computed; of several, each value takes the best.
-        explicit: also transform what no norm feeds, by an inserted Mul and Add where they pay.
+        insert: also transform values that no norm feeds, by an inserted Mul and Add where they pay.
         free: take no transform that adds a node at inference.
     """
 
     candidates: tuple[Solver, ...] = CANDIDATES
     formats: tuple[Format, ...] = (INT8,)
-    explicit: bool = True
+    insert: bool = True
     free: bool = False
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -53,7 +53,7 @@ class SearchTransforms(ChannelPass):
         places = find_sites(model)
         sites = [place for place in places if isinstance(place, Site)]
         records = [self.apply(self.choose(site)) for site in sites]
-        if self.explicit:
+        if self.insert:
             choices = [self.choose(_unless_direct(place)) for place in find_inserted(model, sites)]
         else:
             choices = [self.choose(place) for place in places if isinstance(place, Refusal)]

@@ -98,22 +98,22 @@ def test_norm_sites_of_pre_norm_transformers_add_no_nodes_and_post_norm_ones_res
     """The scale takes a Mul; the shift goes into the bias of the layer whose output it is added to."""
     for builder, added in (("pre_norm", 0), ("windowed", 0), ("post_norm", 1)):
         model = calibrated(builder)
-        replace(SearchTransforms((SmoothQuant(0.8, shift=True),)), explicit=False)(model)
+        replace(SearchTransforms((SmoothQuant(0.8, shift=True),)), insert=False)(model)
         counts = {record.added_nodes for record in site_records(model) if record.restored or builder != "post_norm"}
         assert counts == {added}, builder
 
 
 def test_nodes_are_bought_only_where_they_pay() -> None:
-    """Even channels: an explicit Mul and Add would gain next to nothing."""
+    """Even channels: an inserted Mul and Add would gain next to nothing."""
     spec = replace(SPEC, outliers=synthetic.Outliers(0))
     model = load(synthetic.pre_norm(spec))
     canonicalize(model)
     collect(model, synthetic.feeds(spec, 4))
     SearchTransforms()(model)
-    explicit = [record for record in site_records(model) if record.kind == "Inserted"]
-    assert explicit
+    inserted = [record for record in site_records(model) if record.kind == "Inserted"]
+    assert inserted
     assert all(
-        not record.added_nodes or (record.error_after or 0) * 1.3 < (record.error_before or 0) for record in explicit
+        not record.added_nodes or (record.error_after or 0) * 1.3 < (record.error_before or 0) for record in inserted
     )
 
 
@@ -132,7 +132,7 @@ def model_of(text: str, seed: int = 0) -> ir.Model:
 
 HEAD = '<ir_version: 8, opset_import: ["": 17]> g '
 CROSSED = {
-    "an explicit value": "(float[2, 32, 1, 48] x) => (float[2, 16, 1, 48] y, float[2, 32, 1, 16] z) "
+    "an inserted transform": "(float[2, 32, 1, 48] x) => (float[2, 16, 1, 48] y, float[2, 32, 1, 16] z) "
     "<float[16, 32, 1, 1] k, float[48, 16] w> { r = Tanh(x) y = Conv(r, k) z = MatMul(r, w) }",
     "a value after a norm": "(float[2, 1, 48, 32] x) => (float[2, 16, 1, 48] y, float[2, 32, 1, 16] z) "
     "<float[32] g, float[16, 32, 1, 1] k, float[48, 16] w> { n = LayerNormalization(x, g) "

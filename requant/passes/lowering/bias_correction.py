@@ -9,18 +9,17 @@ section 4.2, with the mean taken over rows that `Gptq` weighs.
 import numpy as np
 from numpy.typing import NDArray
 
-from ...calib.collect import statistics
-from ...ir.linear import Linear
 from ...ir.quantizer import Quantizer
-from ..annotations import ROW_WEIGHTS
+from ..planned_layer import PlannedLayer
 
 
-def bias_correction(linear: Linear, data: Quantizer | None, weight: Quantizer) -> NDArray[np.float64] | None:
-    """Return what to add to the output of ``linear``, [N], or None where `Gptq` did not round its weight.
+def bias_correction(layer: PlannedLayer, data: Quantizer | None, weight: Quantizer) -> NDArray[np.float64] | None:
+    """Return what to add to the output of ``layer``, [N], or None where `Gptq` did not round its weight.
 
-    ``data`` and ``weight`` are the quantizers of its operands; ``data`` is None for dynamic scales.
+    ``data`` and ``weight`` are the quantizers of its operands on the engine; ``data`` is None for dynamic scales.
     """
-    shares, stats, tensor = ROW_WEIGHTS.get(linear.node), statistics(linear.data), linear.weight.const_value
+    linear, shares, stats = layer.linear, layer.row_weights, layer.statistics
+    tensor = linear.weight.const_value
     if shares is None or stats is None or tensor is None:
         return None
     integers = weight.encode(tensor.numpy()) if weight.codes is None else weight.codes

@@ -9,10 +9,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ...ir.conv_outputs import ConvOutput
-from ...ir.linear import Linear
-from ...ir.quantizer import Quantizer, quantizer
+from ...ir.quantizer import Quantizer
 from ...runtime.targets import Target
-from ..annotations import DYNAMIC
+from ..planned_layer import PlannedLayer
 from .activations import QuantizedValue, dequantize, quantize, quantize_dynamically, with_computed_scale
 
 _Item = TypeVar("_Item")
@@ -37,18 +36,20 @@ class LoweringContext:
     least_scales: dict[ir.Value, NDArray[np.float64]] = field(default_factory=dict)
 
 
-def integer_values(layers: Iterable[Linear], outputs: Iterable[ConvOutput], engine: Target) -> frozenset[ir.Value]:
+def integer_values(
+    layers: Iterable[PlannedLayer], outputs: Iterable[ConvOutput], engine: Target
+) -> frozenset[ir.Value]:
     """Return the inputs and ``outputs`` of the kernels that write integers."""
-    inputs = [linear.data for linear in layers if linear.node.op_type in engine.writes_codes]
+    inputs = [layer.linear.data for layer in layers if layer.op_type in engine.writes_codes]
     return frozenset([*inputs, *(value for conv_output in outputs for value in (conv_output.value, conv_output.grid))])
 
 
-def product_operand(linear: Linear, context: LoweringContext) -> tuple[ir.Value, ...]:
-    """Return the data of ``linear`` as an integer product takes it: integers, scale and zero point."""
-    planned = quantizer(linear.data)
-    if planned is None or DYNAMIC.get(linear.node):
-        return quantize_dynamically(context.graph, linear.data)
-    return with_computed_scale(context.graph, linear.data, quantized_value(linear.data, planned, context))
+def product_operand(layer: PlannedLayer, context: LoweringContext) -> tuple[ir.Value, ...]:
+    """Return the data of ``layer`` as an integer product takes it: integers, scale and zero point."""
+    value = layer.linear.data
+    if layer.data is None or layer.dynamic:
+        return quantize_dynamically(context.graph, value)
+    return with_computed_scale(context.graph, value, quantized_value(value, layer.data, context))
 
 
 def dequantized_value(value: ir.Value, planned: Quantizer, context: LoweringContext) -> ir.Value:
