@@ -27,7 +27,7 @@ OPSETS = {ir.DataType.FLOAT16: 19, ir.DataType.BFLOAT16: 22}
 
 @dataclass(frozen=True)
 class ConvertPrecision(ir.passes.InPlacePass):
-    """Convert a float32 graph in canonical form to mixed precision, with or without Q/DQ: run it after `InsertQDQ`.
+    """A pass that converts a float32 graph in canonical form to mixed precision; it runs after `InsertQDQ`, if at all.
 
     Nodes that need float32 keep it behind Casts and are recorded with the reason (see `.precision.fp32_nodes`).
     The opset is raised where it is too low: see `OPSETS`. Reads statistics; writes the annotation `FLOAT32_NODES`.

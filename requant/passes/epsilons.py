@@ -14,7 +14,7 @@ _SINGULAR = {"Div": 1, "Log": 0, "Pow": 0, "Reciprocal": 0, "Sqrt": 0}
 """Ops that are NaN or infinite at 0 or on one side of it, and the input for which that is so."""
 
 _THROUGH = COMMUTING | CLIPPING | {"Abs", "Cast", "Identity", "Max", "Sum"}
-"""Ops that stand between a product and the singular op that the epsilon is for."""
+"""Ops between a product and the singular op: they move elements, clip them, or add several such epsilons up."""
 
 
 def is_floor(linear: Linear) -> bool:

@@ -11,7 +11,7 @@ from .solvers import SmoothQuant, Solver
 
 @dataclass(frozen=True)
 class FoldScalesIntoNorms(ChannelPass):
-    """Fold a per-channel scale into every norm.
+    """A pass that folds a per-channel scale into every norm.
 
     Attributes:
         solver: the solver of the scale: SmoothQuant's factor, or another of `requant.passes.solvers`.

@@ -35,7 +35,7 @@ _BLOCK = 128
 
 @dataclass(frozen=True)
 class Gptq(ir.passes.InPlacePass):
-    """Round the weight of every planned MatMul, Gemm and 1 x 1 Conv by GPTQ; others are rounded to nearest.
+    """A pass that rounds the weight of every planned MatMul, Gemm and 1 x 1 Conv; others are rounded to nearest.
 
     Needs a plan (`PlanQuantizers`). A weight that several layers share is rounded to nearest. Reads statistics and the
     annotations `QUANTIZER` and `KEPT`; writes `QUANTIZER` of weights, and `ROW_WEIGHTS`.

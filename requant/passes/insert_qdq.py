@@ -44,7 +44,7 @@ from .records import LayerRecord
 
 @dataclass(frozen=True)
 class InsertQDQ(ir.passes.InPlacePass):
-    """Lower every planned linear layer that ``target`` runs in integers.
+    """A pass that lowers every planned linear layer that ``target`` runs in integers.
 
     Needs a plan (`PlanQuantizers`). Layers left in float are recorded with the reason. Reads statistics and the
     annotations `QUANTIZER`, `DYNAMIC`, `KEPT` and `ROW_WEIGHTS`; writes `LAYERS`.

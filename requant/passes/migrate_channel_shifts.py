@@ -12,7 +12,7 @@ from .solvers import OutlierSuppressionPlus, Solver
 
 @dataclass(frozen=True)
 class MigrateChannelShifts(ChannelPass):
-    """Migrate each channel's centre into the consumers' biases, then scale outlier channels (Outlier Suppression+).
+    """A pass that moves each channel's centre into the consumers' biases, then scales outlier channels (OS+).
 
     Attributes:
         steps: the number of thresholds for the scale to try.

@@ -30,7 +30,7 @@ _OVERFLOW = 1e15
 
 @dataclass(frozen=True)
 class PlanQuantizers(ir.passes.InPlacePass):
-    """Give a quantizer to the data and the weight of every linear layer, or note why it stays in float.
+    """A pass that gives a quantizer to the data and the weight of every linear layer, or a reason to stay in float.
 
     The output of a Conv gets one too where an engine may have to round it and no layer reads it.
 

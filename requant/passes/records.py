@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class SiteRecord:
-    """One site, transformed or not: its values and consumers, the transform, and the error with and without it.
+    """A site, transformed or not: its values and consumers, the transform, and the error with and without it.
 
     ``error_before`` and ``error_after`` are the consumers' relative squared error (`requant.passes.cost_model.loss`).
     ``reason`` is empty when the site was transformed.
@@ -31,7 +31,7 @@ class SiteRecord:
 
 @dataclass(frozen=True)
 class LayerRecord:
-    """One linear layer, whose output is the value ``output``: quantized in ``format``, or in float for a ``reason``."""
+    """A linear layer, whose output is the value ``output``: quantized in ``format``, or in float for a ``reason``."""
 
     name: str
     op_type: str

@@ -15,7 +15,7 @@ from .solvers import RepQ, Solver
 
 @dataclass(frozen=True)
 class ReparameterizeScales(ChannelPass):
-    """Turn the per-channel asymmetric quantizer of each site into a per-tensor one with zero point 0 (RepQ-ViT).
+    """A pass from per-channel asymmetric quantizers of sites to per-tensor ones with zero point 0 (RepQ-ViT).
 
     Attributes:
         alpha: strength; 1 moves all of the channels' unevenness into the weights, 0 none.

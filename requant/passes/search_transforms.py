@@ -32,7 +32,7 @@ from .solvers import Solver
 
 @dataclass(frozen=True)
 class SearchTransforms(ChannelPass):
-    """Transform each site by the candidate of least loss.
+    """A pass that transforms each site by the candidate of least loss.
 
     Reads the annotation `DIRECT` besides those of `ChannelPass`.
 

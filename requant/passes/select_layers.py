@@ -22,7 +22,7 @@ from .magnitudes import unquantizable
 
 @dataclass(frozen=True)
 class SelectLayers(ir.passes.InPlacePass):
-    """Mark the linear layers that stay in float by request, and those that the target does not quantize.
+    """A pass that marks the linear layers to keep in float, and those that the target does not quantize.
 
     Writes the annotations `KEPT`, `SKIPPED` and `DIRECT`; reads statistics where there are any.
 

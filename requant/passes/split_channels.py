@@ -35,7 +35,7 @@ LEAST_GAIN = 0.2
 
 @dataclass(frozen=True)
 class SplitChannels(ir.passes.InPlacePass):
-    """Give copies to the hardest channels of what element-wise functions write, where that saves much of the loss.
+    """A pass that copies the hardest channels of element-wise functions' outputs, where that saves much of the loss.
 
     Needs statistics (`requant.calib.collect`), and carries them along. The transform that makes copies small is left to
     `SearchTransforms`. Reads the annotations `KEPT`, `SKIPPED` and `DIRECT`; writes `CHANNEL_ORDER` and `SITES`.

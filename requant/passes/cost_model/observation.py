@@ -18,7 +18,7 @@ from .folds import folds
 
 @dataclass(frozen=True)
 class Part:
-    """One value of K channels that gets a quantizer, and its consumers' weights side by side as a matrix [K, N].
+    """A value of K channels that gets a quantizer, and its consumers' weights side by side as a matrix [K, N].
 
     ``channels[i]`` is the site's channel at the value's channel i, as in `requant.ir.channels.site`.
     """

@@ -9,30 +9,11 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ...ir.constants import lazily
-from ...ir.ops import ARITHMETIC, EXTREMA, JOINING, REPETITION, SOFTMAXES
+from ...ir.ops import ARITHMETIC, EXTREMA, SOFTMAXES
 from ...ir.traverse import reachable
+from .scalar_paths import PLAIN_MOVEMENT
 
-_CARRIERS = (
-    ARITHMETIC
-    | EXTREMA
-    | JOINING
-    | REPETITION
-    | {
-        *(
-            "Cast",
-            "ConstantOfShape",
-            "Gather",
-            "Identity",
-            "Reshape",
-            "Slice",
-            "Split",
-            "Squeeze",
-            "Transpose",
-            "Trilu",
-        ),
-        *("Unsqueeze", "Where"),
-    }
-)
+_CARRIERS = ARITHMETIC | EXTREMA | PLAIN_MOVEMENT | {"Cast", "ConstantOfShape", "Trilu", "Where"}
 """Ops between a mask and the softmax that reads it."""
 
 

@@ -10,27 +10,30 @@ import onnx_ir as ir
 from ...ir.constants import is_constant
 from ...ir.linear import as_linear
 from ...ir.norm_patterns import square_of
-from ...ir.ops import ARITHMETIC, EXTREMA, JOINING, REPETITION
+from ...ir.ops import ARITHMETIC, CLIPPING, EXTREMA, MOVEMENT
 from ...ir.traverse import reachable
 from .signatures import is_float
+
+PLAIN_MOVEMENT = MOVEMENT - {"DepthToSpace", "Flatten", "GatherElements", "GatherND", "SpaceToDepth"}
+"""Ops that move numbers; those of images and of scattered elements are about data."""
 
 _SCALAR = (
     ARITHMETIC
     | EXTREMA
+    | CLIPPING
     | {
-        *("Abs", "Cast", "Clip", "Expand", "Log", "Neg", "Pow", "Reciprocal", "Relu", "Reshape", "Sqrt", "Squeeze"),
-        "Unsqueeze",
+        *("Abs", "Log", "Neg", "Pow", "Reciprocal", "Sqrt"),  # formulas of norms
+        *("Cast", "Expand", "Reshape", "Squeeze", "Unsqueeze"),  # a single number has no other layouts
     }
 )
 """Ops between a sum and the data that it is applied to."""
 
 _COUNTING = (
     _SCALAR
-    | JOINING
-    | REPETITION
+    | PLAIN_MOVEMENT
     | {
-        *("Ceil", "CumSum", "Einsum", "Exp", "Floor", "Gather", "Identity", "MatMul", "Mod", "Range", "Round", "Slice"),
-        *("Split", "Transpose", "Where"),
+        *("Ceil", "Exp", "Floor", "Mod", "Round"),
+        *("CumSum", "Einsum", "MatMul", "Range", "Where"),  # products of positions with frequencies
     }
 )
 """Ops that compute positions and sizes."""

@@ -24,7 +24,7 @@ Types = tuple[ir.DataType | None, ...]
 """A type for each input or output; None for one that is no float32 tensor or may be of either type."""
 
 _PRODUCERS_OF_ANY = frozenset({"Cast", "ConstantOfShape", "DequantizeLinear"})
-"""Ops that every engine lets produce any float type, whatever they read; random numbers, say, are better cast."""
+"""Ops that on every engine produce any float type, whatever they read; random numbers, say, are better cast."""
 
 _ALWAYS_WIDE = {("Resize", "roi")}
 """Coordinates, which the schema would allow to be rounded."""
