@@ -1,4 +1,4 @@
-"""What each part of the recipe is worth: the same calibration, with one part changed at a time.
+"""The worth of each part of the recipe: the same calibration, with one part changed at a time.
 
 Every row is the TensorRT artifact, run as written; search, plan and lowering are those of `requant.optimize`.
 """
@@ -13,8 +13,8 @@ from requant.calib import batches, collect
 from requant.ir import canonicalize, load
 from requant.ir.formats import Format
 from requant.passes import Gptq, InsertQDQ, PlanQuantizers, SearchTransforms, SelectLayers, SplitChannels
+from requant.passes.annotations import site_records
 from requant.passes.cost_model.search import CANDIDATES
-from requant.passes.records import site_records
 from requant.passes.solvers import (
     AwqSearch,
     CrossLayerEqualization,
@@ -42,26 +42,26 @@ ALONE: dict[str, Solver] = {
     "equalization": CrossLayerEqualization(),
     "shift to the centre": Shift(),
 }
-"""Solvers, each taken at every site instead of the search."""
+"""Solvers, each at every site instead of the search."""
 
 
 def recipes() -> Iterator[tuple[str, Recipe]]:
-    """A title and what is run under it."""
+    """Yield the title and the recipe of each row."""
     default = RECIPES["int8"]
     yield "plain", RECIPES["int8-plain"]
-    yield "plain, weights compensated", replace(default, rewrites=())
+    yield "plain, weights by GPTQ", replace(default, rewrites=())
     for title, solver in ALONE.items():
         yield f"{title} alone", replace(default, rewrites=(SearchTransforms((solver,)),))
     scales = tuple(ScaleOnly(solver) for solver in CANDIDATES)
     yield "default, no shift", replace(default, rewrites=(SplitChannels(candidates=scales), SearchTransforms(scales)))
-    yield "default, no explicit nodes", replace(default, rewrites=(SearchTransforms(explicit=False),))
+    yield "default, no inserted nodes", replace(default, rewrites=(SearchTransforms(insert=False),))
     yield "default, no splitting", replace(default, rewrites=(SearchTransforms(),))
     yield "default, weights to nearest", replace(default, rounding="nearest")
     yield "default", default
 
 
 def six_bits() -> Iterator[tuple[str, Recipe]]:
-    """The same with codes of 6 bits, by a Clip before each quantizer."""
+    """Yield the same with 6 bits, by a Clip before each quantizer."""
     six = (Format(bits=6),)
     yield "plain, 6 bits", replace(RECIPES["int8-plain"], formats=six)
     rewrites = SplitChannels(formats=six), SearchTransforms(formats=six)
@@ -69,7 +69,7 @@ def six_bits() -> Iterator[tuple[str, Recipe]]:
 
 
 class Calibrated:
-    """A subject's model with its statistics, from which any recipe goes on."""
+    """A subject's model with its statistics, to which any recipe applies."""
 
     def __init__(self, subject: Subject, opset: int = 17) -> None:
         self.model = load(subject.model())
@@ -77,13 +77,13 @@ class Calibrated:
         collect(self.model, batches(subject.calibration, self.model))
 
     def lowered(self, recipe: Recipe, target: str = "tensorrt") -> tuple[ir.Model, int]:
-        """The artifact of ``recipe``, and how many nodes its rewrites added."""
+        """Return the artifact of ``recipe``, and the number of nodes that its rewrites added."""
         model = self.model.clone()
         SelectLayers(target=target, formats=recipe.formats)(model)
         for rewrite in recipe.rewrites:
             rewrite(model)
         PlanQuantizers(recipe.formats, recipe.ranges)(model)
-        if recipe.rounding == "compensated":
+        if recipe.rounding == "gptq":
             Gptq()(model)
         InsertQDQ(target)(model)
         return model, sum(record.added_nodes for record in site_records(model))

@@ -25,7 +25,8 @@ from models.orientation import ORIENTATION
 from models.subject import Subject
 from models.vit import VIT_S
 from requant.ir.load import load
-from requant.passes.records import LayerRecord, layer_records
+from requant.passes.annotations import layer_records
+from requant.passes.records import LayerRecord
 from requant.runtime.distance import distance
 from requant.runtime.session import Run, runner
 from requant.tables import table

@@ -1,8 +1,8 @@
-"""What each number format loses and takes: python -m benchmarks.formats [subject] ...
+"""The loss and the size of each number format: python -m benchmarks.formats [subject] ...
 
 SQNR as in `benchmarks.accuracy`, of the artifact run as written. Formats for TensorRT: int8 and e4m3, and the recipe
-that chooses between them. Weights alone: int4 in blocks, with and without AWQ's scales and compensated rounding; their
-bytes are codes, scales and zero points over what these weights took in float32.
+that chooses between them. Weight-only: int4 in blocks, with and without AWQ's scales and GPTQ; their bytes are
+integers, scales and zero points over the bytes of these weights in float32.
 """
 
 import sys
@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from requant.ir.formats import INT8_WEIGHT, Format, int4_weight
 from requant.ir.load import load
-from requant.passes.records import layer_records
+from requant.passes.annotations import layer_records
 from requant.recipe import RECIPES, Recipe, weight_only
 from requant.runtime.session import runner
 
@@ -31,7 +31,7 @@ EIGHT_BITS = "int8-plain", "int8", "fp8", "mixed8"
 
 @dataclass(frozen=True)
 class Variant:
-    """A row: what is run for which engine under a title."""
+    """A row: a title, a recipe and an engine."""
 
     title: str
     recipe: Recipe
@@ -46,30 +46,30 @@ def main(names: list[str]) -> None:
         bench = Bench(name, subject, outputs(subject, runner(load(subject.model()))))
         calibrated = Calibrated(subject, OPSET)
         eight += [_row(bench, calibrated, variant) for variant in eight_bits()]
-        small += [_row(bench, calibrated, variant) for variant in weights_alone() if name in ALONE]
+        small += [_row(bench, calibrated, variant) for variant in weight_only_variants() if name in ALONE]
     columns = ("subject", "recipe", "SQNR dB", "score", "nodes added", "layers by format", "bytes of weights")
     show("8 bits, TensorRT", columns, eight)
-    show("Weights alone, ONNX Runtime's CPU", columns, small)
+    show("Weight-only, ONNX Runtime's CPU", columns, small)
 
 
 def eight_bits() -> Iterator[Variant]:
-    """The recipes of 8 bits, and mixed ones without anything else."""
+    """Yield the recipes of 8 bits, and mixed ones without anything else."""
     for name in EIGHT_BITS:
         yield Variant(name, RECIPES[name], "tensorrt")
     yield Variant("fp8, weights to nearest", replace(RECIPES["fp8"], rounding="nearest"), "tensorrt")
     yield Variant("mixed8, no rewrite", replace(RECIPES["mixed8"], rewrites=()), "tensorrt")
 
 
-def weights_alone() -> Iterator[Variant]:
-    """int4 in blocks of several sizes, one part left out at a time; int8."""
+def weight_only_variants() -> Iterator[Variant]:
+    """Yield int4 in blocks of several sizes, with one part omitted at a time, and int8."""
     for block in BLOCKS:
-        for chosen, kind in ((int4_weight(block), "int4"), (int4_weight(block, symmetric=False), "uint4")):
-            yield from _parts(f"{kind}, blocks of {block}", chosen)
+        for fmt, kind in ((int4_weight(block), "int4"), (int4_weight(block, symmetric=False), "uint4")):
+            yield from _parts(f"{kind}, blocks of {block}", fmt)
     yield from _parts("int8", INT8_WEIGHT)
 
 
-def _parts(title: str, chosen: Format) -> Iterator[Variant]:
-    whole = weight_only(title, chosen)
+def _parts(title: str, fmt: Format) -> Iterator[Variant]:
+    whole = weight_only(title, fmt)
     yield Variant(title, whole, "cpu")
     yield Variant(f"{title}, no AWQ", replace(whole, rewrites=()), "cpu")
     yield Variant(f"{title}, to nearest", replace(whole, rounding="nearest"), "cpu")
@@ -79,17 +79,17 @@ def _parts(title: str, chosen: Format) -> Iterator[Variant]:
 def _row(bench: Bench, calibrated: Calibrated, variant: Variant) -> Row:
     model, nodes = calibrated.lowered(variant.recipe, variant.target)
     run = runner(model)
-    counts = Counter(layer.coded or "float" for layer in layer_records(model))
-    coded = ", ".join(f"{count} {name}" for name, count in counts.items())
+    counts = Counter(layer.format or "float" for layer in layer_records(model))
+    formats = ", ".join(f"{count} {name}" for name, count in counts.items())
     row = bench.row(variant.title, run, bench.sqnr(outputs(bench.subject, run)), str(nodes))
-    return (*row, coded, f"{_share(calibrated.model, model):.3f}")
+    return (*row, formats, f"{_share(calibrated.model, model):.3f}")
 
 
 def _share(before: ir.Model, after: ir.Model) -> float:
-    """Bytes of the coded weights with their scales and zero points, over their bytes in float32."""
-    coded = [node for node in after.graph if node.op_type == "DequantizeLinear" and _constant(node.inputs[0])]
-    parts = {value for node in coded for value in node.inputs if _constant(value)}
-    names = {(node.inputs[0].name or "").removesuffix(".codes") for node in coded if node.inputs[0] is not None}
+    """Return the bytes of the quantized weights with their scales and zero points, over their bytes in float32."""
+    dequantizers = [node for node in after.graph if node.op_type == "DequantizeLinear" and _constant(node.inputs[0])]
+    parts = {value for node in dequantizers for value in node.inputs if _constant(value)}
+    names = {(node.inputs[0].name or "").removesuffix(".codes") for node in dequantizers if node.inputs[0] is not None}
     floats = sum(_bytes(before.graph.initializers.get(name)) for name in names)
     return sum(_bytes(value) for value in parts) / floats
 

@@ -1,5 +1,6 @@
-"""Recipes: which passes, in which order, with which options."""
+"""Recipes: the passes in their order, with their options."""
 
+import warnings
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -19,38 +20,41 @@ from .ir.formats import (
     require_carried,
 )
 from .passes.search_transforms import SearchTransforms
-from .passes.solvers import AwqSearch, Keep
+from .passes.solvers import AwqSearch, Identity
 from .passes.split_channels import SplitChannels
 
-_ROUNDINGS = ("nearest", "compensated")
+_ROUNDINGS = ("nearest", "gptq")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What `optimize` does between calibration and lowering.
+    """The passes that `optimize` runs between calibration and lowering, and the formats.
 
     Attributes:
-        name: what the report calls it.
+        name: its name in the report.
         rewrites: exact passes, run and verified in order.
-        formats: what data and weights are coded in; of several, each value takes the one of least loss.
-        ranges: how activation ranges are estimated: "minmax", "percentile" or "mse".
-        rounding: codes of weights: "nearest", or "compensated", where each makes up for the others.
+        formats: the formats of data and weights; of several, each value takes the one of least loss.
+        ranges: the estimator of activation ranges: "margin", "minmax", "percentile" or "mse".
+        rounding: the rounding of weights: "nearest" or "gptq". "compensated" is a deprecated word for "gptq".
     """
 
     name: str = "int8"
     rewrites: tuple[ir.passes.InPlacePass, ...] = field(default_factory=lambda: (SplitChannels(), SearchTransforms()))
     formats: tuple[Format, ...] = (INT8,)
     ranges: str = "margin"
-    rounding: Literal["nearest", "compensated"] = "compensated"
+    rounding: Literal["nearest", "gptq", "compensated"] = "gptq"
 
     def __post_init__(self) -> None:
         """Raise RequantError for a word that is no choice, and for formats that no engine multiplies."""
+        if self.rounding == "compensated":
+            warnings.warn('rounding="compensated" is now called "gptq"', DeprecationWarning, stacklevel=3)
+            object.__setattr__(self, "rounding", "gptq")
         require_choice("ranges", self.ranges, RANGES)
         require_choice("rounding", self.rounding, _ROUNDINGS)
         if not self.formats:
             raise RequantError(f"recipe {self.name!r} has no formats: choose one or more of {', '.join(CARRIED)}")
-        for chosen in self.formats:
-            require_carried(chosen)
+        for fmt in self.formats:
+            require_carried(fmt)
 
     @property
     def plain(self) -> "Recipe":
@@ -60,26 +64,26 @@ class Recipe:
     @property
     def opset(self) -> int:
         """The lowest ONNX opset that can carry it."""
-        return max(chosen.opset for chosen in self.formats)
+        return max(fmt.opset for fmt in self.formats)
 
     @property
     def calibrated(self) -> bool:
-        """Whether it needs to know the ranges of the data."""
-        return any(chosen.static for chosen in self.formats)
+        """True if it needs the ranges of the data."""
+        return any(fmt.static for fmt in self.formats)
 
 
-def weight_only(name: str, chosen: Format) -> Recipe:
-    """Weights alone are coded; scales that AWQ would choose are folded where that adds no node."""
-    fold = SearchTransforms((Keep(), AwqSearch(formats=(chosen,))), (chosen,), explicit=False, free=True)
-    return Recipe(name, (fold,), (chosen,))
+def weight_only(name: str, fmt: Format) -> Recipe:
+    """Return a weight-only recipe, with AWQ's scales folded where that adds no node."""
+    fold = SearchTransforms((Identity(), AwqSearch(formats=(fmt,))), (fmt,), insert=False, free=True)
+    return Recipe(name, (fold,), (fmt,))
 
 
 _RECIPES = (
     Recipe(),
     Recipe("int8-plain", rewrites=(), ranges="minmax", rounding="nearest"),
-    Recipe("int8-dynamic", (SearchTransforms(explicit=False, free=True),), (INT8_DYNAMIC,)),
+    Recipe("int8-dynamic", (SearchTransforms(insert=False, free=True),), (INT8_DYNAMIC,)),
     Recipe("fp8", (), (FP8,)),
-    Recipe("mixed8", (SearchTransforms(formats=(INT8, FP8), explicit=False, free=True),), (INT8, FP8)),
+    Recipe("mixed8", (SearchTransforms(formats=(INT8, FP8), insert=False, free=True),), (INT8, FP8)),
     weight_only("int4-weight", int4_weight()),
     weight_only("int8-weight", INT8_WEIGHT),
 )
@@ -87,14 +91,14 @@ _RECIPES = (
 RECIPES = {recipe.name: recipe for recipe in _RECIPES}
 """Recipes by name.
 
-"int8" splits, transforms and rounds; "int8-plain" quantizes the graph as it is. "int8-dynamic" takes the scales of the
-data at run time. "fp8" is e4m3 for both, "mixed8" takes int8 or e4m3 for each value. "int4-weight" and "int8-weight"
-leave the data in float. Without calibration, those that need no ranges do without rewrites as well.
+"int8" splits channels, transforms them and rounds weights by GPTQ; "int8-plain" quantizes the graph as it is.
+"int8-dynamic" computes the scales of the data at run time. "fp8" is e4m3 for both, "mixed8" is int8 or e4m3 by value.
+"int4-weight" and "int8-weight" are weight-only. Without calibration, those that need no ranges omit rewrites too.
 """
 
 
 def find_recipe(name: str | Recipe) -> Recipe:
-    """The recipe called ``name``, or the one given.
+    """Return the recipe called ``name``, or ``name`` itself where it is one.
 
     Raises:
         RequantError: there is none of that name.

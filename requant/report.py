@@ -14,8 +14,7 @@ from rich.console import Console, Group, RenderableType
 from .deprecation import deprecated
 from .ir.destination import appearing
 from .outputs import refuse_overwrite, require_report
-from .passes.convert_precision import PrecisionRecord
-from .passes.records import LayerRecord, SiteRecord
+from .passes.records import LayerRecord, PrecisionRecord, SiteRecord
 from .plain import dumps
 from .runtime.distance import Distance
 from .tables import DISTANCE, distances, line, table, unmeasured

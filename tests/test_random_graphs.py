@@ -13,7 +13,8 @@ from requant.errors import TargetError
 from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.linear import find_linears
 from requant.ir.load import load
-from requant.passes.records import LayerRecord, layer_records
+from requant.passes.annotations import layer_records
+from requant.passes.records import LayerRecord
 from requant.recipe import RECIPES, Recipe
 from requant.result import runnable
 from requant.runtime.outputs import numbers

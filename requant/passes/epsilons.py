@@ -1,4 +1,4 @@
-"""Biases that are none: an epsilon that keeps a logarithm, a root or a quotient finite.
+"""Epsilons: biases that keep a logarithm, a root or a quotient finite, and are not to be corrected.
 
 log(x W + ε)        ε is there for what it prevents; a correction of the mean, however small, would undo it
 """
@@ -6,18 +6,19 @@ log(x W + ε)        ε is there for what it prevents; a correction of the mean,
 import onnx_ir as ir
 
 from ..ir.constants import array
-from ..ir.conv_outputs import MOVES
 from ..ir.linear import Linear
+from ..ir.ops import CLIPPING, COMMUTING
 from ..ir.traverse import consumers
 
 _SINGULAR = {"Div": 1, "Log": 0, "Pow": 0, "Reciprocal": 0, "Sqrt": 0}
 """Ops that are NaN or infinite at 0 or on one side of it, and the input for which that is so."""
 
-_THROUGH = MOVES | {"Abs", "Cast", "Clip", "Identity", "Max", "Relu", "Sum"}
+_THROUGH = COMMUTING | CLIPPING | {"Abs", "Cast", "Identity", "Max", "Sum"}
+"""Ops between a product and the singular op: they move elements, clip them, or add several such epsilons up."""
 
 
 def is_floor(linear: Linear) -> bool:
-    """Whether what ``linear`` adds, or might add, to its product is no bias to correct."""
+    """Tell whether the bias of ``linear``, or one that it might get, guards a singular op and must stay as it is."""
     if linear.bias is not None:
         bias = linear.bias[0].inputs[linear.bias[1]]
         assert bias is not None
@@ -30,8 +31,8 @@ def is_floor(linear: Linear) -> bool:
 def _is_singular(node: ir.Node, position: int) -> bool:
     if node.op_type == "Pow":
         exponent = array(node.inputs[1])
-        whole = exponent is not None and all(_is_positive_integer(float(power)) for power in exponent.flat)
-        return position == 0 and not whole
+        is_polynomial = exponent is not None and all(_is_positive_integer(float(power)) for power in exponent.flat)
+        return position == 0 and not is_polynomial
     return _SINGULAR.get(node.op_type) == position
 
 

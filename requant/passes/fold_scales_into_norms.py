@@ -1,4 +1,4 @@
-"""LayerNorm(x; γ, β) / d = LayerNorm(x; γ/d, β/d), and the consumers' weights take d back."""
+"""Fold scales into norms: LayerNorm(x; γ, β) / d = LayerNorm(x; γ/d, β/d), and consumers multiply by d."""
 
 from dataclasses import dataclass, field
 
@@ -11,14 +11,14 @@ from .solvers import SmoothQuant, Solver
 
 @dataclass(frozen=True)
 class FoldScalesIntoNorms(ChannelPass):
-    """Fold a per-channel scale into every norm.
+    """A pass that folds a per-channel scale into every norm.
 
     Attributes:
-        solver: how the scale is chosen: SmoothQuant's factor, or another of `requant.passes.solvers`.
+        solver: the solver of the scale: SmoothQuant's factor, or another of `requant.passes.solvers`.
     """
 
     solver: Solver = field(default_factory=SmoothQuant)
 
     def solve(self, site: Site, observation: Observation) -> tuple[Solver, Assessment]:
-        """The scale of the one solver that there is."""
+        """Return the solver and its assessment."""
         return self.solver, assess(observation, self.solver, self.formats)

@@ -1,10 +1,10 @@
-"""Round each weight so that the next ones make up for it: the codes q whose product is closest on the calibration rows.
+"""GPTQ: round each weight so that the next ones make up for it, for a product closest on the calibration rows.
 
     min over q of  Σ_rows ‖x̂ (q s) - x̂ W‖² / ‖x W‖²  +  λ ‖q s - W‖²        x̂: x as the quantizer of the data leaves it
 
-Rows of W are rounded one after the other, those of the strongest channels first; what is lost by each is put onto those
-that are left, in proportion to the inverse of H = x̂ᵀ x̂ + λ (GPTQ, Frantar et al., 2023, section 3.3, after OBQ).
-The mean of what is still lost goes into the bias, where there is one (`requant.passes.lowering.bias_correction`).
+Rows of W are rounded one after the other, those of the strongest channels first; the error of each is put onto those
+that remain, in proportion to the inverse of H = x̂ᵀ x̂ + λ (GPTQ, Frantar et al., 2023, section 3.3, after OBQ).
+The mean of the error that remains goes into the bias, where there is one (`requant.passes.lowering.bias_correction`).
 
 Weights that are exactly 0 stay 0, and a column without negative weights gets none: the rest makes up for their share.
 What is sparse stays sparse, and a sum of energies before a logarithm stays positive.
@@ -18,19 +18,16 @@ from numpy.typing import NDArray
 from scipy.linalg import cholesky
 from scipy.linalg.lapack import dtrtri
 
-from ..calib.collect import statistics
 from ..ir.linear import Linear, find_linears
-from ..ir.quantizer import QUANTIZER, Quantizer, quantizer
+from ..ir.quantizer import QUANTIZER, Quantizer
+from .annotations import ROW_WEIGHTS, is_kept
 from .cost_model.row_weights import row_weights
 from .epsilons import is_floor
 from .parallel import side_by_side
-from .select_layers import KEPT
-
-SHARES = "requant.shares"
-"""Key in `Node.meta` of how much each calibration row counts, [R], for what a quantized layer loses in the mean."""
+from .planned_layer import PlannedLayer, planned_layer
 
 DAMPING = 0.1
-"""λ as a share of the mean of H's diagonal: keeps channels that the rows hardly show near their nearest codes."""
+"""λ as a share of the mean of H's diagonal: keeps channels that the rows hardly show near their nearest integers."""
 
 _BLOCK = 128
 """Rows of W that are rounded before the rest is updated."""
@@ -38,65 +35,64 @@ _BLOCK = 128
 
 @dataclass(frozen=True)
 class Gptq(ir.passes.InPlacePass):
-    """Choose the codes of every planned MatMul, Gemm and 1 x 1 Conv by their products; others are rounded to nearest.
+    """A pass that rounds the weight of every planned MatMul, Gemm and 1 x 1 Conv; others are rounded to nearest.
 
-    Needs a plan (`PlanQuantizers`). A weight that several layers share is left to the nearest codes.
+    Needs a plan (`PlanQuantizers`). A weight that several layers share is rounded to nearest. Reads statistics and the
+    annotations `QUANTIZER` and `KEPT`; writes `QUANTIZER` of weights, and `ROW_WEIGHTS`.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        chosen = [linear for linear in find_linears(model.graph) if _is_plain(linear)]
-        side_by_side(_round, chosen)
-        return ir.passes.PassResult(model, bool(chosen))
+        planned = (planned_layer(linear) for linear in find_linears(model.graph))
+        layers = [layer for layer in planned if layer is not None and _is_plain(layer)]
+        side_by_side(_round, layers)
+        return ir.passes.PassResult(model, bool(layers))
 
 
-def _is_plain(linear: Linear) -> bool:
-    """Whether the layer is planned and calibrated along its channels, and its weight is a matrix of its own."""
-    seen = statistics(linear.data)
-    known = quantizer(linear.weight) is not None and seen is not None and len(seen.minimum) == linear.inputs
-    pointwise = linear.groups == 1 and set(linear.shape[2:]) <= {1}
-    return known and pointwise and KEPT not in linear.node.meta and len(linear.weight.uses()) == 1
+def _is_plain(layer: PlannedLayer) -> bool:
+    """Tell whether the layer was calibrated along its channels, and its weight is a matrix of its own."""
+    linear, stats = layer.linear, layer.statistics
+    is_calibrated = stats is not None and len(stats.minimum) == linear.inputs
+    is_matrix = linear.groups == 1 and set(linear.shape[2:]) <= {1}
+    return is_calibrated and is_matrix and not is_kept(linear) and len(linear.weight.uses()) == 1
 
 
-def _round(linear: Linear) -> None:
-    seen, weight = statistics(linear.data), quantizer(linear.weight)
-    assert seen is not None
-    assert weight is not None
+def _round(layer: PlannedLayer) -> None:
+    """Round the weight of one layer, and keep the row weights where there is a bias to correct."""
+    linear, stats, data = layer.linear, layer.statistics, layer.data
+    assert stats is not None
     matrix = linear.matrix()
-    shares = _shares(seen.rows @ matrix)
-    codes = coded(seen.rows, quantizer(linear.data))
-    centred = (codes - shares @ codes) * np.sqrt(shares)[:, None]
+    shares = _shares(stats.rows @ matrix)
+    rows = stats.rows.astype(np.float64) if data is None else data.decode(data.encode(stats.rows))
+    centred = (rows - shares @ rows) * np.sqrt(shares)[:, None]
     gram = centred.T @ centred
     gram += max(DAMPING * float(np.trace(gram)) / len(gram), float(np.finfo(np.float32).tiny)) * np.eye(len(gram))
-    rounded = compensated(matrix, gram, _as_matrix(linear, weight))
+    rounded = gptq(matrix, gram, _as_matrix(layer))
     if (linear.bias is not None or linear.node.op_type != "MatMul") and not is_floor(linear):
-        linear.node.meta[SHARES] = shares
-    linear.weight.meta[QUANTIZER] = replace(weight, codes=_laid_out(linear, rounded.astype(weight.dtype.numpy())))
+        ROW_WEIGHTS.set(linear.node, shares)
+    integers = _laid_out(linear, rounded.astype(layer.weight.dtype.numpy()))
+    linear.weight.meta[QUANTIZER] = replace(layer.weight, codes=integers)
 
 
 def _shares(product: NDArray[np.float32]) -> NDArray[np.float64]:
-    """How much each row counts: one over its size, and 1 in all."""
+    """Return the share of each row in the mean: one over its size, and 1 in all."""
     weights = row_weights(np.square(product).sum(axis=1, dtype=np.float64))
     shares: NDArray[np.float64] = weights / weights.sum()
     return shares
 
 
-def coded(rows: NDArray[np.float32], planned: Quantizer | None) -> NDArray[np.float64]:
-    """``rows`` as the quantizer leaves them, if there is one."""
-    return rows.astype(np.float64) if planned is None else planned.decode(planned.encode(rows))
-
-
-def _as_matrix(linear: Linear, weight: Quantizer) -> Quantizer:
-    """The quantizer of a weight, for the matrix [K, N] that it holds."""
+def _as_matrix(layer: PlannedLayer) -> Quantizer:
+    """Return the quantizer of the weight for the matrix [K, N] that it holds."""
+    weight = layer.weight
     if not weight.block:
         return replace(weight, axis=1)
-    if linear.in_axis == 0:
+    if layer.linear.in_axis == 0:
         return weight
     zero_point = None if weight.zero_point is None else weight.zero_point.T
     return replace(weight, axis=0, scale=weight.scale.T, zero_point=zero_point)
 
 
-def compensated(matrix: NDArray[np.float32], gram: NDArray[np.float64], planned: Quantizer) -> NDArray[np.float32]:
-    """Codes [K, N] for ``matrix`` [K, N], as numbers; ``gram`` [K, K] is H."""
+def gptq(matrix: NDArray[np.float32], gram: NDArray[np.float64], planned: Quantizer) -> NDArray[np.float32]:
+    """Return integers [K, N] for ``matrix`` [K, N], as floats; ``gram`` [K, K] is H."""
     width, column = len(matrix), planned.scale.max(axis=0) if planned.block else planned.scale
     step = planned.spread(planned.scale, matrix.shape) / column  # of each row, in units of its column's
     zero = 0 if planned.zero_point is None else planned.spread(planned.zero_point, matrix.shape)
@@ -104,36 +100,40 @@ def compensated(matrix: NDArray[np.float32], gram: NDArray[np.float64], planned:
     order = np.argsort(-np.diag(gram), kind="stable")
     upper = _inverse_factor(gram[np.ix_(order, order)]).astype(np.float32)
     least, most = _one_sided(matrix, zero)
-    rest, codes = matrix[order] / column, np.empty(matrix.shape, np.float32)
+    residual, integers = matrix[order] / column, np.empty(matrix.shape, np.float32)
     for start in range(0, width, _BLOCK):
         block = slice(start, min(start + _BLOCK, width))
-        lost = np.empty_like(rest[block])
+        errors = np.empty_like(residual[block])
         for row in range(block.start, block.stop):
-            own = order[row]
-            codes[own] = np.clip(planned.nearest(rest[row] / step[own] + zero[own]), least[own], most[own])
-            lost[row - start] = (rest[row] - (codes[own] - zero[own]) * step[own]) / upper[row, row]
-            rest[row + 1 : block.stop] -= np.outer(upper[row, row + 1 : block.stop], lost[row - start])
-        rest[block.stop :] -= upper[block, block.stop :].T @ lost
-    return codes
+            k = order[row]
+            integers[k] = np.clip(planned.nearest(residual[row] / step[k] + zero[k]), least[k], most[k])
+            errors[row - start] = (residual[row] - (integers[k] - zero[k]) * step[k]) / upper[row, row]
+            residual[row + 1 : block.stop] -= np.outer(upper[row, row + 1 : block.stop], errors[row - start])
+        residual[block.stop :] -= upper[block, block.stop :].T @ errors
+    return integers
 
 
 def _inverse_factor(gram: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The upper triangular U with Uᵀ U = H⁻¹: that of the reversed H, inverted and turned back, in 2/3 K³ steps."""
-    inverse, failed = dtrtri(cholesky(gram[::-1, ::-1], lower=True), lower=1)
-    if failed:
+    """Return the upper triangular U with Uᵀ U = H⁻¹: that of the reversed H, inverted and turned back, in 2/3 K³ steps.
+
+    Raises:
+        LinAlgError: H is singular.
+    """
+    inverse, info = dtrtri(cholesky(gram[::-1, ::-1], lower=True), lower=1)
+    if info:
         raise np.linalg.LinAlgError("the Gram matrix of the calibration rows is singular")
     upper: NDArray[np.float64] = inverse[::-1, ::-1]
     return upper
 
 
 def _one_sided(matrix: NDArray[np.float32], zero: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-    """The smallest and the largest code that each weight may have, [K, N] each."""
-    nothing = matrix == 0
+    """Return the smallest and the largest integer that each weight may have, [K, N] each."""
+    is_zero = matrix == 0
     never_negative, never_positive = (side.all(axis=0) for side in (matrix >= 0, matrix <= 0))
-    least = np.where(nothing | never_negative, zero, np.float32(-np.inf))
-    return least, np.where(nothing | never_positive, zero, np.float32(np.inf))
+    least = np.where(is_zero | never_negative, zero, np.float32(-np.inf))
+    return least, np.where(is_zero | never_positive, zero, np.float32(np.inf))
 
 
-def _laid_out(linear: Linear, codes: NDArray[np.generic]) -> NDArray[np.generic]:
-    """``codes`` [K, N] in the shape of the weight."""
-    return np.ascontiguousarray(codes if linear.in_axis == 0 else codes.T).reshape(linear.shape)
+def _laid_out(linear: Linear, integers: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return ``integers`` [K, N] in the shape of the weight."""
+    return np.ascontiguousarray(integers if linear.in_axis == 0 else integers.T).reshape(linear.shape)

@@ -1,10 +1,10 @@
 """Lower the plan for an engine, where it has an integer kernel.
 
-    cpu        products of uint8 codes with zero point 128: x / s + 128 is the same real grid as int8 with zero point 0;
+    cpu        products of uint8 with zero point 128: x / s + 128 has the same real values as int8 with zero point 0;
                Q/DQ around a Conv, behind it too
-    tensorrt   Q/DQ: int8 codes with zero point 0, float bias, nothing on the output of a linear layer
+    tensorrt   Q/DQ: int8 with zero point 0, float bias, nothing on the output of a linear layer
 
-`requant.passes.lowering` has a file for each spelling, `requant.runtime.targets` what each engine takes.
+`requant.passes.lowering` has a file for each form, `requant.runtime.targets` the traits of each engine.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,36 +15,44 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, TopologicalSortPass
 
 from ..ir.constants import array
-from ..ir.conv_outputs import SIZES, ConvOutput
-from ..ir.formats import Format
+from ..ir.conv_outputs import ConvOutput
 from ..ir.linear import Linear, as_linear, enclosed_linears, find_linears
 from ..ir.names import forget_names
+from ..ir.ops import SIZES
 from ..ir.quantizer import quantizer
 from ..ir.transform.edit import add_to_bias
 from ..runtime.targets import Target, target
-from .lowering.bias_correction import correction
-from .lowering.conv_sum import add_codes
+from .annotations import KEPT, LAYERS, is_kept
+from .lowering.bias_correction import bias_correction
+from .lowering.conv_sum import quantize_residual
 from .lowering.integer_convs import integer_convs
-from .lowering.ort_workarounds import protect
-from .lowering.product import multiply_codes
-from .lowering.quantized_values import Lowering, between, coded_value, factors_of, grid_of, once, pair
-from .lowering.residual import spell_residuals
-from .lowering.weight import countable, dequantized_weight, finest_scales, suited, weight_codes
-from .plan_quantizers import DYNAMIC
-from .records import LAYERS, LayerRecord
-from .select_layers import KEPT
+from .lowering.integer_product import multiply_integers
+from .lowering.ort_workarounds import keep_in_float, prevent_skip_layer_norms
+from .lowering.quantized_values import (
+    LoweringContext,
+    dequantized_value,
+    integer_values,
+    lowered_quantizer,
+    once,
+    product_operand,
+    quantized_value,
+)
+from .lowering.weight import bias_limit, dequantized_weight, fit_bits, integer_weight, limit_scales
+from .planned_layer import PlannedLayer, planned_layer
+from .records import LayerRecord
 
 
 @dataclass(frozen=True)
 class InsertQDQ(ir.passes.InPlacePass):
-    """Spell every planned linear layer that ``target`` runs in integers the way it wants.
+    """A pass that lowers every planned linear layer that ``target`` runs in integers.
 
-    Needs a plan (`PlanQuantizers`). Layers left in float are recorded with the reason.
+    Needs a plan (`PlanQuantizers`). Layers left in float are recorded with the reason. Reads statistics and the
+    annotations `QUANTIZER`, `DYNAMIC`, `KEPT` and `ROW_WEIGHTS`; writes `LAYERS`.
 
     Attributes:
         target: the engine, a key of `requant.runtime.TARGETS`.
-        zero_points: let one-sided data have a zero point of their own, and so a finer grid, where the engine takes any.
-            Two engines' artifacts then no longer have the same codes.
+        zero_points: quantize one-sided data asymmetrically, with a zero point and a finer step, where the engine takes
+            any. Two engines' artifacts then no longer have the same quantized values.
     """
 
     target: str = "tensorrt"
@@ -53,115 +61,106 @@ class InsertQDQ(ir.passes.InPlacePass):
     def requires(self, model: ir.Model) -> None:
         """Raise PreconditionError when the model has no plan."""
         linears = list(find_linears(model.graph))
-        if linears and not any(quantizer(linear.weight) or KEPT in linear.node.meta for linear in linears):
+        if linears and not any(planned_layer(linear) or is_kept(linear) for linear in linears):
             raise ir.passes.PreconditionError("no plan: run requant.passes.PlanQuantizers first")
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         forget_names(model.graph)
         engine = target(self.target)
-        layers, rounded = _judged(model.graph, engine)
-        chosen = [linear for linear, record in layers if record.quantized]
-        lowering = Lowering(model.graph, engine, self.zero_points, between(chosen, rounded, engine))
-        for linear in chosen:
-            _note_bias(linear, lowering)
-        for linear in chosen:
-            _lower(linear, lowering)
+        records, layers, outputs = _decide(model.graph, engine)
+        context = LoweringContext(model.graph, engine, self.zero_points, integer_values(layers, outputs, engine))
+        for layer in layers:
+            _note_bias_limit(layer, context)
+        for layer in layers:
+            _lower(layer, context)
         if engine.sums:
-            layers = [(linear, _with_sum(linear, record, lowering.pairs)) for linear, record in layers]
-        protect(model.graph, [_write_codes(conv_output, lowering) for conv_output in rounded])
-        model.meta[LAYERS] = (*(record for _, record in layers), *enclosed_layers(model))
+            records = {
+                linear: _with_residual(linear, record, context.dequantized) for linear, record in records.items()
+            }
+        keep_in_float(model.graph, [_quantize_output(conv_output, context) for conv_output in outputs])
+        LAYERS.set(model, (*records.values(), *enclosed_layers(model)))
         if engine.codes:
-            spell_residuals(model.graph)
-        RemoveUnusedNodesPass()(model)  # the float weights, which nobody reads any more
-        TopologicalSortPass()(model)  # who asked for the size of a Conv's output may stand before its Relu
-        return ir.passes.PassResult(model, any(record.quantized for _, record in layers))
+            prevent_skip_layer_norms(model.graph)
+        RemoveUnusedNodesPass()(model)  # the float weights, which have no consumers any more
+        TopologicalSortPass()(model)  # a Shape of a Conv's output may stand before its Relu
+        return ir.passes.PassResult(model, bool(layers))
 
 
 def enclosed_layers(model: ir.Model) -> Iterator[LayerRecord]:
-    """The layers that stay in float because no pass looks at where they are."""
+    """Yield a record of each layer in a subgraph, where no pass quantizes it."""
     for linear in enclosed_linears(model.graph):
         yield _record(linear, "it is in the body of an If or a Loop")
 
 
-def planned_format(linear: Linear) -> Format | None:
-    """What the plan has the data and the weight of ``linear`` coded in, or None."""
-    weight, data = quantizer(linear.weight), quantizer(linear.data)
-    if weight is None:
-        return None
-    dynamic = DYNAMIC in linear.node.meta
-    coded = ir.DataType.INT8 if dynamic else data.dtype if data is not None else None
-    return Format(coded, weight.dtype, weight.bits, weight.block, dynamic)
+def _decide(graph: ir.Graph, engine: Target) -> tuple[dict[Linear, LayerRecord], list[PlannedLayer], list[ConvOutput]]:
+    """Return a record of every linear layer, the layers to quantize, and the int8 outputs of the Convs among them."""
+    plans = {linear: planned_layer(linear) for linear in find_linears(graph)}
+    reasons = {linear.node: _reason(linear, plan, engine) for linear, plan in plans.items()}
+    decisions = integer_convs(graph, (linear for linear in plans if not reasons[linear.node]), engine)
+    reasons |= {node: decision for node, decision in decisions.items() if isinstance(decision, str)}
+    records = {linear: _record(linear, reasons[linear.node], plan) for linear, plan in plans.items()}
+    layers = [plan for linear, plan in plans.items() if plan is not None and records[linear].quantized]
+    return records, layers, [decision for decision in decisions.values() if isinstance(decision, ConvOutput)]
 
 
-def _judged(graph: ir.Graph, engine: Target) -> tuple[list[tuple[Linear, LayerRecord]], list[ConvOutput]]:
-    """Every linear layer with its record, and where the Convs among those in codes write codes themselves."""
-    layers = [(linear, planned_format(linear)) for linear in find_linears(graph)]
-    reasons = {linear.node: _reason(linear, planned, engine) for linear, planned in layers}
-    found = integer_convs(graph, (linear for linear, _ in layers if not reasons[linear.node]), engine)
-    reasons |= {node: conv_output for node, conv_output in found.items() if isinstance(conv_output, str)}
-    records = [(linear, _record(linear, reasons[linear.node], str(planned))) for linear, planned in layers]
-    return records, [conv_output for conv_output in found.values() if isinstance(conv_output, ConvOutput)]
+def _reason(linear: Linear, plan: PlannedLayer | None, engine: Target) -> str | None:
+    """Return the reason why ``linear`` stays in float whatever is around it, or None."""
+    if reason := KEPT.get(linear.node):
+        return reason
+    return "it has no planned quantizer" if plan is None else engine.excludes(linear, plan.format) or None
 
 
-def _reason(linear: Linear, planned: Format | None, engine: Target) -> str:
-    """Why ``linear`` stays in float as far as it alone is concerned, or nothing."""
-    kept = linear.node.meta.get(KEPT)
-    return str(kept or ("it has no planned quantizer" if planned is None else engine.excludes(linear, planned)))
-
-
-def _record(linear: Linear, reason: str, coded: str = "") -> LayerRecord:
-    """The layer in codes as ``coded`` says, or in float for a ``reason``."""
+def _record(linear: Linear, reason: str | None, plan: PlannedLayer | None = None) -> LayerRecord:
+    """Return the record of a layer that is quantized by its ``plan``, or in float for a ``reason``."""
     name, op_type, output = linear.name, linear.node.op_type, linear.output.name or ""
-    return LayerRecord(name, op_type, linear.shape, output, not reason, reason, "" if reason else coded)
+    fmt = "" if reason or plan is None else str(plan.format)
+    return LayerRecord(name, op_type, linear.shape, output, not reason, reason or "", fmt)
 
 
-def _note_bias(linear: Linear, lowering: Lowering) -> None:
-    """Keep the scale of the weight from being finer than a kernel that counts the bias in int32 can do with."""
-    planned = quantizer(linear.data)
-    if linear.node.op_type in lowering.engine.writes_codes and planned is not None:
-        scale = array(coded_value(linear.data, planned, lowering).scale)
+def _note_bias_limit(layer: PlannedLayer, context: LoweringContext) -> None:
+    """Keep the scales of the weight so large that a kernel that adds the bias in int32 does not saturate."""
+    if layer.op_type in context.engine.writes_codes and layer.data is not None:
+        linear = layer.linear
+        scale = array(quantized_value(linear.data, layer.data, context).scale)
         assert scale is not None
-        known = lowering.finest.get(linear.weight, np.zeros(1))
-        lowering.finest[linear.weight] = np.maximum(known, finest_scales(linear, float(scale)))
+        least = context.least_scales.get(linear.weight, np.zeros(1))
+        context.least_scales[linear.weight] = np.maximum(least, bias_limit(linear, float(scale)))
 
 
-def _lower(linear: Linear, lowering: Lowering) -> None:
-    """Spell one layer."""
-    graph, planned, weight = linear.node.graph, quantizer(linear.data), quantizer(linear.weight)
-    assert isinstance(graph, ir.Graph)
-    assert weight is not None
-    engine = lowering.engine
-    fitting = countable(suited(linear, weight, engine), lowering.finest.get(linear.weight, np.zeros(1)))
-    data_grid = None if planned is None else grid_of(linear.data, planned, lowering)
-    lost = correction(linear, data_grid, fitting)
-    if lost is not None:
-        add_to_bias(linear, lost)
+def _lower(layer: PlannedLayer, context: LoweringContext) -> None:
+    """Lower one layer: quantize its operands, correct its bias, and replace its product where the engine wants it."""
+    graph, engine, linear = context.graph, context.engine, layer.linear
+    least = context.least_scales.get(linear.weight, np.zeros(1))
+    weight = limit_scales(fit_bits(linear, layer.weight, engine), least)
+    data = None if layer.data is None else lowered_quantizer(linear.data, layer.data, context)
+    correction = bias_correction(layer, data, weight)
+    if correction is not None:
+        add_to_bias(linear, correction)
         linear = as_linear(linear.node) or linear  # a bias may be new
-    between_codes = engine.codes and linear.node.op_type not in engine.writes_codes
-    if between_codes and (planned is not None or DYNAMIC in linear.node.meta):
-        data = once(lowering.factors, linear.data, lambda: factors_of(linear, lowering))
-        codes = once(lowering.factors, linear.weight, lambda: weight_codes(graph, linear, fitting))
-        multiply_codes(graph, linear, data, codes)
+    if engine.codes and layer.op_type not in engine.writes_codes and layer.quantizes_data:
+        operand = once(context.operands, linear.data, lambda: product_operand(layer, context))
+        integers = once(context.operands, linear.weight, lambda: integer_weight(graph, linear, weight))
+        multiply_integers(graph, linear, operand, integers)
         return
-    if planned is not None:
-        linear.node.replace_input_with(0, pair(linear.data, planned, lowering))
-    decoded = once(lowering.pairs, linear.weight, lambda: dequantized_weight(graph, linear, fitting))
-    linear.node.replace_input_with(1, decoded)
+    if layer.data is not None:
+        linear.node.replace_input_with(0, dequantized_value(linear.data, layer.data, context))
+    dequantized = once(context.dequantized, linear.weight, lambda: dequantized_weight(graph, linear, weight))
+    linear.node.replace_input_with(1, dequantized)
 
 
-def _write_codes(conv_output: ConvOutput, lowering: Lowering) -> ir.Value:
-    """Let everybody read what is left of a Conv's output once it is codes, and return that."""
+def _quantize_output(conv_output: ConvOutput, context: LoweringContext) -> ir.Value:
+    """Quantize the output of a Conv for all its consumers, and return it behind the DQ."""
     planned = quantizer(conv_output.grid)
     assert planned is not None
-    decoded = pair(conv_output.value, planned, lowering)
-    others = [use for use in conv_output.value.uses() if use.node.op_type != "QuantizeLinear"]
-    sizes = [use for use in conv_output.conv.output.uses() if use.node.op_type in SIZES]
-    for use in (*others, *sizes):
-        use.node.replace_input_with(use.idx, decoded)
-    return decoded
+    dequantized = dequantized_value(conv_output.value, planned, context)
+    float_uses = [use for use in conv_output.value.uses() if use.node.op_type != "QuantizeLinear"]
+    size_uses = [use for use in conv_output.conv.output.uses() if use.node.op_type in SIZES]
+    for use in (*float_uses, *size_uses):
+        use.node.replace_input_with(use.idx, dequantized)
+    return dequantized
 
 
-def _with_sum(linear: Linear, record: LayerRecord, dequantized: Mapping[ir.Value, ir.Value]) -> LayerRecord:
-    """What to record of a layer once the sum behind it reads the codes of its residual, if it is to."""
-    summed = record.quantized and linear.node.op_type == "Conv" and add_codes(linear, dequantized)
-    return replace(record, coded=f"{record.coded}, and its residual") if summed else record
+def _with_residual(linear: Linear, record: LayerRecord, dequantized: Mapping[ir.Value, ir.Value]) -> LayerRecord:
+    """Return the record of a layer after the sum behind it reads a quantized residual, if there is one."""
+    is_sum = record.quantized and linear.node.op_type == "Conv" and quantize_residual(linear, dequantized)
+    return replace(record, format=f"{record.format}, and its residual") if is_sum else record

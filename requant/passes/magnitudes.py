@@ -1,4 +1,4 @@
-"""Data that no code stands for: all of them nothing, or some so large that nothing is left of the others."""
+"""Activations that no quantizer suits: all of them 0, or some so large that all others would be rounded to 0."""
 
 from collections.abc import Iterable
 
@@ -9,19 +9,19 @@ from ..ir.linear import Linear
 from .scale_limits import no_range
 
 LARGEST = 1e15
-"""Magnitudes beyond this are masks or overflow, and their squares are none that float32 can say."""
+"""Magnitudes beyond this are masks or overflow, and float32 does not hold their squares."""
 
 
-def without_codes(linear: Linear, formats: Iterable[Format]) -> str:
-    """Say why no codes of ``formats`` are worth anything for the data of ``linear``, or nothing."""
-    chosen = tuple(formats)
-    static = any(each.static for each in chosen)
-    if dropped(linear.data) and all(each.dynamic for each in chosen):
+def unquantizable(linear: Linear, formats: Iterable[Format]) -> str | None:
+    """Return the reason why the activation of ``linear`` cannot be quantized in any of ``formats``, or None."""
+    candidates = tuple(formats)
+    static = any(candidate.static for candidate in candidates)
+    if dropped(linear.data) and all(candidate.dynamic for candidate in candidates):
         return "its input is NaN or infinite in some rows, which would spoil the scale of all others at run time"
-    seen = statistics(linear.data)
-    if seen is None:
-        return ""
-    most = float(seen.magnitude.max())
+    stats = statistics(linear.data)
+    if stats is None:
+        return None
+    most = float(stats.magnitude.max())
     if most > LARGEST:
-        return f"its input reaches {most:.0e}, as masks and overflows do: codes would say nothing of smaller values"
-    return no_range(seen, static=static)
+        return f"its input reaches {most:.0e}, as masks and overflows do: smaller values would all be rounded to 0"
+    return no_range(stats, static=static)

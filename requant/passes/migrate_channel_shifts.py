@@ -1,4 +1,4 @@
-"""X W + b = (X - t) W + (b + t W): each channel is moved to its centre, and outlier channels are scaled down."""
+"""Migrate channel shifts: X W + b = (X - t) W + (b + t W), and outlier channels are scaled down."""
 
 from dataclasses import dataclass
 
@@ -12,17 +12,17 @@ from .solvers import OutlierSuppressionPlus, Solver
 
 @dataclass(frozen=True)
 class MigrateChannelShifts(ChannelPass):
-    """Migrate each channel's centre into the consumers' biases, then scale outlier channels (Outlier Suppression+).
+    """A pass that moves each channel's centre into the consumers' biases, then scales outlier channels (OS+).
 
     Attributes:
-        steps: how many thresholds for the scale are tried.
-        formats: what the search for the threshold imagines data and weights to be coded in.
+        steps: the number of thresholds for the scale to try.
+        formats: the formats of data and weights for which the loss is computed.
     """
 
     steps: int = 8
     formats: tuple[Format, ...] = (INT8,)
 
     def solve(self, site: Site, observation: Observation) -> tuple[Solver, Assessment]:
-        """The channel's centre, and the scale of the best threshold."""
+        """Return the solver of the channel's centre and the best threshold, and its assessment."""
         solver = OutlierSuppressionPlus(self.steps, self.formats)
         return solver, assess(observation, solver, self.formats)

@@ -14,24 +14,24 @@ from typing import TypeVar
 from threadpoolctl import ThreadpoolController
 
 _Item = TypeVar("_Item")
-_Made = TypeVar("_Made")
+_Result = TypeVar("_Result")
 
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """A context in which products of numpy and scipy are computed by one thread each."""
+    """Return a context in which products of numpy and scipy are computed by one thread each."""
     with _controller().limit(limits=1, user_api="blas"):
         yield
 
 
-def side_by_side(function: Callable[[_Item], _Made], items: Iterable[_Item]) -> list[_Made]:
-    """What ``function`` makes of each of ``items``, in their order."""
+def side_by_side(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+    """Apply ``function`` to each of ``items`` in threads, and return the results in their order."""
     with one_blas_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(function, items))
 
 
 @cache
 def _controller() -> ThreadpoolController:
-    import scipy.linalg  # noqa: F401  its BLAS is another one than numpy's, and is to be found as well
+    import scipy.linalg  # noqa: F401  its BLAS is not numpy's, and is to be limited as well
 
     return ThreadpoolController()

@@ -1,4 +1,4 @@
-"""The plan: which values get which quantizer, whatever the engine.
+"""The plan: a quantizer for each value that a linear layer reads, whatever the engine.
 
 x ≈ s · clip(round(x / s), -128, 127)      one s for an activation, one for each output channel of a weight
 """
@@ -17,15 +17,12 @@ from ..ir.conv_outputs import activated
 from ..ir.formats import INT8, Format
 from ..ir.linear import Linear, find_linears
 from ..ir.quantizer import QUANTIZER, Quantizer, quantizer
+from .annotations import DYNAMIC, KEPT, is_kept
 from .cost_model.range_margin import widened
-from .magnitudes import without_codes
+from .magnitudes import unquantizable
 from .scale_limits import no_range, no_scale
 from .scales import activation_quantizer, weight_quantizer
 from .select_format import select_format
-from .select_layers import KEPT
-
-DYNAMIC = "requant.dynamic"
-"""Key in `Node.meta` of a linear node whose data get their scale at run time."""
 
 _OVERFLOW = 1e15
 """Magnitudes from which on squares summed over a layer reach the end of float32, whose numbers end at 3e38."""
@@ -33,17 +30,18 @@ _OVERFLOW = 1e15
 
 @dataclass(frozen=True)
 class PlanQuantizers(ir.passes.InPlacePass):
-    """Give a quantizer to the data and the weight of every linear layer, or note why it stays in float.
+    """A pass that gives a quantizer to the data and the weight of every linear layer, or a reason to stay in float.
 
-    What a Conv writes gets one too where an engine may have to round it and no layer reads it.
+    The output of a Conv gets one too where an engine may have to round it and no layer reads it.
 
     Layers that `SelectLayers` keeps are left alone. Needs statistics (`requant.calib.collect`) for every format but
-    those whose data stay in float or are scaled at run time.
+    those whose data stay in float or are scaled at run time. Writes the annotations `QUANTIZER`, `DYNAMIC` and `KEPT`;
+    reads `KEPT` and `MARGIN`.
 
     Attributes:
-        formats: what data and weights are coded in; of several, each value takes the one of least loss.
-        ranges: how activations' ranges are estimated, a key of `requant.calib.ranges.RANGES`.
-        weight_bits: the most that int8 codes of weights may have, for engines that saturate beyond.
+        formats: the formats of data and weights; of several, each value takes the one of least loss.
+        ranges: the estimator of activation ranges, a key of `requant.calib.ranges.RANGES`.
+        weight_bits: the most bits that int8 weights may have, for engines that saturate beyond.
     """
 
     formats: tuple[Format, ...] = (INT8,)
@@ -56,63 +54,64 @@ class PlanQuantizers(ir.passes.InPlacePass):
             raise ir.passes.PreconditionError("no statistics: run requant.calib.collect(model, feeds) first")
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        planned = False
+        modified = False
         for consumers in _by_data(model.graph):
-            chosen = select_format(consumers, self.formats)
+            fmt = select_format(consumers, self.formats)
             for linear in consumers:
-                planned |= self._plan(linear, chosen, consumers)
+                modified |= self._plan(linear, fmt, consumers)
         for linear in find_linears(model.graph):
             if linear.node.op_type == "Conv":
                 self._plan_output(linear)
-        return ir.passes.PassResult(model, planned)
+        return ir.passes.PassResult(model, modified)
 
-    def _plan(self, linear: Linear, chosen: Format, consumers: Sequence[Linear]) -> bool:
-        seen = statistics(linear.data)
-        if reason := linear.node.meta.get(KEPT) or _reason(linear, seen, chosen):
-            linear.node.meta[KEPT] = reason
+    def _plan(self, linear: Linear, fmt: Format, consumers: Sequence[Linear]) -> bool:
+        stats = statistics(linear.data)
+        if reason := KEPT.get(linear.node) or _reason(linear, stats, fmt):
+            KEPT.set(linear.node, reason)
             return False
         data = quantizer(linear.data)
-        if chosen.static and seen is not None and data is None:
-            data = self._of_data(seen, consumers, chosen)
-        weight = weight_quantizer(linear, replace(chosen, bits=min(chosen.bits, self.weight_bits)))
+        if fmt.static and stats is not None and data is None:
+            data = self._data_quantizer(stats, consumers, fmt)
+        weight = weight_quantizer(linear, replace(fmt, bits=min(fmt.bits, self.weight_bits)))
         if reason := no_scale(linear, data, weight):
-            linear.node.meta[KEPT] = reason
+            KEPT.set(linear.node, reason)
             return False
         if data is not None:
             linear.data.meta[QUANTIZER] = data
-        elif chosen.dynamic:
-            linear.node.meta[DYNAMIC] = True
+        elif fmt.dynamic:
+            DYNAMIC.set(linear.node, content=True)
         linear.weight.meta[QUANTIZER] = weight
         return True
 
-    def _of_data(self, seen: ChannelStatistics, consumers: Sequence[Linear], chosen: Format) -> Quantizer:
-        interval = RANGES[self.ranges](seen)
+    def _data_quantizer(self, stats: ChannelStatistics, consumers: Sequence[Linear], fmt: Format) -> Quantizer:
+        interval = RANGES[self.ranges](stats)
         if self.ranges == "margin":
-            interval = widened(interval, [one for one in consumers if KEPT not in one.node.meta], chosen)
-        return activation_quantizer(interval, chosen)
+            interval = widened(interval, [linear for linear in consumers if not is_kept(linear)], fmt)
+        return activation_quantizer(interval, fmt)
 
     def _plan_output(self, linear: Linear) -> None:
-        """A quantizer for what a Conv in codes writes, where an engine may have to round that."""
+        """Give a quantizer to the output of a quantized Conv, where an engine may have to round that."""
         value, weight = activated(linear), quantizer(linear.weight)
-        seen = statistics(value)
-        ranged = seen is not None and not no_range(seen, static=True)
-        if INT8 in self.formats and weight is not None and seen is not None and ranged and quantizer(value) is None:
-            value.meta[QUANTIZER] = activation_quantizer(RANGES[self.ranges](seen), INT8)
+        stats = statistics(value)
+        if INT8 not in self.formats or weight is None or stats is None or quantizer(value) is not None:
+            return
+        if not no_range(stats, static=True):
+            value.meta[QUANTIZER] = activation_quantizer(RANGES[self.ranges](stats), INT8)
 
 
 def _by_data(graph: ir.Graph) -> Iterator[list[Linear]]:
-    """The linear layers that read each value, in graph order of the first."""
+    """Yield the linear layers that read each value, in graph order of the first."""
     consumers: dict[ir.Value, list[Linear]] = {}
     for linear in find_linears(graph):
         consumers.setdefault(linear.data, []).append(linear)
     yield from consumers.values()
 
 
-def _reason(linear: Linear, seen: ChannelStatistics | None, chosen: Format) -> str:
-    """Why no engine can have codes for ``linear``, or nothing."""
-    if chosen.static and seen is None:
+def _reason(linear: Linear, stats: ChannelStatistics | None, fmt: Format) -> str | None:
+    """Return the reason why no engine can quantize ``linear``, or None."""
+    if fmt.static and stats is None:
         return unmeasured(linear.data)
-    if reason := without_codes(linear, [chosen]):
+    if reason := unquantizable(linear, [fmt]):
         return reason
     if linear.data.dtype is None:
         return f"the type of its input {linear.data.name!r} is not known"
@@ -120,17 +119,17 @@ def _reason(linear: Linear, seen: ChannelStatistics | None, chosen: Format) -> s
         return f"its weight reaches beyond {_OVERFLOW:g}"
     if linear.data.dtype != ir.DataType.FLOAT:
         return f"its input is {linear.data.dtype}, not float32"
-    if chosen.block and len(linear.shape) != 2:
+    if fmt.block and len(linear.shape) != 2:
         return f"the weight of a {linear.node.op_type} has no blocks of rows"
-    return _conflict(linear, chosen)
+    return _conflict(linear, fmt)
 
 
-def _conflict(linear: Linear, chosen: Format) -> str:
-    """What speaks against using the codes that another layer planned for the weight that they share."""
+def _conflict(linear: Linear, fmt: Format) -> str | None:
+    """Return the reason why another layer's quantizer of the weight that they share does not serve, or None."""
     shared = quantizer(linear.weight)
     if shared is None:
-        return ""
-    if shared.dtype != chosen.weights:
+        return None
+    if shared.dtype != fmt.weights:
         return "another layer reads its weight in another format"
-    axis = linear.in_axis if chosen.block else linear.out_axis
-    return "" if shared.axis == axis else "another layer reads its weight along the other axis"
+    axis = linear.in_axis if fmt.block else linear.out_axis
+    return None if shared.axis == axis else "another layer reads its weight along the other axis"

@@ -1,18 +1,14 @@
-"""What passes did and declined, kept on the model for the report."""
+"""Records of what passes did and declined, kept on the model for the report (`requant.passes.annotations`)."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
-import onnx_ir as ir
 from numpy.typing import NDArray
-
-SITES = "requant.sites"
-LAYERS = "requant.layers"
 
 
 @dataclass(frozen=True)
 class SiteRecord:
-    """One site, transformed or not: who took part, what was chosen and what it was worth.
+    """A site, transformed or not: its values and consumers, the transform, and the error with and without it.
 
     ``error_before`` and ``error_after`` are the consumers' relative squared error (`requant.passes.cost_model.loss`).
     ``reason`` is empty when the site was transformed.
@@ -35,7 +31,7 @@ class SiteRecord:
 
 @dataclass(frozen=True)
 class LayerRecord:
-    """One linear layer, whose output is the value ``output``: quantized, and how, or left in float and why."""
+    """A linear layer, whose output is the value ``output``: quantized in ``format``, or in float for a ``reason``."""
 
     name: str
     op_type: str
@@ -43,21 +39,18 @@ class LayerRecord:
     output: str
     quantized: bool
     reason: str = ""
-    coded: str = ""
+    format: str = ""
 
 
-def site_records(model: ir.Model) -> tuple[SiteRecord, ...]:
-    """What passes recorded about the sites of ``model``, in the order of the passes."""
-    found = model.meta.get(SITES, ())
-    return found if isinstance(found, tuple) else ()
+@dataclass(frozen=True)
+class PrecisionRecord:
+    """A node that stayed in float32, and why."""
 
-
-def layer_records(model: ir.Model) -> tuple[LayerRecord, ...]:
-    """What the lowering recorded about the linear layers of ``model``, in graph order."""
-    found = model.meta.get(LAYERS, ())
-    return found if isinstance(found, tuple) else ()
+    name: str
+    op_type: str
+    reason: str
 
 
 def summary(values: NDArray[np.float64]) -> dict[str, float]:
-    """Smallest, median and largest of ``values``."""
+    """Return the smallest, median and largest of ``values``."""
     return {"min": float(values.min()), "median": float(np.median(values)), "max": float(values.max())}

@@ -1,4 +1,7 @@
-"""round(x_c / s_c) + z_c = round(x'_c / s̃) + z̃   with   x'_c = (x_c + s_c (z_c - z̃)) · s̃ / s_c."""
+"""Reparameterize scales: the integers of a per-channel quantizer are those of a per-tensor one after a transform.
+
+round(x_c / s_c) + z_c = round(x'_c / s̃) + z̃   with   x'_c = (x_c + s_c (z_c - z̃)) · s̃ / s_c
+"""
 
 from dataclasses import dataclass
 
@@ -12,17 +15,17 @@ from .solvers import RepQ, Solver
 
 @dataclass(frozen=True)
 class ReparameterizeScales(ChannelPass):
-    """Turn the per-channel asymmetric quantizer of each site into a per-tensor one with zero point 0 (RepQ-ViT).
+    """A pass from per-channel asymmetric quantizers of sites to per-tensor ones with zero point 0 (RepQ-ViT).
 
     Attributes:
         alpha: strength; 1 moves all of the channels' unevenness into the weights, 0 none.
-        formats: what data and weights are to be coded in; the first one's width is the quantizer's.
+        formats: the formats of data and weights; the first one's width is the quantizer's.
     """
 
     alpha: float = 1.0
     formats: tuple[Format, ...] = (INT8,)
 
     def solve(self, site: Site, observation: Observation) -> tuple[Solver, Assessment]:
-        """The per-channel quantizer as a transform."""
+        """Return the solver of the per-channel quantizer as a transform, and its assessment."""
         solver = RepQ(self.alpha, self.formats[0].bits)
         return solver, assess(observation, solver, self.formats)

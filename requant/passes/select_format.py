@@ -1,4 +1,4 @@
-"""Which of several formats a value takes: the one with which its consumers' outputs are closest to the float ones.
+"""Select the format of a value: the one with which its consumers' outputs are closest to the float ones.
 
     f = argmin over the formats of  L_f        L: requant.passes.cost_model.loss
 
@@ -10,19 +10,19 @@ from collections.abc import Sequence
 from ..ir.formats import Format
 from ..ir.linear import Linear
 from ..ir.quantizer import quantizer
+from .annotations import is_kept
 from .cost_model.loss import part_loss
 from .cost_model.observation import part_of
-from .select_layers import KEPT
 
 
 def select_format(consumers: Sequence[Linear], formats: Sequence[Format]) -> Format:
-    """The format of one value, which all its ``consumers`` share.
+    """Return the format of one value, which all its ``consumers`` share.
 
     A weight that another value's consumers have in one of the formats already decides for it.
     """
     if len(formats) == 1:
         return formats[0]
-    planned = {found.dtype for linear in consumers if (found := quantizer(linear.weight))}
-    open_to = [choice for choice in formats if choice.weights in planned] or formats
-    part = part_of([linear for linear in consumers if KEPT not in linear.node.meta])
-    return open_to[0] if part is None else min(open_to, key=lambda choice: part_loss(part, choice)[0])
+    weight_types = {planned.dtype for linear in consumers if (planned := quantizer(linear.weight))}
+    candidates = [candidate for candidate in formats if candidate.weights in weight_types] or formats
+    part = part_of([linear for linear in consumers if not is_kept(linear)])
+    return candidates[0] if part is None else min(candidates, key=lambda candidate: part_loss(part, candidate)[0])

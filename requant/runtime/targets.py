@@ -37,7 +37,7 @@ class Target:
         fewest_channels: the smallest K and N that pay, but for ops that write codes: what pays there is not to leave
             them.
         codes: whether products are written between codes and not behind DequantizeLinear (see
-            `requant.passes.lowering.product`).
+            `requant.passes.lowering.integer_product`).
         sums: whether what a Conv computes is added to int8 codes in codes.
         writes_codes: the ops among them whose integer kernel rounds its output to codes.
         weight_bits: width of int8 weights; 7 where the kernel would saturate.

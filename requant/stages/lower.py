@@ -1,9 +1,8 @@
 """The fifth stage: write the plan for the engine, as Q/DQ pairs or as its own ops."""
 
 from ..ir.validate import stored_bytes
-from ..passes.convert_precision import precision_records
+from ..passes.annotations import layer_records, precision_records, site_records
 from ..passes.parallel import one_blas_thread
-from ..passes.records import layer_records, site_records
 from ..runtime.session import require_loadable
 from .job import Job
 

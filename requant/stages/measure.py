@@ -72,7 +72,7 @@ def _measure(
         return
     report.outputs, report.layer_distances = comparison.outputs, comparison.layers
     report.unmeasured = comparison.unmeasured
-    if any("dynamic" in layer.coded for layer in report.layers):
+    if any("dynamic" in layer.format for layer in report.layers):
         report.notes.append(BATCHES)
     if not comparison.outputs:
         report.message = f"not measured: {'; '.join(comparison.unmeasured.values())}"

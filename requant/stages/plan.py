@@ -67,7 +67,7 @@ def _plan(job: Job) -> None:
             job.report.verification = _rewrite(model, recipe, job.parts.training)
     with job.times("plan"), one_blas_thread():
         PlanQuantizers(recipe.formats, recipe.ranges, find_target(job.lowering.target).weight_bits)(model)
-        if job.calibrated and recipe.rounding == "compensated":
+        if job.calibrated and recipe.rounding == "gptq":
             Gptq()(model)
 
 

@@ -1,4 +1,4 @@
-"""What ONNX Runtime makes of an artifact at its default optimization level."""
+"""The graph of an artifact at ONNX Runtime's default optimization level."""
 
 from collections import Counter
 from pathlib import Path
@@ -12,7 +12,7 @@ from requant.runtime.check import Finding, check
 
 
 def fused_ops(model: ir.Model, folder: Path) -> Counter[str]:
-    """How many nodes of each kind a default session has for the model."""
+    """Count the nodes of each kind that a default session has for the model."""
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(folder / "optimized.onnx")
     options.log_severity_level = 3

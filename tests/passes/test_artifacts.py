@@ -1,4 +1,4 @@
-"""What `optimize` makes for an engine has nothing that `check` finds there, and the CPU's loads as users load it."""
+"""Artifacts: `check` finds nothing in them for their engine, and the CPU's load with default options."""
 
 import importlib
 

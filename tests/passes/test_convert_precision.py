@@ -22,7 +22,8 @@ from requant.ir.load import load
 from requant.ir.save import to_bytes
 from requant.ir.shapes.infer import InferShapes
 from requant.passes import InsertQDQ, PlanQuantizers
-from requant.passes.convert_precision import ConvertPrecision, precision_records
+from requant.passes.annotations import precision_records
+from requant.passes.convert_precision import ConvertPrecision
 from requant.runtime.check import check
 from requant.runtime.feeds import Feed
 from requant.runtime.session import runner
@@ -64,7 +65,7 @@ def listing(model: ir.Model) -> list[str]:
 
 
 def wide(model: ir.Model) -> list[str]:
-    """What stays in float32, as the ops' names in graph order."""
+    """Return the ops that stay in float32, in graph order."""
     return [record.op_type for record in precision_records(model)]
 
 
@@ -72,10 +73,10 @@ def outputs(model: ir.Model, feed: Feed) -> Numbers:
     return [output.astype(np.float64) for output in runner(model, threads=1)(feed)]
 
 
-def error(wanted: Numbers, actual: Numbers) -> float:
+def error(expected: Numbers, actual: Numbers) -> float:
     """The largest difference, of the largest magnitude."""
-    assert [a.shape for a in wanted] == [a.shape for a in actual]
-    return max(float(np.abs(a - b).max() / max(np.abs(a).max(), 0.01)) for a, b in zip(wanted, actual, strict=True))
+    assert [a.shape for a in expected] == [a.shape for a in actual]
+    return max(float(np.abs(a - b).max() / max(np.abs(a).max(), 0.01)) for a, b in zip(expected, actual, strict=True))
 
 
 MLP = """(float[2, 32] x) => (float[2, 32] y) <float[32, 32] w, float[32] b> {
@@ -145,8 +146,8 @@ def test_what_says_the_type_of_its_output_says_the_new_one(
 ) -> None:
     text = f"(float[2, 8] x, int64[2, 8] n) => (float[2, 8] y) <float[8] g, int64 eight = {{8}}> {{ {body} }}"
     model = halved(build(text))
-    made = {value.name: value.dtype for node in model.graph for value in node.outputs}
-    assert {name: made[name] for name in declared} == declared
+    dtypes = {value.name: value.dtype for node in model.graph for value in node.outputs}
+    assert {name: dtypes[name] for name in declared} == declared
     runner(model)({"x": np.ones((2, 8), np.float32), "n": np.ones((2, 8), np.int64)})
 
 
@@ -261,9 +262,9 @@ def test_what_keeps_float32_computes_what_it_did(name: str, build: Build) -> Non
         assert value.dtype is not None
         shape = [dim if isinstance(dim, int) else 11 for dim in value.shape or ()]
         feed[value.name] = np.asarray(300 * np.abs(rng.standard_normal(shape)) + 300).astype(value.dtype.numpy())
-    wanted = outputs(model, feed)
+    expected = outputs(model, feed)
     ConvertPrecision()(model)
-    assert error(wanted, outputs(model, feed)) < 2e-3
+    assert error(expected, outputs(model, feed)) < 2e-3
 
 
 def test_where_a_picture_is_cut_stays_exact(build: Build) -> None:
@@ -315,18 +316,20 @@ def test_values_near_the_end_of_the_type_stay_float32_with_those_who_make_and_re
     ConvertPrecision()(model)
     sound(model)
     assert wide(model) == expected
-    assert all("r reaches 17000" in record.reason for record in precision_records(model))
+    assert all(
+        "r reaches 17000, near the largest float16 number" in record.reason for record in precision_records(model)
+    )
 
 
 def quantized(
-    proto: onnx.ModelProto, feeds: list[dict[str, NDArray[np.float32]]], chosen: Format = INT8
+    proto: onnx.ModelProto, feeds: list[dict[str, NDArray[np.float32]]], fmt: Format = INT8
 ) -> tuple[ir.Model, ir.Model]:
     """The float model in canonical form, and the quantized one for TensorRT."""
     model = load(proto)
-    canonicalize(model, chosen.opset)
+    canonicalize(model, fmt.opset)
     collect(model, feeds)
     reference = model.clone()
-    PlanQuantizers((chosen,))(model)
+    PlanQuantizers((fmt,))(model)
     InsertQDQ("tensorrt")(model)
     return reference, model
 
@@ -335,9 +338,9 @@ def feed_of(magnitude: float) -> dict[str, NDArray[np.float32]]:
     return {"x": magnitude * np.linspace(-1, 1, 64, dtype=np.float32).reshape(2, 32)}
 
 
-def test_products_of_codes_keep_their_scales_and_give_halves(build: Build) -> None:
+def test_integer_products_keep_their_scales_and_give_half_precision(build: Build) -> None:
     _, model = quantized(build(MLP), [feed_of(1)])
-    codes, scale = (model.graph.initializers[f"w.{part}"].const_value for part in ("codes", "scale"))
+    integers, scale = (model.graph.initializers[f"w.{part}"].const_value for part in ("codes", "scale"))
     ConvertPrecision()(model)
     sound(model)
     assert listing(model) == [
@@ -352,7 +355,7 @@ def test_products_of_codes_keep_their_scales_and_give_halves(build: Build) -> No
     ]
     scales = {name: value.dtype for name, value in model.graph.initializers.items() if ".scale" in name}
     assert scales == {"x.scale": F16, "x.scale.float32": ir.DataType.FLOAT, "w.scale": ir.DataType.FLOAT}
-    assert model.graph.initializers["w.codes"].const_value is codes
+    assert model.graph.initializers["w.codes"].const_value is integers
     assert model.graph.initializers["w.scale"].const_value is scale
     assert (model.opset_imports[""], model.ir_version) == (23, 11)
     assert check(model, "tensorrt") == []
@@ -379,12 +382,12 @@ def test_a_layer_whose_data_have_too_small_a_scale_is_float32_as_a_whole(
 ) -> None:
     text = MLP.replace("m = MatMul(x, w)", "s = Neg(x) l = MatMul(s, w) k = MatMul(s, v) m = Mul(l, k)")
     _, model = quantized(build(text.replace("float[32] b", "float[32] b, float[32, 32] v")), [feed_of(magnitude)])
-    wanted = outputs(model, feed_of(magnitude))
+    expected = outputs(model, feed_of(magnitude))
     ConvertPrecision()(model)
     sound(model)
     whole = ["QuantizeLinear", *["DequantizeLinear"] * 3, "MatMul", "MatMul"]
     assert sorted(wide(model)) == sorted(whole if small else [])
-    assert error(wanted, outputs(before_exact_scales(model), feed_of(magnitude))) < 5e-3
+    assert error(expected, outputs(before_exact_scales(model), feed_of(magnitude))) < 5e-3
     assert check(model, "tensorrt") == []
 
 
@@ -414,14 +417,14 @@ def test_random_graphs_compute_almost_the_same(seed: int) -> None:
 
 def sqnr(reference: ir.Model, model: ir.Model, feeds: list[dict[str, NDArray[np.float32]]]) -> float:
     """10 log10 Σ y² / Σ (y - ŷ)² of the first output over all feeds, in dB."""
-    wanted, actual = runner(reference, threads=1), runner(model, threads=1)
-    pairs = [(wanted(feed)[0].astype(np.float64), actual(feed)[0].astype(np.float64)) for feed in feeds]
+    expected, actual = runner(reference, threads=1), runner(model, threads=1)
+    pairs = [(expected(feed)[0].astype(np.float64), actual(feed)[0].astype(np.float64)) for feed in feeds]
     signal, noise = sum(np.square(y).sum() for y, _ in pairs), sum(np.square(y - z).sum() for y, z in pairs)
     return float(10 * np.log10(signal / noise))
 
 
 @pytest.mark.parametrize(
-    "chosen",
+    "fmt",
     [
         pytest.param(INT8, marks=needs("rounding of halves to the nearest code"), id="int8"),
         pytest.param(FP8, id="fp8"),
@@ -429,28 +432,28 @@ def sqnr(reference: ir.Model, model: ir.Model, feeds: list[dict[str, NDArray[np.
 )
 @pytest.mark.parametrize("dialect", synthetic.DIALECTS)
 @pytest.mark.parametrize("builder", synthetic.BUILDERS)
-def test_transformers_compute_almost_the_same(builder: str, dialect: synthetic.Dialect, chosen: Format) -> None:
+def test_transformers_compute_almost_the_same(builder: str, dialect: synthetic.Dialect, fmt: Format) -> None:
     proto = synthetic.BUILDERS[builder](synthetic.Transformer(32, 4, 2, dialect=dialect))
     feeds = synthetic.feeds(proto, 64)
-    reference, model = quantized(proto, feeds[:3], chosen)
-    floats, coded = reference.clone(), sqnr(reference, model, feeds)
+    reference, model = quantized(proto, feeds[:3], fmt)
+    floats, baseline = reference.clone(), sqnr(reference, model, feeds)
     for halves in (floats, model):
         ConvertPrecision()(halves)
         sound(halves)
     assert sqnr(reference, floats, feeds) > 45
-    assert sqnr(reference, before_exact_scales(model), feeds) > coded - 0.5
+    assert sqnr(reference, before_exact_scales(model), feeds) > baseline - 0.5
     assert set(wide(model)) <= {"Mul", "Pow", "ReduceMean", "Add", "Sqrt", "Div", "Reciprocal"}, "only norms"
 
 
 def test_bfloat16_computes_almost_the_same(build: Build) -> None:
     feed = {"x": np.linspace(-1, 1, 64, dtype=np.float32).reshape(2, 32)}
     model = load(build(MLP.replace("Relu(a)", "Softmax(a)")))
-    wanted = outputs(model, feed)
+    expected = outputs(model, feed)
     ConvertPrecision(BF16)(model)
     sound(model)
     assert model.opset_imports[""] == 22
     actual = ReferenceEvaluator(onnx.load_from_string(to_bytes(model))).run(None, feed)
-    assert error(wanted, [np.asarray(y, np.float64) for y in actual]) < 2e-2
+    assert error(expected, [np.asarray(y, np.float64) for y in actual]) < 2e-2
 
 
 def test_what_is_no_half_is_refused(build: Build) -> None:
@@ -464,31 +467,31 @@ def test_what_is_no_half_is_refused(build: Build) -> None:
         ConvertPrecision()(model)
 
 
-def decibels(wanted: Numbers, actual: Numbers) -> float:
-    difference = np.square(wanted[0] - actual[0]).sum()
-    return float(10 * np.log10(np.square(wanted[0]).sum() / difference))
+def decibels(expected: Numbers, actual: Numbers) -> float:
+    difference = np.square(expected[0] - actual[0]).sum()
+    return float(10 * np.log10(np.square(expected[0]).sum() / difference))
 
 
 @pytest.mark.download
 @pytest.mark.parametrize(
-    ("subject", "samples", "left"),
+    ("subject", "samples", "float32_ops"),
     [(minilm.MINILM, 40, {"ReduceSum", "ReduceL2", "Clip", "Div"}), (vit.VIT_S, 16, set())],
     ids=lambda value: value.name if isinstance(value, Subject) else None,
 )
 def test_real_models_are_as_accurate_and_nothing_but_sums_is_float32(
-    subject: Subject, samples: int, left: set[str]
+    subject: Subject, samples: int, float32_ops: set[str]
 ) -> None:
     source = subject.model()
     result = requant.optimize(source, subject.calibration()[:samples], "int8", "tensorrt")
     half = result.model.clone()
     ConvertPrecision()(half)
     sound(half)
-    assert set(wide(half)) == left
+    assert set(wide(half)) == float32_ops
     assert check(half, "tensorrt") == []
     runs = [runner(model) for model in (load(source), result.model, half)]
     sums = np.zeros(2)
     feeds = subject.evaluation()[:16]
     for feed in feeds:
-        wanted, single, narrow = ([run(feed)[0].astype(np.float64)] for run in runs)
-        sums += decibels(wanted, single), decibels(wanted, narrow)
+        expected, single, narrow = ([run(feed)[0].astype(np.float64)] for run in runs)
+        sums += decibels(expected, single), decibels(expected, narrow)
     assert sums[1] > sums[0] - len(feeds), sums / len(feeds)

@@ -1,4 +1,4 @@
-"""Number formats: how each is planned and spelled, what engines make of it, and where it is refused."""
+"""Number formats: the plan and the lowering of each, its kernels, and where it is refused."""
 
 from collections import Counter
 from pathlib import Path
@@ -16,7 +16,7 @@ from requant.ir.linear import find_linears
 from requant.ir.quantizer import quantizer
 from requant.ir.save import to_bytes
 from requant.passes import Gptq, InsertQDQ, PlanQuantizers
-from requant.passes.records import layer_records
+from requant.passes.annotations import layer_records
 from requant.passes.scales import block_scales
 from requant.runtime.session import runner
 from tests.engine import needs
@@ -44,12 +44,12 @@ TARGETS = {"fp8": "tensorrt"}
 
 
 def feed(model: ir.Model, seed: int = 0) -> dict[str, NDArray[np.float32]]:
-    rng, found = np.random.default_rng(seed), dict[str, NDArray[np.float32]]()
+    rng, arrays = np.random.default_rng(seed), dict[str, NDArray[np.float32]]()
     for value in model.graph.inputs:
         assert value.shape is not None
         shape = [dim if isinstance(dim, int) else 2 for dim in value.shape]
-        found[value.name or ""] = rng.normal(size=shape).astype(np.float32)
-    return found
+        arrays[value.name or ""] = rng.normal(size=shape).astype(np.float32)
+    return arrays
 
 
 def canonical(name: str, opset: int = 17) -> ir.Model:
@@ -65,7 +65,7 @@ def canonical(name: str, opset: int = 17) -> ir.Model:
 
 
 def planned(name: str, *formats: Format, calibrated: bool = True) -> ir.Model:
-    model = canonical(name, max(chosen.opset for chosen in formats))
+    model = canonical(name, max(fmt.opset for fmt in formats))
     if calibrated:
         collect(model, [feed(model)])
     PlanQuantizers(formats)(model)
@@ -81,19 +81,19 @@ def lowered(model: ir.Model, target: str, *, zero_points: bool = False) -> ir.Mo
 
 def error(candidate: ir.Model, name: str, *, optimized: bool = False) -> float:
     reference = canonical(name)
-    wanted, found = (
+    expected, actual = (
         runner(model, optimized=fast)(feed(reference))[0].astype(np.float64)
         for model, fast in ((reference, False), (candidate, optimized))
     )
-    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+    return float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))
 
 
 @pytest.mark.parametrize("name", ["matmul", "static", "bare", "gemm", "shared", "odd"])
 @pytest.mark.parametrize("kind", FORMATS)
 def test_each_format_computes_what_the_float_model_does_up_to_its_rounding(kind: str, name: str) -> None:
     model = planned(name, FORMATS[kind])
-    found = error(lowered(model, TARGETS.get(kind, "cpu")), name)
-    assert TOLERANCE[kind] / 50 < found < TOLERANCE[kind]
+    loss = error(lowered(model, TARGETS.get(kind, "cpu")), name)
+    assert TOLERANCE[kind] / 50 < loss < TOLERANCE[kind]
 
 
 @pytest.mark.parametrize("name", ["matmul", "static", "bare", "gemm", "scaled"])
@@ -135,16 +135,16 @@ def test_weights_of_4_bits_take_little_more_than_4_bits(block: int) -> None:
 
 @pytest.mark.parametrize("kind", ["fp8", "int4", "uint4"])
 @pytest.mark.parametrize("name", ["matmul", "gemm", "odd"])
-def test_compensated_rounding_knows_every_format(kind: str, name: str) -> None:
+def test_gptq_rounds_to_every_format(kind: str, name: str) -> None:
     """The data are independent, so there is little to gain; what must hold is that scales and zero points fit."""
     model = planned(name, FORMATS[kind])
     nearest = error(lowered(model, TARGETS.get(kind, "cpu")), name)
     assert Gptq()(model).modified
     (linear,) = find_linears(model.graph)
-    found = quantizer(linear.weight)
-    assert found is not None
-    assert found.codes is not None
-    assert found.codes.dtype == FORMATS[kind].weights.numpy()
+    weight = quantizer(linear.weight)
+    assert weight is not None
+    assert weight.codes is not None
+    assert weight.codes.dtype == FORMATS[kind].weights.numpy()
     assert error(lowered(model, TARGETS.get(kind, "cpu")), name) < nearest
 
 
@@ -154,20 +154,22 @@ def test_a_bias_that_rounding_brings_reaches_the_integer_kernel(tmp_path: Path) 
     assert Gptq()(model).modified
     artifact = lowered(model, "cpu")
     assert fused_ops(artifact, tmp_path) == {"QuantizeLinear": 1, "DequantizeLinear": 1, "MatMulIntegerToFloat": 1}
-    wanted, found = (runner(each)(feed(model))[0].astype(np.float64) for each in (lowered(model, "tensorrt"), artifact))
-    assert np.abs(np.subtract(found, wanted)).max() < 1e-5 * np.abs(wanted).max()
+    expected, actual = (
+        runner(each)(feed(model))[0].astype(np.float64) for each in (lowered(model, "tensorrt"), artifact)
+    )
+    assert np.abs(np.subtract(actual, expected)).max() < 1e-5 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("reach", [1.5, 3.0])
-def test_float_codes_leave_room_for_other_data_as_integer_ones_do_not(reach: float) -> None:
-    """Data twice as far as those of calibration still have codes of their own in e4m3."""
+def test_float8_leaves_room_for_other_data_as_int8_does_not(reach: float) -> None:
+    """Data twice as far as those of calibration are still told apart in e4m3."""
     clipped = {}
-    for chosen in (INT8, FP8):
-        model = planned("bare", chosen)
+    for fmt in (INT8, FP8):
+        model = planned("bare", fmt)
         data = quantizer(next(find_linears(model.graph)).data)
         assert data is not None
         x = np.float32(reach * np.abs(feed(model)["x"]).max())
-        clipped[chosen] = abs(float(data.encode(np.array([x]))[0] * data.scale) - x) > 0.1 * x
+        clipped[fmt] = abs(float(data.encode(np.array([x]))[0] * data.scale) - x) > 0.1 * x
     assert clipped == {INT8: True, FP8: reach > 2}
 
 
@@ -183,8 +185,8 @@ REFUSALS = {
 
 @pytest.mark.parametrize("case", REFUSALS, ids=lambda case: f"{case[0]} {case[1]} {case[2]}")
 def test_what_an_engine_cannot_multiply_stays_in_float_with_the_reason(case: tuple[str, Format, str]) -> None:
-    name, chosen, target = case
-    (record,) = layer_records(lowered(planned(name, chosen), target))
+    name, fmt, target = case
+    (record,) = layer_records(lowered(planned(name, fmt), target))
     assert not record.quantized
     assert record.reason.startswith(REFUSALS[case])
 
@@ -198,15 +200,15 @@ def skewed(outlier: float) -> ir.Model:
     return model
 
 
-@pytest.mark.parametrize(("outlier", "chosen"), [(1.0, ir.DataType.INT8), (300.0, ir.DataType.FLOAT8E4M3FN)])
-def test_each_value_takes_the_format_of_least_loss(outlier: float, chosen: ir.DataType) -> None:
+@pytest.mark.parametrize(("outlier", "fmt"), [(1.0, ir.DataType.INT8), (300.0, ir.DataType.FLOAT8E4M3FN)])
+def test_each_value_takes_the_format_of_least_loss(outlier: float, fmt: ir.DataType) -> None:
     model = skewed(outlier)
     PlanQuantizers((INT8, FP8))(model)
     (linear,) = find_linears(model.graph)
     data, weight = quantizer(linear.data), quantizer(linear.weight)
     assert data is not None
     assert weight is not None
-    assert (data.dtype, weight.dtype) == (chosen, chosen)
+    assert (data.dtype, weight.dtype) == (fmt, fmt)
 
 
 def test_layers_that_share_a_weight_take_one_format() -> None:
@@ -215,7 +217,7 @@ def test_layers_that_share_a_weight_take_one_format() -> None:
     data["z"][:, 3] *= 300
     collect(model, [data])
     PlanQuantizers((INT8, FP8))(model)
-    planned_types = {found.dtype for linear in find_linears(model.graph) if (found := quantizer(linear.data))}
+    planned_types = {planned.dtype for linear in find_linears(model.graph) if (planned := quantizer(linear.data))}
     assert planned_types == {ir.DataType.INT8}
     assert all(record.quantized for record in layer_records(lowered(model, "tensorrt")))
 
@@ -227,9 +229,9 @@ def test_a_zero_point_of_its_own_gives_one_sided_data_a_finer_grid(target: str) 
     collect(model, [{"x": data}])
     PlanQuantizers()(model)
     artifacts = {free: lowered(model, target, zero_points=free) for free in (False, True)}
-    wanted = runner(canonical("bare"))({"x": data})[0]
-    found = (runner(artifacts[key])({"x": data})[0] for key in (False, True))
-    plain, free = (float(np.linalg.norm(np.subtract(each, wanted))) for each in found)
+    expected = runner(canonical("bare"))({"x": data})[0]
+    actual = (runner(artifacts[key])({"x": data})[0] for key in (False, True))
+    plain, free = (float(np.linalg.norm(np.subtract(each, expected))) for each in actual)
     if target == "cpu":
         assert free < 0.8 * plain
         assert artifacts[True].graph.initializers["x.zero_point"].const_value.numpy() == 0  # type: ignore[union-attr] # it is an initializer
@@ -238,27 +240,27 @@ def test_a_zero_point_of_its_own_gives_one_sided_data_a_finer_grid(target: str) 
 
 
 def test_engines_that_saturate_get_weights_of_7_bits() -> None:
-    """Two products of a code up to 255 and one up to 63 still fit the 16 bits in which AVX2 adds them."""
+    """Two products of an integer up to 255 and one up to 63 still fit the 16 bits in which AVX2 adds them."""
     model = planned("bare", INT8)
     codes = {target: lowered(model, target).graph.initializers["w.codes"].const_value for target in ("cpu", "cpu-avx2")}
-    assert [np.abs(found.numpy()).max() for found in codes.values() if found] == [127, 63]
+    assert [np.abs(tensor.numpy()).max() for tensor in codes.values() if tensor] == [127, 63]
     assert error(lowered(model, "cpu-avx2"), "bare") < 0.02
 
 
 def test_weights_that_will_have_7_bits_are_rounded_as_such() -> None:
     """Cut to 7 bits afterwards, weights would be rounded to nearest and make up for nothing."""
-    found = []
+    errors = []
     for bits in (7, 8):
         model = planned("many", INT8)
         PlanQuantizers(weight_bits=bits)(model)
         Gptq()(model)
-        found.append(error(lowered(model, "cpu-avx2"), "many"))
-    assert found[0] < found[1]
+        errors.append(error(lowered(model, "cpu-avx2"), "many"))
+    assert errors[0] < errors[1]
 
 
 def test_a_block_of_zeros_has_a_scale_that_half_precision_holds() -> None:
     rows = np.ones((64, 3), np.float32)
     rows[:32, 1] = 0
-    for chosen in (INT4, UINT4):
-        scale, _ = block_scales(rows, np.ones(64, np.float32), chosen)
+    for fmt in (INT4, UINT4):
+        scale, _ = block_scales(rows, np.ones(64, np.float32), fmt)
         assert (scale.astype(np.float16) > 0).all()

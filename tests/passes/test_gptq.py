@@ -1,4 +1,4 @@
-"""Codes are chosen by what they compute: on data like that of the calibration they are closer than the nearest ones."""
+"""GPTQ: on data like that of the calibration, its products are closer than with weights rounded to nearest."""
 
 import numpy as np
 import onnx
@@ -13,8 +13,10 @@ from requant.ir.linear import find_linears
 from requant.ir.load import load
 from requant.ir.quantizer import Quantizer, quantizer
 from requant.passes import Gptq, InsertQDQ, PlanQuantizers, SelectLayers
+from requant.passes.annotations import ROW_WEIGHTS
 from requant.passes.epsilons import is_floor
-from requant.passes.gptq import SHARES, compensated
+from requant.passes.gptq import gptq
+from requant.recipe import Recipe
 from requant.runtime.feeds import Feed
 from requant.runtime.session import runner
 
@@ -42,13 +44,13 @@ def correlated(rows: int, channels: int, seed: int = 0) -> NDArray[np.float64]:
 
 def feeds(model: ir.Model, seed: int = 0) -> list[Feed]:
     """Inputs whose channels go together, as they do in a network."""
-    found = {}
+    arrays = {}
     for value in model.graph.inputs:
         assert value.shape is not None
         shape = value.shape.numpy()
         rows = correlated(shape[0] * int(np.prod(shape[2:])), shape[1], seed)
-        found[value.name or ""] = np.moveaxis(rows.reshape(shape[0], *shape[2:], shape[1]), -1, 1).astype(np.float32)
-    return [found]
+        arrays[value.name or ""] = np.moveaxis(rows.reshape(shape[0], *shape[2:], shape[1]), -1, 1).astype(np.float32)
+    return [arrays]
 
 
 def planned(text: str, bits: int = 4) -> ir.Model:
@@ -67,8 +69,8 @@ def planned(text: str, bits: int = 4) -> ir.Model:
 def error(model: ir.Model, data: list[Feed]) -> float:
     lowered = model.clone()
     InsertQDQ("tensorrt")(lowered)
-    wanted, found = (runner(m)(data[0])[0].astype(np.float64) for m in (model, lowered))
-    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+    expected, actual = (runner(m)(data[0])[0].astype(np.float64) for m in (model, lowered))
+    return float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))
 
 
 @pytest.mark.parametrize("name", GRAPHS)
@@ -81,7 +83,7 @@ def test_outputs_are_closer_on_other_data_too(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LEFT)
-def test_what_is_no_matrix_of_its_own_keeps_the_nearest_codes(name: str) -> None:
+def test_what_is_no_matrix_of_its_own_is_rounded_to_nearest(name: str) -> None:
     model = planned(LEFT[name])
     assert not Gptq()(model).modified
     assert all(getattr(quantizer(linear.weight), "codes", None) is None for linear in find_linears(model.graph))
@@ -92,83 +94,83 @@ def test_no_node_is_added_for_a_bias(name: str) -> None:
     model = planned(GRAPHS[name])
     before = model.clone()
     Gptq()(model)
-    assert any(SHARES in node.meta for node in model.graph) == (name != "bare")
+    assert any(ROW_WEIGHTS.get(node) is not None for node in model.graph) == (name != "bare")
     for each in (before, model):
         InsertQDQ("tensorrt")(each)
     assert len(model.graph) == len(before.graph)
 
 
 @pytest.mark.parametrize(("target", "zero_points"), [("tensorrt", False), ("cpu", True), ("cpu-avx2", False)])
-def test_the_bias_takes_off_the_mean_error_of_the_codes_that_the_engine_has(target: str, zero_points: bool) -> None:
+def test_bias_correction_takes_off_the_mean_error_of_the_integers_that_the_engine_has(
+    target: str, zero_points: bool
+) -> None:
     """The plan has 8 bits around 0: other zero points lose other things, and so do weights cut to 7 bits."""
     model, rows = planned(GRAPHS["matmul"], bits=8), 32
     Gptq()(model)
     lowered = model.clone()
     InsertQDQ(target, zero_points)(lowered)
-    wanted, found = (runner(each)(feeds(model)[0])[0].astype(np.float64) for each in (model, lowered))
+    expected, actual = (runner(each)(feeds(model)[0])[0].astype(np.float64) for each in (model, lowered))
     bias = model.graph.initializers["b"].const_value
     assert bias is not None
-    size = np.square(wanted - bias.numpy()).sum(axis=1)
+    size = np.square(expected - bias.numpy()).sum(axis=1)
     shares = 1 / np.maximum(size, 0.1 * np.median(size))
-    lost = (shares / shares.sum()) @ (found - wanted)
-    assert np.abs(lost).max() < 0.02 * np.abs(found - wanted).max() / rows**0.5
+    mean_error = (shares / shares.sum()) @ (actual - expected)
+    assert np.abs(mean_error).max() < 0.02 * np.abs(actual - expected).max() / rows**0.5
 
 
 @pytest.mark.parametrize("bits", [3, 4, 8])
-def test_codes_stay_within_their_bits(bits: int) -> None:
+def test_integers_stay_within_their_bits(bits: int) -> None:
     rng = np.random.default_rng(1)
     rows, matrix = correlated(200, 32), rng.normal(size=(32, 16)).astype(np.float32)
     largest = 2 ** (bits - 1) - 1
     scale = (np.abs(matrix).max(axis=0) / largest).astype(np.float32)
-    codes = compensated(matrix, rows.T @ rows / 200 + 0.1 * np.eye(32), Quantizer(scale, 1, bits=bits))
-    np.testing.assert_array_equal(codes, np.round(codes))
-    assert np.abs(codes).max() <= largest
+    integers = gptq(matrix, rows.T @ rows / 200 + 0.1 * np.eye(32), Quantizer(scale, 1, bits=bits))
+    np.testing.assert_array_equal(integers, np.round(integers))
+    assert np.abs(integers).max() <= largest
 
 
-def test_without_anything_to_make_up_for_codes_are_the_nearest() -> None:
+def test_without_anything_to_make_up_for_integers_are_the_nearest() -> None:
     """With independent channels each row of the weight is rounded alone."""
     matrix = np.random.default_rng(2).normal(size=(16, 8)).astype(np.float32)
     scale = (np.abs(matrix).max(axis=0) / 7).astype(np.float32)
-    np.testing.assert_array_equal(
-        compensated(matrix, np.eye(16), Quantizer(scale, 1, bits=4)), np.round(matrix / scale)
-    )
+    np.testing.assert_array_equal(gptq(matrix, np.eye(16), Quantizer(scale, 1, bits=4)), np.round(matrix / scale))
 
 
-def test_blocks_do_not_change_the_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_do_not_change_the_integers(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(3)
     rows, matrix = correlated(300, 48), rng.normal(size=(48, 8)).astype(np.float32)
     gram, scale = rows.T @ rows / 300 + 0.1 * np.eye(48), (np.abs(matrix).max(axis=0) / 7).astype(np.float32)
     planned = Quantizer(scale, 1, bits=4)
-    whole = compensated(matrix, gram, planned)
+    whole = gptq(matrix, gram, planned)
     monkeypatch.setattr("requant.passes.gptq._BLOCK", 5)
-    assert np.mean(compensated(matrix, gram, planned) == whole) > 0.99
+    assert np.mean(gptq(matrix, gram, planned) == whole) > 0.99
 
 
 def test_fewer_bits_are_clipped_before_the_quantizer() -> None:
     model = planned(GRAPHS["matmul"], bits=4)
     InsertQDQ("tensorrt")(model)
     assert [node.op_type for node in model.graph if node.op_type == "Clip"] == ["Clip"]
-    codes = next(node for node in model.graph if node.op_type == "QuantizeLinear").outputs[0]
-    model.graph.outputs.append(codes)
+    integers = next(node for node in model.graph if node.op_type == "QuantizeLinear").outputs[0]
+    model.graph.outputs.append(integers)
     large = {"x": 3 * feeds(model)[0]["x"]}
-    found = runner(model)(large)[-1].astype(int)
-    assert (found.min(), found.max()) == (-8, 7)
+    actual = runner(model)(large)[-1].astype(int)
+    assert (actual.min(), actual.max()) == (-8, 7)
     onnx.checker.check_model(ir.to_proto(load(ir.to_proto(model))))
 
 
 def test_zeros_stay_zero_and_one_sided_columns_one_sided() -> None:
-    """What is pruned stays pruned; a filter bank whose sums go into a logarithm never sums to less than 0."""
+    """Pruned weights stay pruned; a filter bank whose sums go into a logarithm never sums to less than 0."""
     rng = np.random.default_rng(0)
     matrix = np.abs(rng.standard_normal((48, 12))).astype(np.float32) * (rng.random((48, 12)) < 0.3)
     matrix[:, 6:] *= -1
     matrix[:, 11] = rng.standard_normal(48)
     rows = np.abs(rng.standard_normal((64, 48))) @ (np.eye(48) + 0.5)
     planned = Quantizer(np.abs(matrix).max(axis=0) / np.float32(7), 1, bits=4)
-    codes = compensated(matrix, rows.T @ rows + np.eye(48), planned)
-    assert not codes[matrix == 0].any()
-    assert (codes[:, :6] >= 0).all()
-    assert (codes[:, 6:11] <= 0).all()
-    assert (codes != planned.encode(matrix)).any()
+    integers = gptq(matrix, rows.T @ rows + np.eye(48), planned)
+    assert not integers[matrix == 0].any()
+    assert (integers[:, :6] >= 0).all()
+    assert (integers[:, 6:11] <= 0).all()
+    assert (integers != planned.encode(matrix)).any()
 
 
 @pytest.mark.parametrize(
@@ -197,3 +199,10 @@ def test_one_number_for_all_channels_is_no_bias_to_correct() -> None:
         <float[2, 2] w = {1, 0, 0, 1}, float[1] b = {0.1}> { m = MatMul(x, w) y = Add(m, b) }"""
     (linear,) = find_linears(ir.from_onnx_text(text).graph)
     assert is_floor(linear)
+
+
+def test_the_old_word_for_gptq_is_accepted_with_a_warning() -> None:
+    with pytest.warns(DeprecationWarning, match="gptq"):
+        recipe = Recipe(rounding="compensated")
+    assert recipe == Recipe(rounding="gptq")
+    assert Recipe().rounding == "gptq"

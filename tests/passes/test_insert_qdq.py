@@ -1,4 +1,4 @@
-"""The lowering: the same plan spelled for each engine, with each engine's traps."""
+"""The lowering: the same plan for each engine, with each engine's traps."""
 
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from requant.calib.collect import collect
 from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.load import load
 from requant.passes import InsertQDQ, PlanQuantizers, SelectLayers
-from requant.passes.records import LayerRecord, layer_records
+from requant.passes.annotations import layer_records
+from requant.passes.records import LayerRecord
 from requant.runtime.check import check
 from requant.runtime.feeds import Feed
 from requant.runtime.session import runner
@@ -62,12 +63,12 @@ def output(model: ir.Model, feed: Feed, *, optimized: bool = False) -> NDArray[n
     return runner(model, optimized=optimized)(feed)[0].astype(np.float64)
 
 
-def left(model: ir.Model) -> list[LayerRecord]:
+def float_layers(model: ir.Model) -> list[LayerRecord]:
     return [record for record in layer_records(model) if not record.quantized]
 
 
 @pytest.mark.parametrize("name", ["matmul", "gemm", "fan-out", "conv"])
-def test_tensorrt_gets_signed_codes_with_zero_point_0_float_bias_and_one_quantizer_a_value(name: str) -> None:
+def test_tensorrt_gets_int8_with_zero_point_0_float_bias_and_one_quantizer_a_value(name: str) -> None:
     model = lowered(planned(name)[0], "tensorrt")
     quantize = [node for node in model.graph if node.op_type == "QuantizeLinear"]
     assert len(quantize) == 1
@@ -78,8 +79,8 @@ def test_tensorrt_gets_signed_codes_with_zero_point_0_float_bias_and_one_quantiz
             assert zero_point.const_value is not None
             assert zero_point.dtype == ir.DataType.INT8
             assert not zero_point.const_value.numpy().any()
-    codes = [value for value in model.graph.initializers.values() if value.name and value.name.endswith(".codes")]
-    assert [value.dtype for value in codes] == [ir.DataType.INT8] * len(codes) != []
+    integers = [value for value in model.graph.initializers.values() if value.name and value.name.endswith(".codes")]
+    assert [value.dtype for value in integers] == [ir.DataType.INT8] * len(integers) != []
     assert check(model, "tensorrt") == []
 
 
@@ -123,8 +124,10 @@ def test_a_residual_sum_before_a_norm_is_no_skip_layer_normalization(tmp_path: P
 
 
 def test_what_stays_in_float_is_named_with_its_reason() -> None:
-    assert [record.reason for record in left(lowered(planned("matmul", keep=("*",))[0], "cpu"))] == ["kept by request"]
-    assert [record.reason for record in left(lowered(planned("conv")[0], "cpu"))] == [
+    assert [record.reason for record in float_layers(lowered(planned("matmul", keep=("*",))[0], "cpu"))] == [
+        "kept by request"
+    ]
+    assert [record.reason for record in float_layers(lowered(planned("conv")[0], "cpu"))] == [
         "its output is an output of the model"
     ]
 
@@ -134,7 +137,9 @@ def test_a_weight_that_is_read_along_both_axes_is_quantized_along_one() -> None:
     GRAPHS["both-axes"] = ("x", [8, 32], "w: 32 32", "m = MatMul(x, w) n = Gemm<transB=1>(x, w) y = Sub(m, n)")
     for target in ("cpu", "tensorrt"):
         artifact = lowered(planned("both-axes")[0], target)
-        assert [record.reason for record in left(artifact)] == ["another layer reads its weight along the other axis"]
+        assert [record.reason for record in float_layers(artifact)] == [
+            "another layer reads its weight along the other axis"
+        ]
         assert "weight-scale-axis" not in {finding.rule for finding in check(artifact, target)}
 
 
@@ -149,7 +154,7 @@ def test_passes_that_were_not_prepared_say_what_to_run_first() -> None:
 
 def test_thin_layers_are_left_alone() -> None:
     GRAPHS["thin"] = ("x", [2, 8, 8], "w: 8 48", "y = MatMul(x, w)")
-    [record] = left(lowered(planned("thin")[0], "tensorrt"))
+    [record] = float_layers(lowered(planned("thin")[0], "tensorrt"))
     assert "8 to 48 channels are too few" in record.reason
 
 
@@ -163,21 +168,21 @@ def test_the_checker_finds_nothing_in_what_we_lower(builder: str, target: str) -
     PlanQuantizers()(model)
     artifact = lowered(model, target)
     assert check(artifact, target) == []
-    assert not left(artifact)
+    assert not float_layers(artifact)
     onnx.checker.check_model(ir.to_proto(artifact), full_check=True)
 
 
-def test_weight_codes_are_the_rounded_weights() -> None:
+def test_quantized_weights_are_the_rounded_weights() -> None:
     model, _ = planned("matmul")
     weight = model.graph.initializers["w"].const_value
     assert weight is not None
     artifact = lowered(model, "tensorrt")
     assert "w" not in artifact.graph.initializers, "the float weight must not be shipped"
-    codes, scale = (artifact.graph.initializers[f"w.{part}"].const_value for part in ("codes", "scale"))
-    assert codes is not None
+    integers, scale = (artifact.graph.initializers[f"w.{part}"].const_value for part in ("codes", "scale"))
+    assert integers is not None
     assert scale is not None
-    assert codes.numpy().dtype == np.int8
+    assert integers.numpy().dtype == np.int8
     assert scale.shape == (48,)
-    np.testing.assert_array_equal(np.abs(codes.numpy()).max(0), 127)
-    error = np.abs(codes.numpy() * scale.numpy() - weight.numpy())
+    np.testing.assert_array_equal(np.abs(integers.numpy()).max(0), 127)
+    error = np.abs(integers.numpy() * scale.numpy() - weight.numpy())
     assert (error <= scale.numpy() / 2 * 1.0001).all()

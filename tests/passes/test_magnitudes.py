@@ -1,4 +1,4 @@
-"""Data of which codes would leave nothing stay in float, with a reason that is true."""
+"""Data that quantization would round to nothing stay in float, with a reason that is true."""
 
 from collections.abc import Callable
 

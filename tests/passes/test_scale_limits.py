@@ -37,8 +37,8 @@ def reasons(result: requant.Result) -> dict[str, str]:
 
 def scales(model: ir.Model) -> NDArray[np.float32]:
     nodes = [node for node in model.graph if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
-    found = [array(node.inputs[1]) for node in nodes]
-    return np.concatenate([np.ravel(scale).astype(np.float32) for scale in found if scale is not None])
+    values = [array(node.inputs[1]) for node in nodes]
+    return np.concatenate([np.ravel(scale).astype(np.float32) for scale in values if scale is not None])
 
 
 @pytest.mark.parametrize("recipe", STATIC)

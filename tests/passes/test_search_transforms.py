@@ -11,9 +11,9 @@ from requant.calib.collect import collect, statistics, watched
 from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.load import load
 from requant.passes import FoldScalesIntoNorms, MigrateChannelShifts, ReparameterizeScales, SearchTransforms
+from requant.passes.annotations import site_records
 from requant.passes.channel_pass import ChannelPass
-from requant.passes.records import site_records
-from requant.passes.solvers import Awq, Gps, Keep, SmoothQuant
+from requant.passes.solvers import Awq, Gps, Identity, SmoothQuant
 from requant.runtime.verify import verify
 
 SPEC = synthetic.Transformer(layers=1)
@@ -59,12 +59,12 @@ def test_statistics_follow_as_a_second_calibration_would_find_them(builder: str)
     again = model.clone()
     collect(again, FEEDS)
     for value in watched(again):
-        closed, seen = carried[value.name], statistics(value)
+        closed, stats = carried[value.name], statistics(value)
         assert closed is not None
-        assert seen is not None
-        size = seen.magnitude.max()
-        np.testing.assert_allclose(closed.minimum, seen.minimum, rtol=1e-3, atol=1e-4 * size)
-        np.testing.assert_allclose(closed.maximum, seen.maximum, rtol=1e-3, atol=1e-4 * size)
+        assert stats is not None
+        size = stats.magnitude.max()
+        np.testing.assert_allclose(closed.minimum, stats.minimum, rtol=1e-3, atol=1e-4 * size)
+        np.testing.assert_allclose(closed.maximum, stats.maximum, rtol=1e-3, atol=1e-4 * size)
 
 
 def test_passes_compose_in_anyones_pass_manager() -> None:
@@ -87,37 +87,37 @@ def test_a_model_without_linear_layers_needs_no_statistics() -> None:
     assert not SearchTransforms()(model).modified
 
 
-def test_keeping_the_basis_changes_nothing_and_says_so() -> None:
+def test_the_identity_changes_nothing_and_says_so() -> None:
     model = calibrated("pre_norm")
-    assert not SearchTransforms((Keep(),))(model).modified
+    assert not SearchTransforms((Identity(),))(model).modified
     reasons = {record.reason for record in site_records(model) if record.kind != "QK"}
-    assert reasons == {"no transform is better than what is there"}
+    assert reasons == {"no candidate has a lower loss than the identity"}
 
 
 def test_norm_sites_of_pre_norm_transformers_add_no_nodes_and_post_norm_ones_restore() -> None:
     """The scale takes a Mul; the shift goes into the bias of the layer whose output it is added to."""
     for builder, added in (("pre_norm", 0), ("windowed", 0), ("post_norm", 1)):
         model = calibrated(builder)
-        replace(SearchTransforms((SmoothQuant(0.8, shift=True),)), explicit=False)(model)
+        replace(SearchTransforms((SmoothQuant(0.8, shift=True),)), insert=False)(model)
         counts = {record.added_nodes for record in site_records(model) if record.restored or builder != "post_norm"}
         assert counts == {added}, builder
 
 
 def test_nodes_are_bought_only_where_they_pay() -> None:
-    """Even channels: an explicit Mul and Add would gain next to nothing."""
+    """Even channels: an inserted Mul and Add would gain next to nothing."""
     spec = replace(SPEC, outliers=synthetic.Outliers(0))
     model = load(synthetic.pre_norm(spec))
     canonicalize(model)
     collect(model, synthetic.feeds(spec, 4))
     SearchTransforms()(model)
-    explicit = [record for record in site_records(model) if record.kind == "Inserted"]
-    assert explicit
+    inserted = [record for record in site_records(model) if record.kind == "Inserted"]
+    assert inserted
     assert all(
-        not record.added_nodes or (record.error_after or 0) * 1.3 < (record.error_before or 0) for record in explicit
+        not record.added_nodes or (record.error_after or 0) * 1.3 < (record.error_before or 0) for record in inserted
     )
 
 
-def made(text: str, seed: int = 0) -> ir.Model:
+def model_of(text: str, seed: int = 0) -> ir.Model:
     """The graph in ``text``, whose one-letter values g, k, v and w are weights with a few large rows."""
     model, rng = ir.from_onnx_text(text), np.random.default_rng(seed)
     for value in {value for node in model.graph for value in node.inputs if value and value.name in {*"gkvw"}}:
@@ -132,7 +132,7 @@ def made(text: str, seed: int = 0) -> ir.Model:
 
 HEAD = '<ir_version: 8, opset_import: ["": 17]> g '
 CROSSED = {
-    "an explicit value": "(float[2, 32, 1, 48] x) => (float[2, 16, 1, 48] y, float[2, 32, 1, 16] z) "
+    "an inserted transform": "(float[2, 32, 1, 48] x) => (float[2, 16, 1, 48] y, float[2, 32, 1, 16] z) "
     "<float[16, 32, 1, 1] k, float[48, 16] w> { r = Tanh(x) y = Conv(r, k) z = MatMul(r, w) }",
     "a value after a norm": "(float[2, 1, 48, 32] x) => (float[2, 16, 1, 48] y, float[2, 32, 1, 16] z) "
     "<float[32] g, float[16, 32, 1, 1] k, float[48, 16] w> { n = LayerNormalization(x, g) "
@@ -146,7 +146,7 @@ def test_a_value_that_two_layers_read_along_different_axes_is_left_whole(graph: 
     first, second = (part for part in graph.split("y = ")[1].rstrip("} ").split("z = "))
     if swapped:
         graph = graph.split("y = ")[0] + f"z = {second} y = {first}}}"
-    model = made(HEAD + graph)
+    model = model_of(HEAD + graph)
     shape = model.graph.inputs[0].shape
     assert shape is not None
     feeds = [{"x": np.random.default_rng(1).normal(size=shape.numpy()).astype(np.float32)}]
@@ -158,7 +158,7 @@ def test_a_value_that_two_layers_read_along_different_axes_is_left_whole(graph: 
 
 def test_a_linear_that_cannot_absorb_gets_the_value_back_with_its_statistics() -> None:
     """The second MatMul contracts the tokens, not the channels, so its input is restored and quantized all the same."""
-    model = made(
+    model = model_of(
         HEAD + "(float[2, 16, 32] x) => (float[2, 16, 16] y, float[2, 32, 16] z) "
         "<float[32] g, float[32, 16] w, float[16, 16] v> "
         "{ n = LayerNormalization(x, g) y = MatMul(n, w) t = Transpose<perm=[0, 2, 1]>(n) z = MatMul(t, v) }"
@@ -192,7 +192,7 @@ def test_where_the_scale_is_free_a_shift_must_save_much(offset: float, nodes: in
     SearchTransforms()(model)
     (record,) = (record for record in site_records(model) if record.kind == "RMSNorm")
     assert not record.reason
-    assert ("ScaleOnly" in record.solver) == (nodes == 0)
+    assert ("scale only" in record.solver) == (nodes == 0)
     assert record.added_nodes == nodes
 
 

@@ -1,4 +1,4 @@
-"""What `keep` names: a layer to the letter, or else all that a pattern describes."""
+"""`keep` names a layer to the letter, or else all that a pattern describes."""
 
 from collections.abc import Callable
 

@@ -1,1 +1,1 @@
-"""What a choice costs: the loss at a site, the range margin, the search over solvers, and the probe of the outputs."""
+"""The cost model: the loss at a site, the range margin, the search over solvers, and the sensitivity of the outputs."""

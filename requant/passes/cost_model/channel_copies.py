@@ -1,4 +1,4 @@
-"""Which channels are worth a copy: the hardest ones.
+"""The number of copies of each channel: the hardest ones get them.
 
     n = argmin max_c D_c / n_c      over n ≥ 1 with Σ_c n_c = C + extra
 
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 
 def copies(difficulty: NDArray[np.float64], extra: int) -> NDArray[np.intp]:
-    """How many copies n of each of the C channels to have, [C]: n ≥ 1, and C + ``extra`` together.
+    """Return the number of copies n of each of the C channels, [C]: n ≥ 1, and C + ``extra`` together.
 
     Each further copy goes to the channel of largest ``difficulty[c] / n[c]``, the first of several. ``difficulty`` [C]
-    is what a copy shares with the others, such as max|x_c|: not negative, finite. Takes O(C + extra log C) steps.
+    is divided among the copies, such as max|x_c|: not negative, finite. Takes O(C + extra log C) steps.
     """
     counts = np.ones(len(difficulty), np.intp)
     heap = [(-float(share), channel) for channel, share in enumerate(difficulty)]

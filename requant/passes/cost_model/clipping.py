@@ -1,4 +1,4 @@
-"""What clipping costs on data that set no range, and the margin that pays for it.
+"""The cost of clipping on data that set no range, and the margin that pays for it.
 
     ρ = |x_c - t_c| / (A d_c)      e = v (A d_c)² ‖w_c‖² / R     for each element x_c of the rows that a fold leaves
                                                                  out; t, d and the range A come from the other folds
@@ -20,13 +20,13 @@ MARGINS = 1.03 ** np.arange(41.0)
 """The margins to choose from: 1 to 3.3 times the range of the calibration data."""
 
 _NEAR = 0.8
-"""Where the tail may begin, as a share of the range."""
+"""The least start of the tail, as a share of the range."""
 
 _TAIL = 32
 """Elements that the tail is fitted to."""
 
 _EXCESS, _WEIGHT = 0.3, 4.0
-"""What the mean excess is shrunk to, and by how much."""
+"""The value that the mean excess is shrunk to, and the weight of that."""
 
 
 @dataclass(frozen=True)
@@ -38,23 +38,23 @@ class Reach:
 
     @classmethod
     def nothing(cls) -> "Reach":
-        """No elements."""
+        """Return a `Reach` without elements."""
         return cls(np.empty(0), np.empty(0))
 
     @classmethod
     def joined(cls, reaches: "Sequence[Reach]") -> "Reach":
-        """All elements of several folds."""
+        """Return all elements of several folds."""
         return cls(*(np.concatenate([getattr(one, name) for one in reaches]) for name in ("ratio", "cost")))
 
 
 def reach(ratio: NDArray[np.floating], row_cost: NDArray[np.floating], channel_cost: NDArray[np.floating]) -> Reach:
-    """The elements of ``ratio`` [R, C] that matter; their cost is that of the row, [R], times the channel's, [C]."""
+    """Return the elements of ``ratio`` [R, C] that matter; the cost of each is its row's times its channel's."""
     row, channel = np.nonzero(ratio > _NEAR)
     return Reach(ratio[row, channel].astype(np.float64), row_cost[row] * channel_cost[channel])
 
 
 def clipping(near: Reach) -> NDArray[np.float64]:
-    """E of each of `MARGINS`."""
+    """Return E for each of `MARGINS`."""
     if not len(near.ratio):
         return np.zeros_like(MARGINS)
     start = max(_NEAR, float(np.partition(near.ratio, -_TAIL - 1)[-_TAIL - 1]) if len(near.ratio) > _TAIL else _NEAR)

@@ -18,14 +18,14 @@ FOLDS = 4
 
 
 class Fold(NamedTuple):
-    """The statistics of the samples in a fold's ``training`` part, and which of the sampled rows it leaves out, [R]."""
+    """The statistics of the samples in a fold's ``training`` part, and a mask of the sampled rows outside it, [R]."""
 
     training: ChannelStatistics
     left_out: NDArray[np.bool_]
 
 
 def folds(values: Sequence[ChannelStatistics]) -> Iterator[tuple[Fold, ...]]:
-    """The folds, each with an entry for every one of ``values``, which were all measured on the same samples."""
+    """Yield the folds, each with an entry for every one of ``values``, which were all measured on the same samples."""
     values = [_by_rows(value) if np.count_nonzero(value.counts) < 2 else value for value in values]
     places = _assigned(np.sum([value.counts for value in values], axis=0))
     for fold in range(FOLDS):
@@ -36,7 +36,7 @@ def folds(values: Sequence[ChannelStatistics]) -> Iterator[tuple[Fold, ...]]:
 
 
 def _assigned(counts: NDArray[np.int64]) -> NDArray[np.intp]:
-    """The fold of each group, [32]."""
+    """Return the fold of each group, [32]."""
     places, filled = np.full(GROUPS, -1), np.zeros(FOLDS)
     for group in np.argsort(-counts, kind="stable"):
         places[group] = fold = int(filled.argmin())
@@ -45,7 +45,7 @@ def _assigned(counts: NDArray[np.int64]) -> NDArray[np.intp]:
 
 
 def _by_rows(value: ChannelStatistics) -> ChannelStatistics:
-    """The sampled rows alone, each in a group as if they were samples."""
+    """Return the sampled rows alone, each in a group as if they were samples."""
     groups, shape = np.arange(len(value.rows)) % GROUPS, value.lowest.shape
     lowest, highest = np.full(shape, np.inf), np.full(shape, -np.inf)
     np.minimum.at(lowest, groups, value.rows)

@@ -1,12 +1,11 @@
-"""What a transform costs: the error that its consumers make when data and weights are quantized.
+"""The loss of a transform: the error of its consumers' outputs when data and weights are quantized.
 
     L(d, t, m) = ( mean over rows x of  (v ‖Q(x') Q(W') - x' W'‖²)² )^½  +  (m² - 1) D  +  E(m)
     v = the geometric mean of 1 / max(‖x W‖², .1 · median) and of its mean, both over rows that compute anything
 
 Each row counts between relative to its own size, since the norm after the block divides a massive token away, and
 alike, since where no norm follows the largest rows decide, which are those that clip. The mean is a quadratic one, so
-that a transform that is bad for a few rows is not chosen for being good for all others: what those few tokens hold is
-what the rest attend to.
+that a transform that is bad for a few rows is not chosen for being good for all others: these attend to those few.
 
 E is what clipping costs on other data (`.clipping`): the solver runs once more on the other samples of
 each fold, and the samples left out are clipped to the range that it gives. The range may have a margin m over what
@@ -31,13 +30,13 @@ from .observation import Observation, Part
 from .row_weights import row_weights
 
 Chooser = Callable[[Observation], ChannelTransform]
-"""What a solver is (`requant.passes.solvers`)."""
+"""The signature of a solver (`requant.passes.solvers`)."""
 
 _TINY = float(np.finfo(np.float32).tiny)
 
 
 class Assessment(NamedTuple):
-    """What a solver gives at a site: its transform, the loss of the consumers, and the margin of each value's range."""
+    """The assessment of a solver at a site: its transform, the loss, and the margin of each value's range."""
 
     transform: ChannelTransform
     loss: float
@@ -45,7 +44,7 @@ class Assessment(NamedTuple):
 
 
 def assess(observation: Observation, solver: Chooser, formats: Sequence[Format] = (INT8,)) -> Assessment:
-    """The loss of what ``solver`` chooses, summed over the values; of several ``formats`` each takes the best.
+    """Return the loss of the transform of ``solver``, summed over the values; each takes the best of ``formats``.
 
     Data get one scale; weights get one for each output channel (for a Conv, each of its taps: a little kinder than the
     engine's) or block. The mean error is left out: the bias takes it off again (`requant.passes.gptq`).
@@ -60,12 +59,12 @@ def assess(observation: Observation, solver: Chooser, formats: Sequence[Format] 
 
 
 def loss(observation: Observation, transform: ChannelTransform, formats: Sequence[Format] = (INT8,)) -> float:
-    """The loss of a ``transform`` that does not depend on the data."""
+    """Return the loss of a ``transform`` that does not depend on the data."""
     return assess(observation, lambda _: transform, formats).loss
 
 
 def part_loss(part: Part, chosen: Format) -> tuple[float, float]:
-    """What one value and its consumers contribute as they are, and the margin of the value's range."""
+    """Return the loss of one value without a transform, and the margin of its range."""
     identity, channels = ChannelTransform.identity(len(part.channels)), np.arange(len(part.channels))
     alone = Observation(len(channels), (replace(part, channels=channels),), shiftable=False)
     (near,) = held_out_reach(alone, lambda _: identity)
@@ -73,7 +72,7 @@ def part_loss(part: Part, chosen: Format) -> tuple[float, float]:
 
 
 def _part_loss(part: Part, transform: ChannelTransform, near: Reach, chosen: Format) -> tuple[float, float]:
-    """The least loss over all margins, and its margin."""
+    """Return the least loss over all margins, and its margin."""
     seen, scale, shift = part.statistics, transform.scale.astype(np.float32), transform.shift.astype(np.float32)
     weights = _weights(part)
     rows, step = _quantized((seen.rows - shift) / scale, _interval(seen, transform), chosen)
@@ -90,7 +89,7 @@ def _part_loss(part: Part, transform: ChannelTransform, near: Reach, chosen: For
 
 
 def held_out_reach(observation: Observation, solver: Chooser) -> list[Reach]:
-    """The reach of the samples that each fold leaves out, for each value, by the transform and range of the others."""
+    """Return, for each value, the reach of the samples outside each fold, by the transform and range of the fold."""
     found = [[Reach.nothing()] for _ in observation.parts]
     for fold in observation.folds:
         transform = solver(fold.training)
@@ -105,7 +104,7 @@ def held_out_reach(observation: Observation, solver: Chooser) -> list[Reach]:
 
 
 def _weights(part: Part) -> NDArray[np.float64]:
-    """v of each sampled row, [R]."""
+    """Return v of each sampled row, [R]."""
     relative = row_weights(part.size)
     loud = relative[part.size > 0]
     weights: NDArray[np.float64] = np.sqrt(relative * (loud.mean() if len(loud) else 1.0))
@@ -118,7 +117,7 @@ def _interval(seen: ChannelStatistics, transform: ChannelTransform) -> Interval:
 
 
 def _quantized(rows: NDArray[np.float32], interval: Interval, chosen: Format) -> tuple[NDArray[np.float32], float]:
-    """``rows`` as the quantizer of the data leaves them, and its step, or 0 where it has no even one."""
+    """Return ``rows`` after the quantizer of the data, and its step, or 0 where it has no even one."""
     if chosen.activations is None:
         return rows, 0.0
     planned = activation_quantizer(interval, chosen)
@@ -127,7 +126,7 @@ def _quantized(rows: NDArray[np.float32], interval: Interval, chosen: Format) ->
 
 
 def _rounded(matrix: NDArray[np.float32], chosen: Format) -> NDArray[np.float32]:
-    """``matrix`` [K, N] through a quantizer with a scale for each column, or for each block of a column's rows."""
+    """Return ``matrix`` [K, N] through a quantizer with a scale for each column, or each block of a column's rows."""
     blocks = in_blocks(matrix, chosen.block or len(matrix))
     largest = np.maximum(np.abs(blocks).max(axis=1, keepdims=True), np.float32(_TINY))
     scale = largest / np.float32(largest_code(chosen.weights, chosen.bits))

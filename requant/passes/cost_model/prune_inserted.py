@@ -1,4 +1,4 @@
-"""Which transforms are not worth their nodes, because the outputs of the model hardly notice what they save.
+"""Prune inserted transforms: those whose nodes the outputs of the model do not need.
 
     U = the sites of least r_i, as many as keep  Σ_U r_i ≤ ε  and  r_U ≤ 1 + ε        r = E[N / N_0]
 
@@ -16,57 +16,58 @@ from ...calib.collect import MOST_KEPT, first_feeds
 from ...ir.channels.site import Site
 from ...ir.formats import Format
 from ...ir.transform.transform import ChannelTransform
-from ..select_layers import is_quantized
-from .sensitivity import Grid, SensitivityProbe, grid, plain_grids
+from ..annotations import is_quantized
+from .sensitivity import RoundingStep, SensitivityProbe, plain_steps, rounding_step
+
+Steps = Mapping[str, RoundingStep]
+"""The rounding step of each value, by its name."""
 
 SHARE = 0.1
-"""ε: by how much of itself the noise of rounding data may grow for the nodes that are saved; 0.4 dB."""
-
+"""ε: the share by which the noise of rounding data may grow for the nodes that are saved; 0.4 dB."""
 
 MOST_PASSES = 128
-"""How often the model runs at most to hear sites alone."""
+"""The most runs of the model to measure sites alone."""
 
 
-def prune_inserted(model: ir.Model, solved: Sequence[tuple[Site, ChannelTransform]], chosen: Format) -> frozenset[str]:
-    """The names of those sites that had better keep the transform that they have.
+def prune_inserted(model: ir.Model, pairs: Sequence[tuple[Site, ChannelTransform]], fmt: Format) -> frozenset[str]:
+    """Return the names of those sites whose transform does not change the outputs measurably.
 
-    Each costs one to four passes over the first feeds of the calibration, so that only the first of ``solved`` are
-    heard where there are many; none is without such feeds, or where data are not coded in int8.
+    Each costs one to four passes over the first feeds of the calibration, so that only the first of ``pairs`` are
+    measured where there are many; none is without such feeds, or where data are not quantized to int8.
     """
-    if not solved or not first_feeds(model) or chosen.activations != ir.DataType.INT8:
+    if not pairs or not first_feeds(model) or fmt.activations != ir.DataType.INT8:
         return frozenset()
-    listener, plain = SensitivityProbe.of(model, chosen), plain_grids(model, chosen)
-    based = {site.name: grids_of(site, transform, chosen) for site, transform in solved}
-    based = {name: grids for name, grids in based.items() if grids.keys() <= plain.keys()}
-    together: dict[str, Grid] = {**plain, **{value: own for grids in based.values() for value, own in grids.items()}}
-    total = listener.noise(together, MOST_KEPT)
-    heard = total > 0
-    if not heard.any() or not np.isfinite(total).all():  # integers come out, or as many as the rounding wants
+    probe, plain = SensitivityProbe.of(model, fmt), plain_steps(model, fmt)
+    by_site = {site.name: site_steps(site, transform, fmt) for site, transform in pairs}
+    by_site = {name: steps for name, steps in by_site.items() if steps.keys() <= plain.keys()}
+    transformed = {**plain, **{value: step for steps in by_site.values() for value, step in steps.items()}}
+    total = probe.noise(transformed, MOST_KEPT)
+    is_noisy = total > 0
+    if not is_noisy.any() or not np.isfinite(total).all():  # integers come out, or as many as the rounding wants
         return frozenset()
 
-    def share(grids: Mapping[str, Grid], feeds: int) -> float:
-        own = heard[:feeds]
-        return float((listener.noise(grids, feeds)[own] / total[:feeds][own]).mean()) if own.any() else np.inf
+    def share(steps: Steps, feeds: int) -> float:
+        noisy = is_noisy[:feeds]
+        return float((probe.noise(steps, feeds)[noisy] / total[:feeds][noisy]).mean()) if noisy.any() else np.inf
 
-    heeded = list(based.items())[: MOST_PASSES // listener.enough]
-    alone = {name: share({value: plain[value] for value in grids}, listener.enough) for name, grids in heeded}
+    measured = list(by_site.items())[: MOST_PASSES // probe.enough]
+    alone = {name: share({value: plain[value] for value in steps}, probe.enough) for name, steps in measured}
     order = sorted(alone, key=lambda name: alone[name])
-    spared = order[: int(np.searchsorted(np.cumsum([alone[name] for name in order]), SHARE, side="right"))]
-    while spared and not share(together | _as_they_are(spared, based, plain), MOST_KEPT) <= 1 + SHARE:
-        spared = spared[: len(spared) // 2]
-    return frozenset(spared)
+    names = order[: int(np.searchsorted(np.cumsum([alone[name] for name in order]), SHARE, side="right"))]
+    while names and not share(transformed | _plain_steps_of(names, by_site, plain), MOST_KEPT) <= 1 + SHARE:
+        names = names[: len(names) // 2]
+    return frozenset(names)
 
 
-def grids_of(site: Site, transform: ChannelTransform, chosen: Format) -> dict[str, Grid]:
-    """The grid of each value of the site in its transform."""
+def site_steps(site: Site, transform: ChannelTransform, fmt: Format) -> dict[str, RoundingStep]:
+    """Return the rounding step of each value of the site after ``transform``."""
     consumers = (consumer for consumer in site.consumers if is_quantized(consumer.linear))
     return {
-        consumer.linear.data.name or "": grid(consumer.linear, transform.at(consumer.channels), chosen)
+        consumer.linear.data.name or "": rounding_step(consumer.linear, transform.at(consumer.channels), fmt)
         for consumer in consumers
     }
 
 
-def _as_they_are(
-    names: Sequence[str], based: Mapping[str, Mapping[str, Grid]], plain: Mapping[str, Grid]
-) -> dict[str, Grid]:
-    return {value: plain[value] for name in names for value in based[name]}
+def _plain_steps_of(names: Sequence[str], by_site: Mapping[str, Steps], plain: Steps) -> dict[str, RoundingStep]:
+    """Return the steps of the values of the sites called ``names``, without their transforms."""
+    return {value: plain[value] for name in names for value in by_site[name]}

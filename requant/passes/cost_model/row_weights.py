@@ -1,4 +1,4 @@
-"""How much each calibration row counts: one over what it makes a layer compute.
+"""The weights of calibration rows: one over the size of the output that each gives.
 
     v = 1 / max(‖x W‖², .1 · median over rows that compute anything)
 
@@ -14,8 +14,8 @@ IDLE = 0.1
 
 
 def row_weights(size: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The weight of each row, [R], by ``size`` [R], the squared norm of what it makes a layer compute."""
-    loud = size[size > 0]
-    faint = IDLE * float(np.median(loud)) if len(loud) else 1.0
-    weights: NDArray[np.float64] = 1 / np.maximum(size, max(faint, float(np.finfo(np.float32).tiny)))
+    """Return the weight of each row, [R], from ``size`` [R], the squared norm of the layer's output for it."""
+    active = size[size > 0]
+    floor = IDLE * float(np.median(active)) if len(active) else 1.0
+    weights: NDArray[np.float64] = 1 / np.maximum(size, max(floor, float(np.finfo(np.float32).tiny)))
     return weights

@@ -1,4 +1,4 @@
-"""The search at one place: the solver whose transform loses least, counting what its nodes cost.
+"""The search at one site: the solver whose transform has the least loss, with a penalty for its nodes.
 
 (d, t) = argmin over the candidates of  L(d, t) · p(d, t)        p = 1 + 0.3 n for n nodes added at inference,
                                                                  1 + n where d alone would add none
@@ -10,65 +10,71 @@ from typing import NamedTuple
 from ...ir.formats import Format
 from ...ir.transform.transform import ChannelTransform
 from ..parallel import side_by_side
-from ..solvers import Keep, OffsetCopies, ScaleOnly, Shift, SmoothQuant, Solver, WithMargin
+from ..solvers import Identity, OffsetCopies, ScaleOnly, Shift, SmoothQuant, Solver, WithMargin
 from .loss import Assessment, assess
 from .normalize_scale import normalize_scale
 from .observation import Observation
 
-CANDIDATES: tuple[Solver, ...] = (Keep(), Shift(), SmoothQuant(0.7, shift=True), SmoothQuant(0.8, shift=True))
-"""What the default recipe tries at each site.
+CANDIDATES: tuple[Solver, ...] = (Identity(), Shift(), SmoothQuant(0.7, shift=True), SmoothQuant(0.8, shift=True))
+"""The solvers that the default recipe tries at each site.
 
 More strengths find transforms that are better on the calibration data and worse on all other: see docs/method.md.
 """
 
-ROOM, EXPLICIT_ROOM = 0.1, 0.5
-"""How much noise is paid for room in silent channels (`requant.passes.solvers.WithMargin`).
+MARGIN_SHARE, INSERTED_MARGIN_SHARE = 0.1, 0.5
+"""The noise that may be added for a margin in silent channels, as a share (`requant.passes.solvers.WithMargin`).
 
-What element-wise functions like GELU write is silent most of the time, so calibration says least about it.
+The output of element-wise functions like GELU is silent most of the time, so calibration says least about it.
 """
 
-NODE_PRICE, SHIFT_PRICE = 0.3, 1.0
+NODE_PENALTY, SHIFT_PENALTY = 0.3, 1.0
 """Share of its loss that a candidate is charged for each node that it adds at inference; and for each that a shift adds
 where the scale is free: there a graph without any node is within reach, so that a node has to save half of the loss.
 """
 
 
 class Choice(NamedTuple):
-    """A solver, what it gives, and its price."""
+    """A solver, its assessment, and its loss times the penalty."""
 
     solver: Solver
-    given: Assessment
-    price: float
+    assessment: Assessment
+    penalized_loss: float
 
 
 def search(
     observation: Observation,
     candidates: Iterable[Solver],
-    price: Callable[[ChannelTransform], float],
+    penalty: Callable[[ChannelTransform], float],
     formats: Sequence[Format],
-    room: float,
+    margin_share: float,
 ) -> Choice:
-    """The candidate of least loss times ``price``.
+    """Return the candidate of least loss times ``penalty``.
 
-    Where data are coded, candidates that scale leave ``room`` in silent channels, and let values reach as far as they
-    did. Where channels have copies, each is also tried with its copies staggered; where the scale is free but the shift
-    is not, without the shift.
+    Where activations are quantized, candidates that scale get a margin in silent channels for ``margin_share`` of
+    noise, and values keep their reach. Where channels have copies, each candidate is also tried with offset copies;
+    where the scale is free but the shift is not, without the shift.
     """
-    coded = any(chosen.activations is not None for chosen in formats)
-    tried: list[Solver] = [s if isinstance(s, Keep | Shift) or not coded else WithMargin(s, room) for s in candidates]
+    quantized = any(fmt.activations is not None for fmt in formats)
+    solvers: list[Solver] = [
+        solver if isinstance(solver, Identity | Shift) or not quantized else WithMargin(solver, margin_share)
+        for solver in candidates
+    ]
     if observation.order is not None:
-        tried += [OffsetCopies(solver) for solver in tried]
+        solvers += [OffsetCopies(solver) for solver in solvers]
 
-    def priced(solver: Solver) -> Choice:
-        found = assess(observation, (lambda seen: normalize_scale(solver(seen), seen)) if coded else solver, formats)
-        return Choice(solver, found, found.loss * price(found.transform))
+    def choice_of(solver: Solver) -> Choice:
+        normalized = (lambda data: normalize_scale(solver(data), data)) if quantized else solver
+        assessment = assess(observation, normalized, formats)
+        return Choice(solver, assessment, assessment.loss * penalty(assessment.transform))
 
     observation.prepare()
-    choices = side_by_side(priced, tried)
-    unshifted = [ScaleOnly(choice.solver) for choice in choices if _shift_alone_costs(choice.given.transform, price)]
-    choices += side_by_side(priced, unshifted)
-    return min(choices, key=lambda choice: choice.price)
+    choices = side_by_side(choice_of, solvers)
+    scale_only = [
+        ScaleOnly(choice.solver) for choice in choices if _only_shift_costs(choice.assessment.transform, penalty)
+    ]
+    choices += side_by_side(choice_of, scale_only)
+    return min(choices, key=lambda choice: choice.penalized_loss)
 
 
-def _shift_alone_costs(transform: ChannelTransform, price: Callable[[ChannelTransform], float]) -> bool:
-    return price(transform) > 1 == price(transform.unshifted)
+def _only_shift_costs(transform: ChannelTransform, penalty: Callable[[ChannelTransform], float]) -> bool:
+    return penalty(transform) > 1 == penalty(transform.unshifted)

@@ -1,9 +1,9 @@
-"""How much noise the rounding of values makes at the outputs of the model, other values left as they are:
+"""The sensitivity of the model's outputs to the rounding of values, as the noise that it makes there:
 
     N = ‖y(x̂) - y‖²        x̂ = s · clip(round((x - t) / s), -2^(b-1), 2^(b-1) - 1) + t
 
-What a rounding does to the layers that read the value (`.loss`) says nothing about who listens to them: a
-block adds little to a residual stream, and a second branch may be all that an output hangs on.
+Other values are as they are. The loss at the layers that read the value (`.loss`) does not tell this: a block adds
+little to a residual stream, and a second branch may be all that an output depends on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,54 +23,54 @@ from ...ir.transform.transform import ChannelTransform
 from ...runtime.feeds import Feed
 from ...runtime.outputs import holds_floats, numbers
 from ...runtime.session import Run, runner
+from ..annotations import is_quantized
 from ..scales import activation_quantizer
-from ..select_layers import is_quantized
 
 ENOUGH = 1000
-"""Numbers in the outputs that tell the noise of a single value to a few percent."""
+"""The number of output elements that give the noise of a single value to a few percent."""
 
 
-class Grid(NamedTuple):
-    """Steps and shifts of a value's rounding, as they broadcast against the value."""
+class RoundingStep(NamedTuple):
+    """The steps and shifts of a value's rounding, as they broadcast against the value."""
 
     step: NDArray[np.float32]
     shift: NDArray[np.float32]
 
 
 class Probe(NamedTuple):
-    """The names of the inputs that say whether and how a value is rounded."""
+    """The names of the graph inputs that switch the rounding of a value, and set its step and shift."""
 
     on: str
     step: str
     shift: str
 
 
-def grid(linear: Linear, transform: ChannelTransform, chosen: Format) -> Grid:
-    """The rounding of the data of ``linear`` after ``transform``, which has an entry for each input channel."""
-    seen = statistics(linear.data)
-    assert seen is not None
-    low, high = ((bound - transform.shift) / transform.scale for bound in (seen.minimum, seen.maximum))
-    planned = activation_quantizer((float(low.min()), float(high.max())), chosen)
+def rounding_step(linear: Linear, transform: ChannelTransform, fmt: Format) -> RoundingStep:
+    """Return the rounding of the data of ``linear`` after ``transform``, which has an entry for each input channel."""
+    stats = statistics(linear.data)
+    assert stats is not None
+    low, high = ((bound - transform.shift) / transform.scale for bound in (stats.minimum, stats.maximum))
+    quantizer = activation_quantizer((float(low.min()), float(high.max())), fmt)
     trailing = len(linear.shape) - 2 if linear.data_axis > 0 else -linear.data_axis - 1
     shape = (-1, *[1] * trailing)
-    return Grid(
-        (transform.scale * planned.scale).astype(np.float32).reshape(shape),
+    return RoundingStep(
+        (transform.scale * quantizer.scale).astype(np.float32).reshape(shape),
         transform.shift.astype(np.float32).reshape(shape),
     )
 
 
-def plain_grids(model: ir.Model, chosen: Format) -> dict[str, Grid]:
-    """The grid of every value that is to be coded, as it is."""
+def plain_steps(model: ir.Model, fmt: Format) -> dict[str, RoundingStep]:
+    """Return the rounding step of every value that is to be quantized, without a transform."""
     return {
-        linear.data.name or "": grid(linear, ChannelTransform.identity(linear.inputs), chosen)
+        linear.data.name or "": rounding_step(linear, ChannelTransform.identity(linear.inputs), fmt)
         for linear in find_linears(model.graph)
-        if _is_coded(linear)
+        if _has_quantized_data(linear)
     }
 
 
 @dataclass(frozen=True)
 class SensitivityProbe:
-    """A model that rounds any of its values on demand: one session, whatever is asked.
+    """A model that rounds any of its values on demand: one session for all of them.
 
     ``probes`` are those of the values by name, ``feeds`` the first ones of the calibration, and ``expected`` the float
     outputs in each of them. Outputs of integers are left out.
@@ -82,39 +82,39 @@ class SensitivityProbe:
     expected: tuple[list[NDArray[np.float64]], ...]
 
     @classmethod
-    def of(cls, model: ir.Model, chosen: Format) -> "SensitivityProbe":
-        """For all values of ``model`` that are to be coded, in codes as wide as ``chosen`` says."""
-        probed, names, feeds = model.clone(), plain_grids(model, chosen), first_feeds(model)
+    def of(cls, model: ir.Model, fmt: Format) -> "SensitivityProbe":
+        """Return the probe of all values of ``model`` that are to be quantized, with the bits of ``fmt``."""
+        probed, names, feeds = model.clone(), plain_steps(model, fmt), first_feeds(model)
         consumers: dict[ir.Value, list[ir.Node]] = {}
         for linear in find_linears(probed.graph):
-            if _is_coded(linear):
+            if _has_quantized_data(linear):
                 consumers.setdefault(linear.data, []).append(linear.node)
-        placed = {value.name: _probe(probed.graph, value, nodes, chosen.bits) for value, nodes in consumers.items()}
-        probes = {name: placed[name] for name in names}
+        by_name = {value.name: _probe(probed.graph, value, nodes, fmt.bits) for value, nodes in consumers.items()}
+        probes = {name: by_name[name] for name in names}
         run = runner(probed, optimized=True)
         return cls(run, probes, feeds, tuple(_outputs(run, feed, probes, {}) for feed in feeds))
 
     @property
     def enough(self) -> int:
-        """How many feeds it takes until the outputs have said `ENOUGH` numbers; all of them where they say less."""
-        said = np.cumsum([sum(output.size for output in outputs) for outputs in self.expected])
-        return min(int(np.searchsorted(said, ENOUGH)) + 1, len(self.feeds))
+        """The number of feeds whose outputs have `ENOUGH` elements together; all feeds where they have fewer."""
+        sizes = np.cumsum([sum(output.size for output in outputs) for outputs in self.expected])
+        return min(int(np.searchsorted(sizes, ENOUGH)) + 1, len(self.feeds))
 
-    def noise(self, grids: Mapping[str, Grid], feeds: int) -> NDArray[np.float64]:
-        """The squared error of the outputs in the first ``feeds``, [F, O], with the values in ``grids`` rounded."""
-        found = (_outputs(self.run, feed, self.probes, grids) for feed in self.feeds[:feeds])
-        pairs = zip(found, self.expected[:feeds], strict=True)
-        return np.array([[_lost(y, z) for y, z in zip(*pair, strict=True)] for pair in pairs])
+    def noise(self, steps: Mapping[str, RoundingStep], feeds: int) -> NDArray[np.float64]:
+        """Return the squared errors of the outputs in the first ``feeds``, [F, O], with rounding by ``steps``."""
+        outputs = (_outputs(self.run, feed, self.probes, steps) for feed in self.feeds[:feeds])
+        pairs = zip(outputs, self.expected[:feeds], strict=True)
+        return np.array([[_squared_error(y, z) for y, z in zip(*pair, strict=True)] for pair in pairs])
 
 
-def _is_coded(linear: Linear) -> bool:
-    seen = statistics(linear.data)
-    known = seen is not None and len(seen.minimum) == linear.inputs
-    return known and is_quantized(linear) and linear.data.dtype == ir.DataType.FLOAT
+def _has_quantized_data(linear: Linear) -> bool:
+    stats = statistics(linear.data)
+    calibrated = stats is not None and len(stats.minimum) == linear.inputs
+    return calibrated and is_quantized(linear) and linear.data.dtype == ir.DataType.FLOAT
 
 
 def _probe(graph: ir.Graph, value: ir.Value, consumers: Sequence[ir.Node], bits: int) -> Probe:
-    """Let ``consumers`` have ``value`` rounded, as three new inputs of the graph say."""
+    """Give ``consumers`` the rounded ``value``, as three new inputs of the graph say."""
     probe = Probe(*(fresh_name(graph, f"{value.name}.probe.{part}") for part in Probe._fields))
     types = (ir.DataType.BOOL, ir.DataType.FLOAT, ir.DataType.FLOAT)
     on, step, shift = (ir.val(name, dtype) for name, dtype in zip(probe, types, strict=True))
@@ -141,9 +141,9 @@ def _probe(graph: ir.Graph, value: ir.Value, consumers: Sequence[ir.Node], bits:
 
 
 def _branch(graph: ir.Graph, name: str, *ops: tuple[str, Sequence[ir.Value]]) -> ir.Graph:
-    """Nodes each of which reads what the one before it computes, then its own operands.
+    """Return a graph of nodes, each of which reads the output of the one before it, then its own operands.
 
-    What they compute has names of its own: in a branch, a name from outside would hide the value that is read.
+    Their outputs have new names: in a branch, a name from outside would hide the value that is read.
     """
     nodes: list[ir.Node] = []
     for count, (op_type, operands) in enumerate(ops):
@@ -152,18 +152,20 @@ def _branch(graph: ir.Graph, name: str, *ops: tuple[str, Sequence[ir.Value]]) ->
     return ir.Graph([], nodes[-1].outputs, nodes=nodes, name=name)
 
 
-def _outputs(run: Run, feed: Feed, probes: Mapping[str, Probe], grids: Mapping[str, Grid]) -> list[NDArray[np.float64]]:
-    """The float outputs, with the values in ``grids`` rounded."""
-    neutral = Grid(np.ones(1, np.float32), np.zeros(1, np.float32))
-    switches = {probe.on: np.array(name in grids) for name, probe in probes.items()}
-    steps = {probe.step: grids.get(name, neutral).step for name, probe in probes.items()}
-    shifts = {probe.shift: grids.get(name, neutral).shift for name, probe in probes.items()}
-    found = run({**feed, **switches, **steps, **shifts})
-    return [numbers(output) for output in found if holds_floats(output)]
+def _outputs(
+    run: Run, feed: Feed, probes: Mapping[str, Probe], steps: Mapping[str, RoundingStep]
+) -> list[NDArray[np.float64]]:
+    """Return the float outputs, with the values in ``steps`` rounded."""
+    neutral = RoundingStep(np.ones(1, np.float32), np.zeros(1, np.float32))
+    switches = {probe.on: np.array(name in steps) for name, probe in probes.items()}
+    sizes = {probe.step: steps.get(name, neutral).step for name, probe in probes.items()}
+    shifts = {probe.shift: steps.get(name, neutral).shift for name, probe in probes.items()}
+    outputs = run({**feed, **switches, **sizes, **shifts})
+    return [numbers(output) for output in outputs if holds_floats(output)]
 
 
-def _lost(y: NDArray[np.float64], z: NDArray[np.float64]) -> float:
-    """‖y - z‖² over what is finite, or infinity where the rounding decides on the shape or on what is finite."""
+def _squared_error(y: NDArray[np.float64], z: NDArray[np.float64]) -> float:
+    """Return ‖y - z‖² over what is finite, or infinity where the rounding decides on the shape or on what is finite."""
     if y.shape != z.shape or not np.array_equal(np.isfinite(y), np.isfinite(z)):
         return float("inf")
     finite = np.isfinite(y)

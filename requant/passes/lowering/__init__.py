@@ -1,1 +1,1 @@
-"""How planned layers are spelled: Q/DQ around a float op, codes behind a DQ alone, or a product of codes."""
+"""Lowering of planned layers: Q/DQ around a float op, integers behind a DQ alone, or an integer product."""

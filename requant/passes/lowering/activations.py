@@ -1,6 +1,7 @@
-"""Data whose scale is known, in the engine's spelling: DequantizeLinear(QuantizeLinear(x)), or the codes alone.
+"""Quantized activations as the engine takes them: DequantizeLinear(QuantizeLinear(x)), or the integers alone.
 
-x / s + 128 in uint8 is the same real grid as x / s in int8
+x / s + 128 in uint8 has the same real values as x / s in int8
+q, s, z = DynamicQuantizeLinear(x)        where the scale is computed at run time
 """
 
 from typing import NamedTuple
@@ -15,59 +16,70 @@ from ...runtime.targets import Target
 from .describe import describe, insert_behind
 
 
-class Codes(NamedTuple):
-    """The codes of a value, their scale and their zero point."""
+class QuantizedValue(NamedTuple):
+    """The integers of a value, their scale and their zero point."""
 
-    codes: ir.Value
+    integers: ir.Value
     scale: ir.Value
     zero_point: ir.Value
 
 
-def quantized(graph: ir.Graph, value: ir.Value, grid: Quantizer, engine: Target) -> Codes:
-    """``value`` through a Q of the numbers of ``grid``, whose zero point the engine chooses where it has none."""
-    name, zero = value.name, _zero_point(grid, engine)
-    scale, zero_point = constant(graph, grid.scale, f"{name}.scale"), constant(graph, zero, f"{name}.zero_point")
-    limited = _limited(graph, value, grid)
-    quantize = ir.node("QuantizeLinear", [limited, scale, zero_point], name=f"{name}.quantize")
-    clip = limited.producer() if limited is not value else None
-    insert_behind(graph, value, [quantize] if clip is None else [clip, quantize])
-    codes = describe(graph, quantize.outputs[0], f"{name}.codes", value.shape, zero_point.dtype)
-    return Codes(codes, scale, zero_point)
+def quantize(graph: ir.Graph, value: ir.Value, quantizer: Quantizer, engine: Target) -> QuantizedValue:
+    """Quantize ``value`` by a QuantizeLinear; the engine chooses the zero point where the ``quantizer`` has none."""
+    name, zero = value.name, _zero_point(quantizer, engine)
+    scale, zero_point = constant(graph, quantizer.scale, f"{name}.scale"), constant(graph, zero, f"{name}.zero_point")
+    clipped = _clipped(graph, value, quantizer)
+    node = ir.node("QuantizeLinear", [clipped, scale, zero_point], name=f"{name}.quantize")
+    clip = clipped.producer() if clipped is not value else None
+    insert_behind(graph, value, [node] if clip is None else [clip, node])
+    integers = describe(graph, node.outputs[0], f"{name}.codes", value.shape, zero_point.dtype)
+    return QuantizedValue(integers, scale, zero_point)
 
 
-def dequantized(graph: ir.Graph, value: ir.Value, coded: Codes) -> ir.Value:
-    """What is left of ``value`` behind a DQ."""
-    node = ir.node("DequantizeLinear", list(coded), name=f"{value.name}.dequantize")
-    insert_behind(graph, coded.codes, [node])
+def quantize_dynamically(graph: ir.Graph, value: ir.Value) -> QuantizedValue:
+    """Quantize ``value`` by a DynamicQuantizeLinear, which computes its scale at run time."""
+    node = ir.node("DynamicQuantizeLinear", [value], num_outputs=3, name=f"{value.name}.quantize")
+    integers, scale, zero_point = node.outputs
+    describe(graph, integers, f"{value.name}.dynamic.codes", value.shape, ir.DataType.UINT8)
+    describe(graph, scale, f"{value.name}.dynamic.scale", ir.Shape(()), ir.DataType.FLOAT)
+    describe(graph, zero_point, f"{value.name}.dynamic.zero_point", ir.Shape(()), ir.DataType.UINT8)
+    insert_behind(graph, value, [node])
+    return QuantizedValue(integers, scale, zero_point)
+
+
+def dequantize(graph: ir.Graph, value: ir.Value, quantized: QuantizedValue) -> ir.Value:
+    """Dequantize the ``quantized`` form of ``value`` by a DequantizeLinear."""
+    node = ir.node("DequantizeLinear", list(quantized), name=f"{value.name}.dequantize")
+    insert_behind(graph, quantized.integers, [node])
     return describe(graph, node.outputs[0], f"{value.name}.dequantized", value.shape, value.dtype)
 
 
-def factors(graph: ir.Graph, value: ir.Value, coded: Codes) -> tuple[ir.Value, ...]:
-    """What a product of codes reads: the codes of ``value``, their scale and their zero point.
+def with_computed_scale(graph: ir.Graph, value: ir.Value, quantized: QuantizedValue) -> QuantizedValue:
+    """Return ``quantized`` as an integer product takes it, with a scale that a node computes.
 
-    The scale is the real value of code 1, from a node: ONNX Runtime would fold a constant one into that of the weight,
-    and then not know the product for what it is.
+    The scale is the real value of the integer 1: ONNX Runtime would fold a constant one into that of the weight, and
+    then not match the pattern of the product.
     """
     one = constant(graph, np.array(1, np.int8), f"{value.name}.one")
-    node = ir.node("DequantizeLinear", [one, coded.scale], name=f"{value.name}.step")
-    insert_behind(graph, coded.codes, [node])
-    step = describe(graph, node.outputs[0], f"{value.name}.step.out", ir.Shape(()), ir.DataType.FLOAT)
-    return coded.codes, step, coded.zero_point
+    node = ir.node("DequantizeLinear", [one, quantized.scale], name=f"{value.name}.step")
+    insert_behind(graph, quantized.integers, [node])
+    scale = describe(graph, node.outputs[0], f"{value.name}.step.out", ir.Shape(()), ir.DataType.FLOAT)
+    return quantized._replace(scale=scale)
 
 
-def _zero_point(grid: Quantizer, engine: Target) -> NDArray[np.generic]:
-    """In the type of the codes."""
-    if grid.zero_point is not None:
-        return grid.zero_point.astype(grid.dtype.numpy())
-    dtype, zero = engine.activations[grid.dtype]
+def _zero_point(quantizer: Quantizer, engine: Target) -> NDArray[np.generic]:
+    """Return the zero point in the type of the integers."""
+    if quantizer.zero_point is not None:
+        return quantizer.zero_point.astype(quantizer.dtype.numpy())
+    dtype, zero = engine.activations[quantizer.dtype]
     return np.array(zero, dtype.numpy())
 
 
-def _limited(graph: ir.Graph, value: ir.Value, planned: Quantizer) -> ir.Value:
-    """``value`` within the range of fewer than 8 bits, which QuantizeLinear does not saturate to."""
-    if planned.bits == 8:
+def _clipped(graph: ir.Graph, value: ir.Value, quantizer: Quantizer) -> ir.Value:
+    """Clip ``value`` to the range of fewer than 8 bits, to which QuantizeLinear does not saturate."""
+    if quantizer.bits == 8:
         return value
-    half, name = 2 ** (planned.bits - 1), f"{value.name}.clip"
-    bounds = [constant(graph, planned.scale * np.float32(bound), name) for bound in (-half, half - 1)]
+    half, name = 2 ** (quantizer.bits - 1), f"{value.name}.clip"
+    bounds = [constant(graph, quantizer.scale * np.float32(bound), name) for bound in (-half, half - 1)]
     clip = ir.node("Clip", [value, *bounds], name=name)
     return describe(graph, clip.outputs[0], f"{name}.out", value.shape, value.dtype)

@@ -1,30 +1,30 @@
-"""What goes into the bias of a layer in codes, so that nothing is lost in the mean:
+"""Bias correction: add to the bias of a quantized layer what quantization takes from its output in the mean.
 
-    Δb = E[x] W - E[x̂] Ŵ        E: mean over the calibration rows, each with its share; x̂, Ŵ: what the codes stand for
+    Δb = E[x] W - E[x̂] Ŵ        E: mean over the calibration rows, each with its weight; x̂, Ŵ: after quantization
 
-It depends on the codes that an engine really gets, so that it is not part of the plan.
+It depends on the integers that an engine really gets, so that it is not part of the plan. Source: Nagel et al., 2019,
+section 4.2, with the mean taken over rows that `Gptq` weighs.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...calib.collect import statistics
-from ...ir.linear import Linear
 from ...ir.quantizer import Quantizer
-from ..gptq import SHARES, coded
+from ..planned_layer import PlannedLayer
 
 
-def correction(linear: Linear, data: Quantizer | None, weight: Quantizer) -> NDArray[np.float64] | None:
-    """What to add to the output of ``linear``, [N], or None where `Gptq` did not choose its codes.
+def bias_correction(layer: PlannedLayer, data: Quantizer | None, weight: Quantizer) -> NDArray[np.float64] | None:
+    """Return what to add to the output of ``layer``, [N], or None where `Gptq` did not round its weight.
 
-    ``data`` and ``weight`` are the numbers that its operands are coded in; without ``data`` their scale is not known.
+    ``data`` and ``weight`` are the quantizers of its operands on the engine; ``data`` is None for dynamic scales.
     """
-    shares, seen, tensor = linear.node.meta.get(SHARES), statistics(linear.data), linear.weight.const_value
-    if not isinstance(shares, np.ndarray) or seen is None or tensor is None:
+    linear, shares, stats = layer.linear, layer.row_weights, layer.statistics
+    tensor = linear.weight.const_value
+    if shares is None or stats is None or tensor is None:
         return None
-    codes = weight.encode(tensor.numpy()) if weight.codes is None else weight.codes
-    matrices = (linear.laid_out(values) for values in (tensor.numpy(), weight.decode(codes)))
-    means = (shares @ rows for rows in (seen.rows.astype(np.float64), coded(seen.rows, data)))
-    whole, left = (mean @ matrix for mean, matrix in zip(means, matrices, strict=True))
-    difference: NDArray[np.float64] = whole - left
+    integers = weight.encode(tensor.numpy()) if weight.codes is None else weight.codes
+    exact_rows = stats.rows.astype(np.float64)
+    rows = exact_rows if data is None else data.decode(data.encode(stats.rows))
+    exact = (shares @ exact_rows) @ linear.laid_out(tensor.numpy())
+    difference: NDArray[np.float64] = exact - (shares @ rows) @ linear.laid_out(weight.decode(integers))
     return difference

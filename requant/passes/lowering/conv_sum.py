@@ -1,4 +1,4 @@
-"""Residual sums that the kernel of a Conv does before it writes, or in ONNX Runtime a kernel for sums of codes:
+"""Residual sums that the kernel of a Conv does before it writes, or in ONNX Runtime a kernel for sums of integers:
 
     y = Conv(DQ(q), DQ(w)) + r    becomes    y = Conv(DQ(q), DQ(w)) + DQ(Q(r))        where a layer reads Q(r) as it is
 
@@ -17,23 +17,23 @@ from ...ir.linear import Linear
 from ...ir.quantizer import Quantizer, quantizer
 
 LOUDEST = 10.0
-"""How many times the noise of the Conv's own data a residual may bring: those of a real ResNet bring 0.5 to 7."""
+"""The most noise that a residual may bring, over that of the Conv's own data: a real ResNet's bring 0.5 to 7."""
 
 
-def add_codes(conv: Linear, dequantized: Mapping[ir.Value, ir.Value]) -> bool:
-    """Let the sum behind the quantized ``conv`` read a ``dequantized`` residual; says whether there was one."""
+def quantize_residual(conv: Linear, dequantized: Mapping[ir.Value, ir.Value]) -> bool:
+    """Give the sum behind the quantized ``conv`` a ``dequantized`` residual; return whether there was one."""
     consumers = [use.node for use in conv.output.uses()]
     if [node.op_type for node in consumers] != ["Add"] or conv.output.is_graph_output():
         return False
     for position, value in enumerate(consumers[0].inputs):
-        if value is not None and value in dequantized and _quiet(conv, quantizer(value)):
+        if value is not None and value in dequantized and _is_fine(conv, quantizer(value)):
             consumers[0].replace_input_with(position, dequantized[value])
             return True
     return False
 
 
-def _quiet(conv: Linear, residual: Quantizer | None) -> bool:
-    """Whether the codes of ``residual`` are int8 ones, and fine enough for the sum with ``conv``."""
+def _is_fine(conv: Linear, residual: Quantizer | None) -> bool:
+    """Tell whether the ``residual`` is quantized to int8, in steps that are fine enough for the sum with ``conv``."""
     data = quantizer(conv.data)
     if data is None or residual is None or residual.dtype != ir.DataType.INT8 or residual.bits < 8:
         return False

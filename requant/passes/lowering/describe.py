@@ -1,4 +1,4 @@
-"""What a new value is called and holds, and where its node goes."""
+"""Describe new values, and insert their nodes."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def describe(
 
 
 def insert_behind(graph: ir.Graph, value: ir.Value, nodes: Sequence[ir.Node]) -> None:
-    """Put ``nodes`` behind the one that makes ``value``, or first in the graph when none does."""
+    """Insert ``nodes`` behind the producer of ``value``, or first in the graph where it has none."""
     producer = value.producer()
     if producer is not None:
         graph.insert_after(producer, nodes)

@@ -1,4 +1,4 @@
-"""Values and weights in codes, each once, however many layers read it and whatever they read of it."""
+"""Quantized values and weights of a graph, each made once for all layers that read it."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -9,76 +9,78 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ...ir.conv_outputs import ConvOutput
-from ...ir.linear import Linear
-from ...ir.quantizer import Quantizer, quantizer
+from ...ir.quantizer import Quantizer
 from ...runtime.targets import Target
-from ..plan_quantizers import DYNAMIC
-from .activations import Codes, dequantized, factors, quantized
-from .dynamic import quantized_at_run_time
+from ..planned_layer import PlannedLayer
+from .activations import QuantizedValue, dequantize, quantize, quantize_dynamically, with_computed_scale
 
-_Made = TypeVar("_Made")
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
-class Lowering:
-    """Where and for whom, and the values and weights that are coded so far, each once however many layers read it.
+class LoweringContext:
+    """The graph and the engine of a lowering, and the values and weights that are quantized so far.
 
-    ``between`` are the values that go in codes from one kernel to the next. ``codes`` has the codes of a value,
-    ``factors`` what a product of codes reads of a value or a weight, ``pairs`` what is behind a DQ, and ``finest`` the
-    finest scales of a weight with which the biases of all its layers can be counted.
+    ``integer_values`` are the values that go as integers from one kernel to the next. By value or weight, ``quantized``
+    has its integers, ``operands`` its form in an integer product, ``dequantized`` its form behind a DQ, and
+    ``least_scales`` the least scales of a weight for which int32 holds the biases of all its layers.
     """
 
     graph: ir.Graph
     engine: Target
     zero_points: bool
-    between: frozenset[ir.Value]
-    codes: dict[ir.Value, Codes] = field(default_factory=dict)
-    factors: dict[ir.Value, tuple[ir.Value, ...]] = field(default_factory=dict)
-    pairs: dict[ir.Value, ir.Value] = field(default_factory=dict)
-    finest: dict[ir.Value, NDArray[np.float64]] = field(default_factory=dict)
+    integer_values: frozenset[ir.Value]
+    quantized: dict[ir.Value, QuantizedValue] = field(default_factory=dict)
+    operands: dict[ir.Value, tuple[ir.Value, ...]] = field(default_factory=dict)
+    dequantized: dict[ir.Value, ir.Value] = field(default_factory=dict)
+    least_scales: dict[ir.Value, NDArray[np.float64]] = field(default_factory=dict)
 
 
-def between(layers: Iterable[Linear], rounded: Iterable[ConvOutput], engine: Target) -> frozenset[ir.Value]:
-    """What kernels that write codes read, and what they write."""
-    read = [linear.data for linear in layers if linear.node.op_type in engine.writes_codes]
-    return frozenset([*read, *(value for conv_output in rounded for value in (conv_output.value, conv_output.grid))])
+def integer_values(
+    layers: Iterable[PlannedLayer], outputs: Iterable[ConvOutput], engine: Target
+) -> frozenset[ir.Value]:
+    """Return the inputs and ``outputs`` of the kernels that write integers."""
+    inputs = [layer.linear.data for layer in layers if layer.op_type in engine.writes_codes]
+    return frozenset([*inputs, *(value for conv_output in outputs for value in (conv_output.value, conv_output.grid))])
 
 
-def factors_of(linear: Linear, lowering: Lowering) -> tuple[ir.Value, ...]:
-    """What a product of codes reads of the data of ``linear``, whose scale is planned or found at run time."""
-    planned = quantizer(linear.data)
-    if planned is None or DYNAMIC in linear.node.meta:
-        return quantized_at_run_time(lowering.graph, linear.data)
-    return factors(lowering.graph, linear.data, coded_value(linear.data, planned, lowering))
+def product_operand(layer: PlannedLayer, context: LoweringContext) -> tuple[ir.Value, ...]:
+    """Return the data of ``layer`` as an integer product takes it: integers, scale and zero point."""
+    value = layer.linear.data
+    if layer.data is None or layer.dynamic:
+        return quantize_dynamically(context.graph, value)
+    return with_computed_scale(context.graph, value, quantized_value(value, layer.data, context))
 
 
-def pair(value: ir.Value, planned: Quantizer, lowering: Lowering) -> ir.Value:
-    """``value`` behind Q/DQ."""
+def dequantized_value(value: ir.Value, planned: Quantizer, context: LoweringContext) -> ir.Value:
+    """Return ``value`` behind Q and DQ."""
     return once(
-        lowering.pairs, value, lambda: dequantized(lowering.graph, value, coded_value(value, planned, lowering))
+        context.dequantized,
+        value,
+        lambda: dequantize(context.graph, value, quantized_value(value, planned, context)),
     )
 
 
-def coded_value(value: ir.Value, planned: Quantizer, lowering: Lowering) -> Codes:
-    """``value`` behind Q."""
-    grid = grid_of(value, planned, lowering)
-    return once(lowering.codes, value, lambda: quantized(lowering.graph, value, grid, lowering.engine))
+def quantized_value(value: ir.Value, planned: Quantizer, context: LoweringContext) -> QuantizedValue:
+    """Return ``value`` behind Q."""
+    lowered = lowered_quantizer(value, planned, context)
+    return once(context.quantized, value, lambda: quantize(context.graph, value, lowered, context.engine))
 
 
-def grid_of(value: ir.Value, planned: Quantizer, lowering: Lowering) -> Quantizer:
-    """What the codes of ``value`` stand for: finer numbers than planned where they may have a zero point of their own.
+def lowered_quantizer(value: ir.Value, planned: Quantizer, context: LoweringContext) -> Quantizer:
+    """Return the quantizer of ``value`` on the engine: an asymmetric one where it may have a zero point of its own.
 
-    A Relu is part of the kernel that writes the codes if the lowest of them stands for 0.
+    A Relu is part of the kernel that writes the integers if the lowest of them stands for 0.
     """
-    engine, one_sided = lowering.engine, planned.interval is not None and planned.interval[0] >= 0
-    free = lowering.zero_points or (one_sided and value in lowering.between)
+    engine, one_sided = context.engine, planned.interval is not None and planned.interval[0] >= 0
+    free = context.zero_points or (one_sided and value in context.integer_values)
     if not free or not engine.zero_points or planned.interval is None or planned.bits < 8:
         return planned
     return planned.with_zero_point(engine.activations[planned.dtype][0])
 
 
-def once(coded: dict[ir.Value, _Made], value: ir.Value, code: Callable[[], _Made]) -> _Made:
-    """What ``coded`` has for ``value``, made by ``code`` if it has nothing yet."""
-    if value not in coded:
-        coded[value] = code()
-    return coded[value]
+def once(items: dict[ir.Value, _Item], value: ir.Value, make: Callable[[], _Item]) -> _Item:
+    """Return the item of ``value``, which ``make`` makes if there is none yet."""
+    if value not in items:
+        items[value] = make()
+    return items[value]

@@ -1,4 +1,4 @@
-"""Weights as codes: W ≈ DequantizeLinear(Q, s, z)."""
+"""Quantized weights: W ≈ DequantizeLinear(Q, s, z)."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,68 +15,69 @@ from ...runtime.targets import Target
 from ..scales import weight_quantizer
 from .describe import describe
 
-MOST_COUNTED = 2.0**30
-"""How many steps a bias in int32 may have: half of what fits, since the product is added to it."""
+MOST_BIAS_STEPS = 2.0**30
+"""The most steps of a bias in int32: half of what fits, since the product is added to it."""
 
 
-def suited(linear: Linear, planned: Quantizer, engine: Target) -> Quantizer:
-    """The plan of the weight, in as few bits as the engine's kernel takes without saturating."""
+def fit_bits(linear: Linear, planned: Quantizer, engine: Target) -> Quantizer:
+    """Return the quantizer of the weight, with as few bits as the engine's kernel takes without saturating."""
     if planned.dtype == ir.DataType.INT8 and planned.bits > engine.weight_bits:
         return weight_quantizer(linear, Format(bits=engine.weight_bits))
     return planned
 
 
-def finest_scales(linear: Linear, step: float) -> NDArray[np.float64]:
-    """The finest scales of the weight with which int32 can count the bias; ``step`` is the scale of the data.
+def bias_limit(linear: Linear, step: float) -> NDArray[np.float64]:
+    """Return the least scales of the weight for which int32 holds the bias; ``step`` is the scale of the data.
 
-    ONNX Runtime codes a float bias by itself, and saturates without a word.
+    ONNX Runtime quantizes a float bias by itself, and saturates without a word.
     """
     bias = array(linear.bias[0].inputs[linear.bias[1]]) if linear.bias is not None else None
-    return np.zeros(1) if bias is None else np.abs(bias.astype(np.float64)).reshape(-1) / (step * MOST_COUNTED)
+    return np.zeros(1) if bias is None else np.abs(bias.astype(np.float64)).reshape(-1) / (step * MOST_BIAS_STEPS)
 
 
-def countable(planned: Quantizer, finest: NDArray[np.float64]) -> Quantizer:
-    """The plan of the weight with no scale below ``finest``: of such a channel next to nothing is left but its bias."""
-    if np.all(planned.scale >= finest):
+def limit_scales(planned: Quantizer, least: NDArray[np.float64]) -> Quantizer:
+    """Return the quantizer with no scale below ``least``: of such a channel next to nothing remains but its bias."""
+    if np.all(planned.scale >= least):
         return planned
-    scale = np.maximum(planned.scale, finest).astype(np.float32)
-    codes = planned.codes
-    if codes is not None:
-        ratio = planned.spread(planned.scale / scale, codes.shape)
-        codes = np.round(codes.astype(np.float32) * ratio).astype(codes.dtype)
-    return replace(planned, scale=scale, codes=codes)
+    scale = np.maximum(planned.scale, least).astype(np.float32)
+    integers = planned.codes
+    if integers is not None:
+        ratio = planned.spread(planned.scale / scale, integers.shape)
+        integers = np.round(integers.astype(np.float32) * ratio).astype(integers.dtype)
+    return replace(planned, scale=scale, codes=integers)
 
 
-def weight_codes(graph: ir.Graph, linear: Linear, planned: Quantizer) -> tuple[ir.Value, ...]:
-    """The codes as a matrix [K, N] of their own, and the scale [N]."""
-    turned = linear.in_axis != 0
-    codes = _codes(graph, linear, planned, np.transpose if turned else np.asarray, linear.shape[:: -1 if turned else 1])
-    return codes, constant(graph, planned.scale, f"{linear.weight.name}.scale")
+def integer_weight(graph: ir.Graph, linear: Linear, planned: Quantizer) -> tuple[ir.Value, ...]:
+    """Return the integers of the weight as a matrix [K, N] of their own, and the scale [N]."""
+    transposed = linear.in_axis != 0
+    turn, shape = (np.transpose, linear.shape[::-1]) if transposed else (np.asarray, linear.shape)
+    integers = _integers(graph, linear, planned, turn, shape)
+    return integers, constant(graph, planned.scale, f"{linear.weight.name}.scale")
 
 
 def dequantized_weight(graph: ir.Graph, linear: Linear, planned: Quantizer) -> ir.Value:
-    """The weight behind a DequantizeLinear, for the layers to read."""
+    """Return the weight behind a DequantizeLinear, for the layers to read."""
     value, name = linear.weight, linear.weight.name
     zero = np.zeros(planned.scale.shape, np.float32) if planned.zero_point is None else planned.zero_point
-    codes = _codes(graph, linear, planned, np.asarray, linear.shape)
+    integers = _integers(graph, linear, planned, np.asarray, linear.shape)
     scale = constant(graph, planned.scale, f"{name}.scale")
     zero_point = constant(
         graph, ir.Tensor(zero.astype(planned.dtype.numpy()), dtype=planned.dtype), f"{name}.zero_point"
     )
     attributes = {"axis": planned.axis, "block_size": planned.block} if planned.block else {"axis": planned.axis}
-    node = ir.node("DequantizeLinear", [codes, scale, zero_point], attributes, name=f"{name}.dequantize")
+    node = ir.node("DequantizeLinear", [integers, scale, zero_point], attributes, name=f"{name}.dequantize")
     graph.insert_before(linear.node, node)
     return describe(graph, node.outputs[0], f"{name}.dequantized", value.shape, value.dtype)
 
 
-def _codes(
+def _integers(
     graph: ir.Graph,
     linear: Linear,
     planned: Quantizer,
     turn: Callable[[NDArray[np.generic]], NDArray[np.generic]],
     shape: tuple[int, ...],
 ) -> ir.Value:
-    """The codes as an initializer; nearest ones are computed when they are read."""
+    """Return the integers as an initializer; those that are rounded to nearest are computed when it is read."""
     tensor, name = linear.weight.const_value, f"{linear.weight.name}.codes"
     assert tensor is not None
     if planned.codes is not None:

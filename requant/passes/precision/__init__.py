@@ -1,1 +1,1 @@
-"""What half precision does to a graph: which nodes stay in float32, and how types change between them."""
+"""Mixed precision: the nodes that stay in float32, the types of all others, and the Casts between them."""

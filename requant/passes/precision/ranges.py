@@ -1,4 +1,4 @@
-"""Float32 numbers in a type that ends earlier: which do not fit, and which may be smaller than they are.
+"""Float32 numbers in a type of smaller range: those that do not fit, and masks, which may be smaller than they are.
 
 softmax(x - 3.4e38) = softmax(x - 16376) = 0 where a mask says so. In float16 the first is -inf, and a row of nothing
 but -inf becomes NaN. Three of the second and a score can be added up before that happens.
@@ -9,40 +9,34 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ...ir.constants import lazily
+from ...ir.ops import ARITHMETIC, EXTREMA, SOFTMAXES
+from ...ir.traverse import reachable
+from .scalar_paths import PLAIN_MOVEMENT
 
-_CARRIERS = frozenset(
-    (
-        *("Add", "Cast", "Concat", "ConstantOfShape", "Div", "Expand", "Gather", "Identity", "Max", "Min", "Mul"),
-        *("Reshape", "Slice", "Split", "Squeeze", "Sub", "Tile", "Transpose", "Trilu", "Unsqueeze", "Where"),
-    )
-)
-"""What is done to a mask before a softmax sees it."""
-
-_SOFTMAX = ("Softmax", "LogSoftmax")
+_CARRIERS = ARITHMETIC | EXTREMA | PLAIN_MOVEMENT | {"Cast", "ConstantOfShape", "Trilu", "Where"}
+"""Ops between a mask and the softmax that reads it."""
 
 
 def headroom(dtype: ir.DataType) -> float:
-    """A quarter of the largest number of ``dtype``: what a few of are added up without overflow."""
+    """Return a quarter of the largest number of ``dtype``: a few of these add up without overflow."""
     return float(dtype.max) / 4
 
 
 def masks(graph: ir.Graph) -> set[ir.Value]:
-    """The values that are added to what a softmax reads, so that a large number in them stands for infinity."""
+    """Return the values that are added to what a softmax reads, so that a large number in them stands for infinity."""
     nodes = list(graph.all_nodes())
-    queue = [node.inputs[0] for node in nodes if node.op_type in _SOFTMAX]
-    queue += [node.inputs[3] for node in nodes if node.op_type == "Attention" and len(node.inputs) > 3]
-    found: set[ir.Value] = set()
-    for value in queue:
-        if value is None or value in found:
-            continue
-        found.add(value)
-        maker = value.producer()
-        queue += maker.inputs if maker is not None and maker.op_type in _CARRIERS else ()
-    return found
+    operands = [node.inputs[0] for node in nodes if node.op_type in SOFTMAXES]
+    operands += [node.inputs[3] for node in nodes if node.op_type == "Attention" and len(node.inputs) > 3]
+    return set(reachable(filter(None, operands), _mask_operands))
+
+
+def _mask_operands(value: ir.Value) -> list[ir.Value]:
+    producer = value.producer()
+    return [] if producer is None or producer.op_type not in _CARRIERS else list(filter(None, producer.inputs))
 
 
 def misfit(tensor: ir.TensorProtocol, dtype: ir.DataType) -> float | None:
-    """A finite number in ``tensor`` that is too large for ``dtype``, or the only one if that is too small."""
+    """Return a finite number in ``tensor`` that is too large for ``dtype``, or the only one if that is too small."""
     data = tensor.numpy().ravel()
     finite = data[np.isfinite(data)].astype(np.float64)
     if not finite.size:
@@ -55,7 +49,7 @@ def misfit(tensor: ir.TensorProtocol, dtype: ir.DataType) -> float | None:
 
 
 def narrowed(tensor: ir.TensorProtocol, dtype: ir.DataType, limit: float) -> ir.LazyTensor:
-    """``tensor`` in ``dtype``, its finite numbers cut off at ± ``limit``; infinity stays infinite."""
+    """Return ``tensor`` in ``dtype``, its finite numbers cut off at ± ``limit``; infinity stays infinite."""
 
     def narrow(data: NDArray[np.generic]) -> NDArray[np.generic]:
         wide = data.astype(np.float32, copy=False)

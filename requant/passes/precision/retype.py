@@ -1,4 +1,4 @@
-"""Let some nodes of a float32 graph compute in a half, with a Cast wherever a value changes type.
+"""Convert nodes of a float32 graph to half precision, with a Cast wherever a value changes type.
 
 a (float32) → b (half)    becomes    a → Cast → b
 """
@@ -14,49 +14,49 @@ from .ranges import headroom, masks, narrowed
 from .signatures import Signature, is_float
 
 Read = tuple[ir.Value, ir.Node, int, ir.DataType]
-"""A float32 value, the node that reads it, at which input, and in which type it has to come."""
+"""A float32 value, the node that reads it, the position of the input, and the type that the node needs."""
 
 _NAMES = {ir.DataType.FLOAT: "float32", ir.DataType.FLOAT16: "float16", ir.DataType.BFLOAT16: "bfloat16"}
 
 
-def retype(graph: ir.Graph, narrow: Mapping[ir.Node, Signature], dtype: ir.DataType, keep_io: bool) -> bool:
-    """Let the nodes in ``narrow`` compute in ``dtype``, and all others in float32 as before.
+def retype(graph: ir.Graph, half: Mapping[ir.Node, Signature], dtype: ir.DataType, keep_io: bool) -> bool:
+    """Convert the nodes in ``half`` to ``dtype``; all others stay in float32.
 
     Args:
         graph: changed in place; every value has its type.
-        narrow: nodes of ``graph``, those in bodies excluded, with their types in ``dtype``.
+        half: nodes of ``graph``, those in bodies excluded, with their types in ``dtype``.
         dtype: FLOAT16 or BFLOAT16.
         keep_io: whether the graph's inputs and outputs stay float32.
 
     Returns:
-        Whether anything changed.
+        True if anything changed.
     """
     forget_names(graph)
-    change = _Change(graph, dtype)
-    reads = list(_reads(graph, narrow))
-    for node, types in narrow.items():
-        change.narrow_outputs(node, types)
-    change.narrow_constants(reads)
+    conversion = _Conversion(graph, dtype)
+    reads = list(_reads(graph, half))
+    for node, types in half.items():
+        conversion.narrow_outputs(node, types)
+    conversion.narrow_constants(reads)
     if not keep_io:
-        change.narrow_values(graph.inputs)
-    for value, node, position, wanted in reads:
-        if value.dtype != wanted:
-            node.replace_input_with(position, change.cast(value, wanted))
-    change.settle_outputs(ir.DataType.FLOAT if keep_io else dtype)
-    return bool(change.narrowed or change.copies)
+        conversion.narrow_values(graph.inputs)
+    for value, node, position, needed in reads:
+        if value.dtype != needed:
+            node.replace_input_with(position, conversion.cast(value, needed))
+    conversion.cast_outputs(ir.DataType.FLOAT if keep_io else dtype)
+    return bool(conversion.narrowed or conversion.copies)
 
 
-def _reads(graph: ir.Graph, narrow: Mapping[ir.Node, Signature]) -> Iterator[Read]:
+def _reads(graph: ir.Graph, half: Mapping[ir.Node, Signature]) -> Iterator[Read]:
     for node in graph.all_nodes():
-        wide = (None if node.op_type == "Cast" else ir.DataType.FLOAT,) * len(node.inputs)
-        types = narrow[node].inputs if node in narrow else wide
-        for position, (value, wanted) in enumerate(zip(node.inputs, types, strict=True)):
-            if value is not None and is_float(value) and wanted is not None:
-                yield value, node, position, wanted
+        float_types = (None if node.op_type == "Cast" else ir.DataType.FLOAT,) * len(node.inputs)
+        types = half[node].inputs if node in half else float_types
+        for position, (value, needed) in enumerate(zip(node.inputs, types, strict=True)):
+            if value is not None and is_float(value) and needed is not None:
+                yield value, node, position, needed
 
 
-class _Change:
-    """A graph on its way to ``dtype``: the values that are narrow by now, and the copies in the other type."""
+class _Conversion:
+    """A graph on its way to ``dtype``: the values that have it by now, and the copies in the other type."""
 
     def __init__(self, graph: ir.Graph, dtype: ir.DataType) -> None:
         self._graph, self._dtype, self._masks = graph, dtype, masks(graph)
@@ -64,13 +64,13 @@ class _Change:
         self.copies: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
 
     def narrow_values(self, values: Iterable[ir.Value]) -> None:
-        """Give the type to those of ``values`` that are float32."""
+        """Give ``dtype`` to those of ``values`` that are float32."""
         for value in filter(is_float, values):
             value.type = ir.TensorType(self._dtype)  # not in place: a copy of the model shares the old type
             self.narrowed.add(value)
 
     def narrow_outputs(self, node: ir.Node, types: Signature) -> None:
-        """Let ``node`` make what ``types`` says."""
+        """Give the outputs of ``node`` the ``types``."""
         self.narrow_values(
             value for value, dtype in zip(node.outputs, types.outputs, strict=True) if dtype == self._dtype
         )
@@ -88,23 +88,23 @@ class _Change:
             node.attributes["value"] = ir.AttrTensor("value", self._in_half(tensor, node.outputs[0]))
 
     def narrow_constants(self, reads: list[Read]) -> None:
-        """Narrow what a half is computed from; what float32 is computed from as well is kept beside it."""
-        wanted = {(value, dtype) for value, _, _, dtype in reads if is_constant(value) and not value.is_graph_output()}
+        """Convert constants that half precision nodes read; float32 nodes that read them too get a copy."""
+        needed = {(value, dtype) for value, _, _, dtype in reads if is_constant(value) and not value.is_graph_output()}
         for value in tuple(self._graph.initializers.values()):
             tensor = value.const_value
-            if (value, self._dtype) not in wanted or tensor is None:
+            if (value, self._dtype) not in needed or tensor is None:
                 continue
             value.const_value = self._in_half(tensor, value)
             self.narrow_values([value])
-            if (value, ir.DataType.FLOAT) in wanted:
+            if (value, ir.DataType.FLOAT) in needed:
                 copy = constant(self._graph, lazily(lambda data: data, tensor), f"{value.name}.float32")
                 self.copies[value, ir.DataType.FLOAT] = copy
 
     def cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
-        """``value`` in ``dtype``, made once for all who read it so."""
+        """Return ``value`` in ``dtype``, by one Cast for all consumers that need it."""
         if (value, dtype) not in self.copies:
-            outside = dtype == self._dtype and value.is_graph_input() and value in self._masks
-            nodes = [self._limit(value)] if outside else []
+            is_mask = dtype == self._dtype and value.is_graph_input() and value in self._masks
+            nodes = [self._limit(value)] if is_mask else []
             source = nodes[0].outputs[0] if nodes else value
             name = fresh_name(self._graph, f"{value.name}.{_NAMES[dtype]}")
             cast = ir.node("Cast", [source], {"to": dtype}, name=f"{name}.cast")
@@ -116,8 +116,8 @@ class _Change:
                 self._graph.insert_before(self._graph[0], [*nodes, cast])
         return self.copies[value, dtype]
 
-    def settle_outputs(self, dtype: ir.DataType) -> None:
-        """Let the graph's float outputs be of ``dtype``, under their names."""
+    def cast_outputs(self, dtype: ir.DataType) -> None:
+        """Give the graph's float outputs ``dtype``, under their names."""
         for position, value in enumerate(self._graph.outputs):
             if (is_float(value) or value in self.narrowed) and value.dtype is not None and value.dtype != dtype:
                 result = self.cast(value, dtype)
@@ -126,7 +126,7 @@ class _Change:
                 self._graph.outputs[position] = result
 
     def _limit(self, value: ir.Value) -> ir.Node:
-        """A mask from outside, without the large numbers that would become infinity."""
+        """Clip a mask from outside, whose large numbers would become infinity."""
         name, most = f"{value.name}.limited", headroom(self._dtype)
         bounds = [constant(self._graph, np.array(bound, np.float32), f"{name}.bound") for bound in (-most, most)]
         node = ir.node("Clip", [value, *bounds], name=name)

@@ -1,6 +1,7 @@
-"""Solvers: each paper's way of choosing (d, t) from what was observed at a site.
+"""Solvers: each paper's formula for (d, t), from the statistics and the weights of a site.
 
 A solver is a frozen dataclass of its options that maps an `Observation` to a `ChannelTransform`. It touches no graph.
+Its ``str`` is its name in reports.
 """
 
 from ...deprecation import renamed
@@ -13,7 +14,7 @@ from .outlier_suppression import OutlierSuppressionPlus
 from .power_of_two import PowerOfTwo
 from .repq import RepQ
 from .scale_only import ScaleOnly
-from .shift import Keep, ScalarShift, Shift
+from .shift import Identity, ScalarShift, Shift
 from .smoothquant import SmoothQuant
 from .solver import Solver
 from .with_margin import WithMargin
@@ -27,7 +28,7 @@ __all__ = [
     "AwqSearch",
     "CrossLayerEqualization",
     "Gps",
-    "Keep",
+    "Identity",
     "OffsetCopies",
     "OutlierSuppressionPlus",
     "PowerOfTwo",

@@ -1,4 +1,4 @@
-"""Methods that turn out to be another solver with certain options: the same rewrite under another name."""
+"""Methods that are another solver with certain options: the same rewrite under another name."""
 
 from .power_of_two import PowerOfTwo
 from .repq import RepQ
@@ -10,7 +10,7 @@ REPQ_VIT = RepQ(percentiles=(99.9, 99.99, 99.999, 100.0))
 QSM = SmoothQuant(1.0)
 """Quantization step migration of MergeQuant (Wang et al., 2025): d_c ∝ s_c, the channel's own symmetric step.
 
-There γ/s makes the norm put out codes. γ/(s/s̃) followed by a quantizer with the scale s̃ makes the same codes.
+There γ/s makes the norm put out integers. γ/(s/s̃) followed by a quantizer with the scale s̃ makes the same ones.
 """
 
 OUTLIER_TUNE = SmoothQuant(1.0, shift=True)

@@ -1,4 +1,4 @@
-"""Copies of a channel are moved against each other by parts of a step, so that together they round more finely."""
+"""Offset copies: copies of a channel differ by parts of a step, so that together they round more finely."""
 
 from dataclasses import dataclass, replace
 
@@ -21,6 +21,9 @@ class OffsetCopies:
 
     solver: Solver
 
+    def __str__(self) -> str:
+        return f"{self.solver}, offset copies"
+
     def __call__(self, observation: Observation) -> ChannelTransform:
         transform = self.solver(observation)
         if observation.order is None or not observation.shiftable:
@@ -32,7 +35,7 @@ class OffsetCopies:
 
 
 def _offsets(order: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Where each copy lies within a step, from -1/2 to 1/2: 0 for a channel without copies."""
+    """Return the offset of each copy within a step, from -1/2 to 1/2: 0 for a channel without copies."""
     copies = np.bincount(order)
     by_channel = np.argsort(order, kind="stable")
     rank = np.empty(len(order))

@@ -1,4 +1,4 @@
-"""X' = (X - centre) / max(1, max|X - centre| / T): channels are centred, and only those beyond T are scaled."""
+"""Outlier Suppression+: X' = (X - centre) / max(1, max|X - centre| / T): only channels beyond T are scaled."""
 
 from dataclasses import dataclass
 
@@ -22,6 +22,9 @@ class OutlierSuppressionPlus:
 
     steps: int = 8
     formats: tuple[Format, ...] = (INT8,)
+
+    def __str__(self) -> str:
+        return "Outlier Suppression+"
 
     def __call__(self, observation: Observation) -> ChannelTransform:
         reach = observation.reach(observation.centre)

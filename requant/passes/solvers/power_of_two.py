@@ -1,4 +1,4 @@
-"""d = 2^k: a scale that changes exponents and no mantissa."""
+"""Powers of two: d = 2^k, a scale that changes exponents and no mantissa."""
 
 from dataclasses import dataclass
 
@@ -19,6 +19,9 @@ class PowerOfTwo:
     """
 
     solver: Solver
+
+    def __str__(self) -> str:
+        return f"{self.solver}, powers of two"
 
     def __call__(self, observation: Observation) -> ChannelTransform:
         transform = self.solver(observation)

@@ -1,4 +1,4 @@
-"""The scale alone, where a shift would cost a node of its own."""
+"""Scale only: no shift, where that would cost a node."""
 
 from dataclasses import dataclass, replace
 
@@ -9,9 +9,12 @@ from .solver import Solver
 
 @dataclass(frozen=True)
 class ScaleOnly:
-    """What ``solver`` gives where no shift is allowed."""
+    """The transform of ``solver`` as if no shift were allowed."""
 
     solver: Solver
+
+    def __str__(self) -> str:
+        return f"{self.solver}, scale only"
 
     def __call__(self, observation: Observation) -> ChannelTransform:
         return self.solver(replace(observation, shiftable=False))

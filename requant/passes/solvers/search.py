@@ -11,5 +11,5 @@ from ..cost_model.observation import Observation
 def least(
     observation: Observation, transforms: Iterable[ChannelTransform], formats: Sequence[Format]
 ) -> ChannelTransform:
-    """The transform by which the consumers' outputs, in the best of ``formats``, are closest to the float ones."""
+    """Return the transform of least loss in the best of ``formats``."""
     return min(transforms, key=lambda transform: loss(observation, transform, formats))

@@ -1,4 +1,4 @@
-"""X' = X - t: the solvers that leave the scale alone."""
+"""Shifts: X' = X - t, by solvers that leave the scale alone."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,11 @@ from ..cost_model.observation import Observation
 
 
 @dataclass(frozen=True)
-class Keep:
-    """d = 1, t = 0: the transform that is there."""
+class Identity:
+    """d = 1, t = 0: no transform."""
+
+    def __str__(self) -> str:
+        return "identity"
 
     def __call__(self, observation: Observation) -> ChannelTransform:
         return ChannelTransform.identity(observation.channels)
@@ -22,6 +25,9 @@ class Shift:
 
     Source: Outlier Suppression+ (Wei et al., 2023), section 4.1.
     """
+
+    def __str__(self) -> str:
+        return "shift"
 
     def __call__(self, observation: Observation) -> ChannelTransform:
         return ChannelTransform(np.ones(observation.channels), observation.centre)
@@ -36,6 +42,9 @@ class ScalarShift:
     near 0, though, and -t after the shift: unless the consumers' biases make up for the rounding of their weights,
     t ΔW costs more than the bit is worth. Source: ours.
     """
+
+    def __str__(self) -> str:
+        return "scalar shift"
 
     def __call__(self, observation: Observation) -> ChannelTransform:
         middle = (observation.minimum.min() + observation.maximum.max()) / 2 if observation.shiftable else 0.0

@@ -1,4 +1,4 @@
-"""d = max|X|^α / max|W|^(1-α): the unevenness of the channels is shared between data and weights."""
+"""SmoothQuant: d = max|X|^α / max|W|^(1-α), which shares outliers between data and weights."""
 
 from dataclasses import dataclass
 
@@ -19,6 +19,9 @@ class SmoothQuant:
 
     alpha: float = 0.5
     shift: bool = False
+
+    def __str__(self) -> str:
+        return f"SmoothQuant α={self.alpha:g}" + (" + shift" if self.shift else "")
 
     def __call__(self, observation: Observation) -> ChannelTransform:
         shift = observation.centre if self.shift else np.zeros(observation.channels)

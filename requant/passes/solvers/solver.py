@@ -1,4 +1,4 @@
-"""What a solver is."""
+"""The protocol of solvers."""
 
 from typing import Protocol
 
@@ -7,9 +7,9 @@ from ..cost_model.observation import Observation
 
 
 class Solver(Protocol):
-    """Maps what was observed at a site to a transform for it.
+    """A function from the observation of a site to a transform for it; its ``str`` is its name in reports.
 
-    The scale is finite and positive whatever was observed, and the shift is 0 where none is allowed.
+    The scale is finite and positive for any observation, and the shift is 0 where none is allowed.
     """
 
     def __call__(self, observation: Observation) -> ChannelTransform: ...

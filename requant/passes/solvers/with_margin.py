@@ -1,4 +1,4 @@
-"""Silent channels get room: calibration says little about how far they may reach."""
+"""A margin for silent channels: calibration says little about their range."""
 
 from dataclasses import dataclass, replace
 
@@ -16,12 +16,15 @@ class WithMargin:
     """d_c = max(d_c, L / ‖w_c‖) with L such that Σ (d_c ‖w_c‖)², the noise of the outputs, grows by ``share``.
 
     Rounding to the value's one step s puts s² d_c² ‖w_c‖² / 12 of noise into the outputs for each channel c. Channels
-    that seldom speak would get small scales, and be clipped as soon as they speak louder than in the calibration data;
-    for the same noise from all of them they can have much larger ones, at a price that is set beforehand. Source: ours.
+    that are seldom active would get small scales, and be clipped as soon as they exceed the calibration data; for the
+    same noise from all of them they can have much larger ones, at a cost that is set beforehand. Source: ours.
     """
 
     solver: Solver
     share: float = 0.5
+
+    def __str__(self) -> str:
+        return f"{self.solver}, margin {100 * self.share:g} %"
 
     def __call__(self, observation: Observation) -> ChannelTransform:
         transform = self.solver(observation)
@@ -31,9 +34,9 @@ class WithMargin:
 
 
 def _level(noise: NDArray[np.float64], share: float) -> float:
-    """The level to which the smallest of ``noise`` are raised so that the sum of squares grows by ``share``."""
+    """Return the level to which the smallest of ``noise`` are raised so that the sum of squares grows by ``share``."""
     power = np.sort(noise) ** 2
-    raised = np.arange(1, len(power) + 1)
-    levels = (share * power.sum() + np.cumsum(power)) / raised
-    enough = levels <= np.append(power[1:], np.inf)
-    return float(np.sqrt(levels[np.argmax(enough)]))
+    counts = np.arange(1, len(power) + 1)
+    levels = (share * power.sum() + np.cumsum(power)) / counts
+    is_enough = levels <= np.append(power[1:], np.inf)
+    return float(np.sqrt(levels[np.argmax(is_enough)]))

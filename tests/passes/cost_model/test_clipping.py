@@ -1,4 +1,4 @@
-"""What clipping costs on other data, and the margin that pays for it, told from few samples."""
+"""The cost of clipping on other data, and the margin that pays for it, from few samples."""
 
 from collections.abc import Callable
 from functools import reduce
@@ -17,7 +17,7 @@ from requant.passes.cost_model.folds import FOLDS, folds
 from requant.passes.cost_model.loss import assess, held_out_reach, part_loss
 from requant.passes.cost_model.observation import Observation, Part
 from requant.passes.cost_model.row_weights import row_weights
-from requant.passes.solvers import Keep, SmoothQuant
+from requant.passes.solvers import Identity, SmoothQuant
 from requant.runtime.session import runner
 
 CHANNELS = 16
@@ -34,8 +34,8 @@ def value(draw: Draw, samples: int, seed: int, rows: int = 1) -> Part:
     """A value of ``samples`` samples of ``rows`` rows each, and weights of equal size."""
     rng = np.random.default_rng([seed, samples])
     data = [draw(rng, rows).astype(np.float32) for _ in range(samples)]
-    seen = reduce(ChannelStatistics.merge, [measure(one, -1, int(rng.integers(2**60))) for one in data])
-    return Part(seen, np.arange(CHANNELS), rng.standard_normal((CHANNELS, 8)).astype(np.float32))
+    stats = reduce(ChannelStatistics.merge, [measure(one, -1, int(rng.integers(2**60))) for one in data])
+    return Part(stats, np.arange(CHANNELS), rng.standard_normal((CHANNELS, 8)).astype(np.float32))
 
 
 def site(part: Part) -> Observation:
@@ -44,21 +44,21 @@ def site(part: Part) -> Observation:
 
 @pytest.mark.parametrize("samples", [2, 5, 40])
 def test_each_row_is_left_out_once_with_all_of_its_sample(samples: int) -> None:
-    seen = value(DRAWS["normal"], samples, 0, rows=3).statistics
-    found = [fold for (fold,) in folds([seen])]
-    assert 2 <= len(found) <= FOLDS
-    np.testing.assert_array_equal(np.sum([fold.left_out for fold in found], axis=0), 1)
-    for fold in found:
-        assert not set(seen.groups[fold.left_out]) & set(fold.training.groups)
-        np.testing.assert_array_equal(fold.training.maximum, seen.rows[~fold.left_out].max(axis=0))
+    stats = value(DRAWS["normal"], samples, 0, rows=3).statistics
+    parts = [fold for (fold,) in folds([stats])]
+    assert 2 <= len(parts) <= FOLDS
+    np.testing.assert_array_equal(np.sum([fold.left_out for fold in parts], axis=0), 1)
+    for fold in parts:
+        assert not set(stats.groups[fold.left_out]) & set(fold.training.groups)
+        np.testing.assert_array_equal(fold.training.maximum, stats.rows[~fold.left_out].max(axis=0))
         assert fold.training.count == (~fold.left_out).sum()
 
 
 def test_rows_of_a_single_sample_are_left_out_one_by_one() -> None:
-    seen = value(DRAWS["normal"], 1, 0, rows=9).statistics
-    found = [fold for (fold,) in folds([seen])]
-    assert len(found) == FOLDS
-    np.testing.assert_array_equal(np.sum([fold.left_out for fold in found], axis=0), 1)
+    stats = value(DRAWS["normal"], 1, 0, rows=9).statistics
+    parts = [fold for (fold,) in folds([stats])]
+    assert len(parts) == FOLDS
+    np.testing.assert_array_equal(np.sum([fold.left_out for fold in parts], axis=0), 1)
 
 
 def test_values_of_other_sizes_leave_out_the_same_samples() -> None:
@@ -88,18 +88,18 @@ def test_a_range_costs_less_the_wider_it_is() -> None:
 @pytest.mark.parametrize("samples", [16, 128])
 def test_the_cost_is_that_of_data_which_set_no_range(name: str, samples: int) -> None:
     """Within 6 dB in the median of 24 draws; the scale is one for all channels that are equally large."""
-    found = []
+    parts = []
     for seed in range(24):
         part = value(DRAWS[name], samples, seed)
         transform = SmoothQuant(1.0)(site(part))
         top = (np.maximum(part.statistics.maximum, -part.statistics.minimum) / transform.scale).max()
-        fresh = DRAWS[name](np.random.default_rng([seed, 1, 1]), 20_000)
-        beyond = np.square(np.maximum(np.abs(fresh / transform.scale) - top, 0)) @ (transform.scale**2 * part.energy)
-        weights = row_weights(np.square(fresh @ part.matrix).sum(axis=1))
+        other = DRAWS[name](np.random.default_rng([seed, 1, 1]), 20_000)
+        beyond = np.square(np.maximum(np.abs(other / transform.scale) - top, 0)) @ (transform.scale**2 * part.energy)
+        weights = row_weights(np.square(other @ part.matrix).sum(axis=1))
         true = float(np.mean(beyond * np.sqrt(weights * weights.mean())))
         (near,) = held_out_reach(site(part), SmoothQuant(1.0))
-        found.append(10 * np.log10(clipping(near)[0] / true))
-    assert abs(np.median(found)) < 6
+        parts.append(10 * np.log10(clipping(near)[0] / true))
+    assert abs(np.median(parts)) < 6
 
 
 def test_few_samples_ask_for_a_wider_margin_than_many() -> None:
@@ -117,18 +117,18 @@ def test_the_margin_of_data_without_tails_costs_little() -> None:
     assert np.mean(margins) < 1.7
 
 
-@pytest.mark.parametrize("chosen", [FP8, INT8_DYNAMIC, INT8_WEIGHT], ids=str)
-def test_only_ranges_that_are_set_beforehand_have_a_margin(chosen: Format) -> None:
+@pytest.mark.parametrize("fmt", [FP8, INT8_DYNAMIC, INT8_WEIGHT], ids=str)
+def test_only_ranges_that_are_set_beforehand_have_a_margin(fmt: Format) -> None:
     part = value(DRAWS["laplace"], 8, 0)
     assert part_loss(part, INT8)[1] > 1
-    assert part_loss(part, chosen)[1] == 1
+    assert part_loss(part, fmt)[1] == 1
 
 
 def test_a_transform_that_fits_a_handful_of_samples_is_not_believed() -> None:
     """Each channel at exactly its own range loses little on the data that set it, and clips everywhere else."""
     part = value(DRAWS["normal"], 8, 0)
-    sharp, kept = (assess(site(part), solver) for solver in (SmoothQuant(1.0), Keep()))
-    assert sharp.margins[0] > kept.margins[0]
+    sharp, identity = (assess(site(part), solver) for solver in (SmoothQuant(1.0), Identity()))
+    assert sharp.margins[0] > identity.margins[0]
 
 
 @pytest.mark.parametrize("name", ["mlp", "lora", "pre-norm"])
@@ -140,12 +140,12 @@ def test_few_samples_do_not_make_the_transforms_worse_than_none(name: str) -> No
 
 def _gain(name: str, draw: int) -> float:
     family = FAMILIES[name](draw)
-    fresh = family.feeds(64, 1)
+    other = family.feeds(64, 1)
     reference = runner(load(family.model))
-    wanted = [reference(feed)[0].astype(np.float64) for feed in fresh]
+    expected = [reference(feed)[0].astype(np.float64) for feed in other]
     noise = []
     for recipe in ("int8-plain", "int8"):
         run = runner(optimize(family.model, family.feeds(8, 0), recipe, "tensorrt").model)
-        pairs = zip(map(run, fresh), wanted, strict=True)
+        pairs = zip(map(run, other), expected, strict=True)
         noise.append(sum(float(np.square(y - z.astype(np.float64)).sum()) for (z, *_), y in pairs))
     return float(10 * np.log10(noise[0] / noise[1]))

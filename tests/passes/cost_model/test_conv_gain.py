@@ -1,4 +1,4 @@
-"""Convs go to int8 where an estimate says that it pays, region by region and for all Convs of a model."""
+"""Convs go to int8 where an estimate says that it pays, chain by chain and for all Convs of a model."""
 
 import re
 
@@ -13,7 +13,7 @@ from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.conv_outputs import ConvOutput, conv_outputs
 from requant.ir.linear import find_linears
 from requant.ir.load import load
-from requant.passes.cost_model.conv_gain import LEAST, Region, regions
+from requant.passes.cost_model.conv_gain import LEAST_GAIN, ConvChain, conv_chains
 
 CHAIN = (
     "c = Conv(x, u) r = Relu(c) p = MaxPool<kernel_shape = [2, 2]>(r) d = Conv<pads = [1, 1, 1, 1]>(p, v) e = Relu(d)"
@@ -46,32 +46,34 @@ def feeds(count: int) -> list[dict[str, np.ndarray[tuple[int, ...], np.dtype[np.
     return [{"x": rng.normal(size=(1, 3, 14, 14)).astype(np.float32)} for _ in range(count)]
 
 
-def found(body: str, width: int, groups: int = 1, count: int = 1) -> list[Region]:
+def chains(body: str, width: int, groups: int = 1, count: int = 1) -> list[ConvChain]:
     model: ir.Model = load(source(BODIES[body], width, groups))
     canonicalize(model)
     collect(model, feeds(count))
-    written = conv_outputs(find_linears(model.graph))
-    return regions({node: conv_output for node, conv_output in written.items() if isinstance(conv_output, ConvOutput)})
+    decisions = conv_outputs(find_linears(model.graph))
+    return conv_chains(
+        {node: conv_output for node, conv_output in decisions.items() if isinstance(conv_output, ConvOutput)}
+    )
 
 
 @pytest.mark.parametrize(("body", "sizes"), [("chain", [3]), ("residual", [4]), ("broken", [1, 2]), ("branches", [5])])
-def test_a_region_is_convs_that_hand_each_other_int8(body: str, sizes: list[int]) -> None:
-    assert sorted(len(region.convs) for region in found(body, 32)) == sizes
+def test_a_chain_is_convs_that_hand_each_other_int8(body: str, sizes: list[int]) -> None:
+    assert sorted(len(chain.convs) for chain in chains(body, 32)) == sizes
 
 
 def test_int8_gains_with_the_number_of_channels() -> None:
-    gains = [found("chain", width)[0].gain for width in (8, 16, 32, 64, 128)]
+    gains = [chains("chain", width)[0].gain for width in (8, 16, 32, 64, 128)]
     assert gains == sorted(gains)
-    assert gains[0] < LEAST < gains[-1] < 4
+    assert gains[0] < LEAST_GAIN < gains[-1] < 4
 
 
 def test_the_estimate_does_not_depend_on_how_much_data_there_is() -> None:
-    assert found("residual", 32, count=3)[0].gain == pytest.approx(found("residual", 32)[0].gain)
+    assert chains("residual", 32, count=3)[0].gain == pytest.approx(chains("residual", 32)[0].gain)
 
 
 @pytest.mark.parametrize("groups", [4, 64])
 def test_products_by_groups_of_channels_gain_less(groups: int) -> None:
-    assert found("chain", 64, groups)[0].gain < found("chain", 64)[0].gain / 1.5
+    assert chains("chain", 64, groups)[0].gain < chains("chain", 64)[0].gain / 1.5
 
 
 @pytest.mark.parametrize("body", list(BODIES))
@@ -84,8 +86,8 @@ def test_what_pays_is_in_int8_and_what_does_not_says_so(body: str) -> None:
     assert all(re.fullmatch(estimate, layer.reason) or "HardSwish" in layer.reason for layer in narrow)
 
 
-def test_a_region_that_is_little_of_the_model_stays_in_float() -> None:
-    """It pays for itself, and nobody would see it in the time of the whole."""
+def test_a_chain_that_is_little_of_the_model_stays_in_float() -> None:
+    """It pays for itself, and would not show in the time of the whole."""
     blocks = "".join(f" a{i} = Conv<pads = [1, 1, 1, 1]>(b{i}, v) b{i + 1} = HardSwish(a{i})" for i in range(6))
     body = f"c = Conv(x, u) b0 = HardSwish(c){blocks} f = Conv(b6, w) r = Relu(f) g = Conv(r, w) y = Relu(g)"
     layers = requant.optimize(source(body, 128), feeds(2), "int8-plain").report.layers

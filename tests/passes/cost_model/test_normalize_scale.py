@@ -30,14 +30,14 @@ def test_it_is_a_power_of_two_that_undoes_any_other(exponent: int, seed: int) ->
     rng = np.random.default_rng(seed)
     rows = rng.normal(size=(8, 4)).astype(np.float32) * 10
     transform = ChannelTransform(rng.uniform(0.5, 2, 4), rng.normal(size=4))
-    found, shifted = (
+    normalized, shifted = (
         normalize_scale(ChannelTransform(np.ldexp(transform.scale, k), transform.shift), observation(rows))
         for k in (0, exponent)
     )
-    np.testing.assert_array_equal(found.scale, shifted.scale)
-    np.testing.assert_array_equal(found.shift, transform.shift)
-    assert set(np.log2(found.scale / transform.scale) % 1) == {0.0}
-    reach = np.abs((rows - found.shift) / found.scale).max() / np.abs(rows).max()
+    np.testing.assert_array_equal(normalized.scale, shifted.scale)
+    np.testing.assert_array_equal(normalized.shift, transform.shift)
+    assert set(np.log2(normalized.scale / transform.scale) % 1) == {0.0}
+    reach = np.abs((rows - normalized.shift) / normalized.scale).max() / np.abs(rows).max()
     assert 0.7 < reach < 1.42, "half a power of two either way"
 
 
@@ -69,6 +69,6 @@ def test_no_site_leaves_its_range() -> None:
 
 
 def reach(value: ir.Value) -> float:
-    seen = statistics(value)
-    assert seen is not None
-    return float(seen.magnitude.max())
+    stats = statistics(value)
+    assert stats is not None
+    return float(stats.magnitude.max())

@@ -1,4 +1,4 @@
-"""What the outputs hear of a value's rounding, and which nodes are left out because they hear nothing."""
+"""Sensitivity: the noise of a value's rounding at the outputs, and the nodes that are omitted where there is none."""
 
 from dataclasses import replace
 
@@ -15,10 +15,11 @@ from requant.ir.formats import FP8, INT8
 from requant.ir.linear import find_linears
 from requant.ir.transform.transform import ChannelTransform
 from requant.passes import SearchTransforms
+from requant.passes.annotations import site_records
 from requant.passes.cost_model.observation import observe
-from requant.passes.cost_model.prune_inserted import grids_of, prune_inserted
-from requant.passes.cost_model.sensitivity import SensitivityProbe, grid, plain_grids
-from requant.passes.records import SiteRecord, site_records
+from requant.passes.cost_model.prune_inserted import prune_inserted, site_steps
+from requant.passes.cost_model.sensitivity import SensitivityProbe, plain_steps, rounding_step
+from requant.passes.records import SiteRecord
 from requant.passes.solvers import Shift
 from requant.runtime.feeds import Feed
 from requant.runtime.session import runner
@@ -46,7 +47,7 @@ COUNTED = """(float[8, 16] x) => ({0}[2, n] y) <float[16, 4] w> {{
 }}"""
 
 
-def made(text: str, feeds: int = 2) -> tuple[ir.Model, list[Feed]]:
+def model_of(text: str, feeds: int = 2) -> tuple[ir.Model, list[Feed]]:
     """The model, calibrated on data of which one channel reaches far beyond the others and far from 0."""
     model, rng = ir.from_onnx_text(HEADER + text), np.random.default_rng(0)
     for value in {value.name: value for node in model.graph for value in node.inputs if value}.values():
@@ -72,65 +73,67 @@ def outlying(value: ir.Value, rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("text", [MATMUL, CONV, NUMBERED])
-def test_the_noise_is_that_of_the_rounding_in_the_basis(text: str) -> None:
+def test_the_noise_is_that_of_the_rounding_after_the_transform(text: str) -> None:
     """Whatever exporters call values: some number them, as onnx-ir does what has no name."""
-    model, feeds = made(text)
+    model, feeds = model_of(text)
     (linear,) = find_linears(model.graph)
     transform = ChannelTransform(np.linspace(0.5, 2, 16), np.linspace(-1, 1, 16))
-    listener, chosen = SensitivityProbe.of(model, INT8), grid(linear, transform, INT8)
-    run, noise = runner(model), listener.noise({linear.data.name or "": chosen}, 4)
+    probe, step = SensitivityProbe.of(model, INT8), rounding_step(linear, transform, INT8)
+    run, noise = runner(model), probe.noise({linear.data.name or "": step}, 4)
     assert noise.shape == (len(feeds), 1)
-    for feed, found_noise in zip(feeds, noise[:, 0], strict=True):
-        codes = np.clip(np.round((feed["x"].astype(np.float32) - chosen.shift) / chosen.step), -128, 127)
-        rounded = (codes * chosen.step + chosen.shift).astype(np.float32)
-        wanted, found = run(feed)[0].astype(np.float64), run({"x": rounded})[0].astype(np.float64)
-        assert found_noise == pytest.approx(np.square(found - wanted).sum(), rel=1e-3)
+    for feed, actual_noise in zip(feeds, noise[:, 0], strict=True):
+        integers = np.clip(np.round((feed["x"].astype(np.float32) - step.shift) / step.step), -128, 127)
+        data = (integers * step.step + step.shift).astype(np.float32)
+        expected, actual = run(feed)[0].astype(np.float64), run({"x": data})[0].astype(np.float64)
+        assert actual_noise == pytest.approx(np.square(actual - expected).sum(), rel=1e-3)
     assert noise.min() > 0
-    assert not listener.noise({}, 4).any()
-    assert listener.noise({}, 1).shape == (1, 1)
+    assert not probe.noise({}, 4).any()
+    assert probe.noise({}, 1).shape == (1, 1)
 
 
 def records(text: str) -> dict[str, SiteRecord]:
-    model, _ = made(text)
+    model, _ = model_of(text)
     SearchTransforms()(model)
     return {record.name: record for record in site_records(model) if record.kind == "Inserted"}
 
 
-def test_nodes_that_the_outputs_hardly_notice_are_left_out() -> None:
+def test_nodes_that_do_not_change_the_outputs_are_omitted() -> None:
     """The same values: first a whisper beside another branch, then half of a product."""
     quiet, aloud = records(QUIET), records(ALOUD)
     assert [quiet[name].added_nodes for name in "xz"] == [aloud["x"].added_nodes, 0]
-    assert quiet["z"].reason == "the outputs of the model would hardly notice"
+    assert quiet["z"].reason == "skipped: it would not change the model's output measurably"
     assert quiet["z"].error_after == quiet["z"].error_before
     assert aloud["x"].added_nodes > 0
     assert aloud["z"].added_nodes > 0
 
 
-def test_nodes_that_the_outputs_notice_together_are_not_left_out_together() -> None:
+def test_nodes_that_change_the_outputs_together_are_not_omitted_together() -> None:
     """Eight times the same data: their noises add up to 64 times that of one, and each alone is about a hundredth."""
     names, weights = [f"x{i}" for i in range(8)], [f"w{i}" for i in range(8)]
     inputs = "".join(f"float[8, 16] {name}, " for name in names)
     products = "".join(f"m{name} = MatMul({name}, {weight}) " for name, weight in zip(names, weights, strict=True))
-    known = ", ".join(f"float[16, 4] {weight}" for weight in [*weights, "v"])
-    text = f"({inputs}float[8, 16] z) => (float[8, 4] y) <{known}, float part> {{ {products} "
+    weight_inputs = ", ".join(f"float[16, 4] {weight}" for weight in [*weights, "v"])
+    text = f"({inputs}float[8, 16] z) => (float[8, 4] y) <{weight_inputs}, float part> {{ {products} "
     text += f"s = Sum({', '.join(f'm{name}' for name in names)}) t = Mul(s, part) m = MatMul(z, v) y = Add(t, m) }}"
-    model, feeds = made(text)
+    model, feeds = model_of(text)
     for weight in weights:
         model.graph.initializers[weight].const_value = model.graph.initializers["w0"].const_value
     feeds = [{**feed, **dict.fromkeys(names, feed["x0"])} for feed in feeds]
     collect(model, feeds)
     sites = [site for site in find_inserted(model, []) if isinstance(site, Site)]
-    solved = [(site, Shift()(seen)) for site in sites if (seen := observe(site)) is not None]
+    solved = [(site, Shift()(observation)) for site in sites if (observation := observe(site)) is not None]
     assert [site.name for site, _ in solved] == [*names, "z"]
-    together = {name: own for site, transform in solved for name, own in grids_of(site, transform, INT8).items()}
-    plain = plain_grids(model, INT8)
+    together = {name: step for site, transform in solved for name, step in site_steps(site, transform, INT8).items()}
+    plain = plain_steps(model, INT8)
 
-    def share(*spared: str) -> float:
-        listener = SensitivityProbe.of(model, INT8)
-        wanted = (
-            {name: plain[name] for name in spared} if len(spared) == 1 else together | {n: plain[n] for n in spared}
+    def share(*names_in: str) -> float:
+        probe = SensitivityProbe.of(model, INT8)
+        expected = (
+            {name: plain[name] for name in names_in}
+            if len(names_in) == 1
+            else together | {n: plain[n] for n in names_in}
         )
-        return float((listener.noise(wanted, 2) / listener.noise(together, 2)).mean())
+        return float((probe.noise(expected, 2) / probe.noise(together, 2)).mean())
 
     part = model.graph.initializers["part"]
     assert part.const_value is not None
@@ -142,22 +145,22 @@ def test_nodes_that_the_outputs_notice_together_are_not_left_out_together() -> N
     assert not prune_inserted(model, solved, FP8), "its steps are not even"
 
 
-def test_what_says_little_is_listened_to_more_often() -> None:
+def test_small_outputs_are_measured_on_more_feeds() -> None:
     """32 numbers come out of each feed."""
-    model, _ = made(MATMUL, feeds=6)
-    listener = SensitivityProbe.of(model.clone(), INT8)
-    assert len(listener.feeds) == 4
-    assert listener.enough == 4
-    assert replace(listener, expected=([np.zeros(900)], [np.zeros(900)])).enough == 2
+    model, _ = model_of(MATMUL, feeds=6)
+    probe = SensitivityProbe.of(model.clone(), INT8)
+    assert len(probe.feeds) == 4
+    assert probe.enough == 4
+    assert replace(probe, expected=([np.zeros(900)], [np.zeros(900)])).enough == 2
 
 
-def test_only_so_many_sites_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_so_many_sites_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("requant.passes.cost_model.prune_inserted.MOST_PASSES", 1)
     assert records(QUIET)["z"].added_nodes > 0, "it would take two passes"
 
 
-def test_without_feeds_to_listen_to_every_node_that_pays_is_added() -> None:
-    model, _ = made(QUIET)
+def test_without_feeds_every_node_that_pays_is_added() -> None:
+    model, _ = model_of(QUIET)
     del model.graph.meta[FIRST]
     SearchTransforms()(model)
     assert all(record.added_nodes for record in site_records(model) if record.kind == "Inserted")
@@ -165,10 +168,10 @@ def test_without_feeds_to_listen_to_every_node_that_pays_is_added() -> None:
 
 @pytest.mark.parametrize(("dtype", "number"), [("float", 1), ("int64", 7)])
 def test_outputs_that_cannot_be_compared_leave_nothing_out(dtype: str, number: int) -> None:
-    """How many elements are not 0 depends on the rounding; and nobody knows what a wrong integer is worth."""
-    model, _ = made(COUNTED.format(dtype, number))
+    """The number of elements that are not 0 depends on the rounding; and a wrong integer has no measurable cost."""
+    model, _ = model_of(COUNTED.format(dtype, number))
     (linear,) = find_linears(model.graph)
-    noise = SensitivityProbe.of(model, INT8).noise({"x": grid(linear, ChannelTransform.identity(16), INT8)}, 2)
+    noise = SensitivityProbe.of(model, INT8).noise({"x": rounding_step(linear, ChannelTransform.identity(16), INT8)}, 2)
     assert np.isinf(noise).any() if dtype == "float" else noise.shape == (2, 0)
     SearchTransforms()(model)
     assert [record.added_nodes > 0 for record in site_records(model) if record.kind == "Inserted"] == [True]

@@ -1,4 +1,4 @@
-"""Residual sums behind a Conv: they read the codes of the residual where there are any, and fine ones."""
+"""Residual sums behind a Conv: they read the residual in int8 where it is quantized, in fine steps."""
 
 import importlib.util
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.formats import FP8, INT8, Format
 from requant.ir.load import load
 from requant.passes import InsertQDQ, PlanQuantizers, SelectLayers
-from requant.passes.records import layer_records
+from requant.passes.annotations import layer_records
 from requant.runtime.check import check
 from requant.runtime.openvino import compile_model, kernels
 from requant.runtime.session import runner
@@ -28,18 +28,20 @@ DEEP = (
 
 
 def planned(
-    body: str, *, outputs: str = "y", size: float = 1.0, chosen: Format = INT8, keep: tuple[str, ...] = ()
+    body: str, *, outputs: str = "y", size: float = 1.0, fmt: Format = INT8, keep: tuple[str, ...] = ()
 ) -> ir.Model:
-    taken, given = (", ".join(f"float[1, 32, 6, 6] {name}" for name in names) for names in ("xz", outputs))
-    proto = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["": 17]> g ({taken}) => ({given}) {{ {body} }}')
+    arguments, results = (", ".join(f"float[1, 32, 6, 6] {name}" for name in names) for names in ("xz", outputs))
+    proto = onnx.parser.parse_model(
+        f'<ir_version: 8, opset_import: ["": 17]> g ({arguments}) => ({results}) {{ {body} }}'
+    )
     rng = np.random.default_rng(0)
     arrays = {name: (size * rng.normal(size=shape)).astype(np.float32) for name, shape in WEIGHTS.items()}
     proto.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in arrays.items())
     model = load(proto)
-    canonicalize(model, chosen.opset)
+    canonicalize(model, fmt.opset)
     collect(model, [feed(model)])
     SelectLayers(keep)(model)
-    PlanQuantizers((chosen,))(model)
+    PlanQuantizers((fmt,))(model)
     return model
 
 
@@ -63,27 +65,29 @@ def sums(model: ir.Model) -> list[str]:
 
 
 @pytest.mark.parametrize("target", ["tensorrt", "tensorrt-rtx", "openvino"])
-def test_a_residual_that_is_coded_anyway_is_read_in_codes(target: str) -> None:
+def test_a_residual_that_is_quantized_anyway_is_read_in_int8(target: str) -> None:
     model = planned(BLOCK)
     artifact = lowered(model, target)
     assert sums(artifact) == ["r.dequantized"]
     assert [node.op_type for node in artifact.graph].count("QuantizeLinear") == 1
-    assert [record.coded for record in layer_records(artifact)] == ["int8 by int8, and its residual"]
+    assert [record.format for record in layer_records(artifact)] == ["int8 by int8, and its residual"]
 
 
 def test_it_is_rounded_once_and_nothing_else_changes() -> None:
     artifact = lowered(planned(BLOCK.replace("y = Relu(s)", "y = Identity(s)")))
     whole = artifact.clone()
     add = next(node for node in whole.graph if node.op_type == "Add")
-    position, codes = next((i, value) for i, value in enumerate(add.inputs) if value and value.name == "r.dequantized")
+    position, residual = next(
+        (i, value) for i, value in enumerate(add.inputs) if value and value.name == "r.dequantized"
+    )
     quantize = next(node for node in whole.graph if node.op_type == "QuantizeLinear")
     add.replace_input_with(position, quantize.inputs[0])
     step = artifact.graph.initializers["r.scale"].const_value
-    assert codes is not None
+    assert residual is not None
     assert step is not None
     r = np.maximum(feed(artifact)["x"], 0)
-    moved = np.subtract(*(runner(each)(feed(artifact))[0].astype(np.float64) for each in (artifact, whole)))
-    np.testing.assert_allclose(moved, np.round(r / step.numpy()) * step.numpy() - r, atol=1e-5)
+    difference = np.subtract(*(runner(each)(feed(artifact))[0].astype(np.float64) for each in (artifact, whole)))
+    np.testing.assert_allclose(difference, np.round(r / step.numpy()) * step.numpy() - r, atol=1e-5)
 
 
 def test_every_block_of_a_trunk() -> None:
@@ -95,8 +99,8 @@ LEFT: dict[str, Callable[[], ir.Model]] = {
     "the product is read elsewhere": lambda: planned(BLOCK.replace("y = Relu(s)", "t = Relu(s) y = Sub(t, c)")),
     "the product is an output": lambda: planned(BLOCK, outputs="yc"),
     "the Conv adds little to it": lambda: planned(BLOCK, size=0.01),
-    "its codes have 6 bits": lambda: planned(BLOCK, chosen=Format(bits=6)),
-    "its codes are e4m3": lambda: planned(BLOCK, chosen=FP8),
+    "it has 6 bits": lambda: planned(BLOCK, fmt=Format(bits=6)),
+    "it is e4m3": lambda: planned(BLOCK, fmt=FP8),
     "it is no sum": lambda: planned(BLOCK.replace("Add(c, r)", "Mul(c, r)")),
 }
 
@@ -131,14 +135,14 @@ def test_products_of_matrices_leave_their_residual_in_float() -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="needs openvino")
-def test_openvino_adds_codes_in_the_kernel_of_the_conv() -> None:
+def test_openvino_adds_int8_in_the_kernel_of_the_conv() -> None:
     model = planned(DEEP)
     artifact = lowered(model, "openvino")
-    exact, wanted, found = (
+    exact, expected, actual = (
         runner(each, target=target, threads=1)(feed(model))[0].astype(np.float64)
         for each, target in ((model, "cpu"), (artifact, "cpu"), (artifact, "openvino"))
     )
-    assert 0 < np.linalg.norm(found - wanted) < 0.5 * np.linalg.norm(wanted - exact)
+    assert 0 < np.linalg.norm(actual - expected) < 0.5 * np.linalg.norm(expected - exact)
     ran = [kind for kind, _ in kernels(compile_model(artifact))]
     assert ran.count("Convolution") == 3
     assert not {"Eltwise", "Add"} & set(ran)

@@ -1,4 +1,4 @@
-"""Convs between codes: what ONNX Runtime's CPU makes one kernel of, and what stays in float for it."""
+"""Integer Convs: those that are one kernel on ONNX Runtime's CPU, and those that stay in float there."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,9 +18,8 @@ from requant.ir.linear import find_linears
 from requant.ir.load import load
 from requant.ir.quantizer import QUANTIZER
 from requant.passes import InsertQDQ, PlanQuantizers, SearchTransforms, SelectLayers
-from requant.passes.records import layer_records, site_records
+from requant.passes.annotations import is_direct, layer_records, site_records
 from requant.passes.scales import activation_quantizer, weight_quantizer
-from requant.passes.select_layers import is_direct
 from requant.runtime.distance import distance
 from requant.runtime.session import runner
 from tests.passes.optimized import fused_ops, unintended
@@ -40,7 +39,7 @@ WEIGHTS = {"u": (32, 3, 3, 3), "w": (32, 32, 1, 1), "q": (32, 32, 1, 1), "v": (3
 @pytest.fixture(autouse=True)
 def _whatever_it_gains(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let networks as small as these be in int8; what pays is for `test_conv_gain`."""
-    monkeypatch.setattr("requant.passes.lowering.integer_convs.LEAST", 0.0)
+    monkeypatch.setattr("requant.passes.lowering.integer_convs.LEAST_GAIN", 0.0)
 
 
 def random(shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -93,7 +92,7 @@ def reasons(model: ir.Model) -> list[str]:
     return [record.reason for record in layer_records(model) if record.reason]
 
 
-def test_a_network_of_convs_runs_in_codes_from_end_to_end(tmp_path: Path) -> None:
+def test_a_network_of_convs_runs_in_int8_from_end_to_end(tmp_path: Path) -> None:
     artifact = lowered(planned(BLOCK))
     assert reasons(artifact) == []
     ops = fused_ops(artifact, tmp_path)
@@ -126,7 +125,7 @@ def test_the_engine_computes_what_the_graph_says() -> None:
         assert 0 < np.abs(unfused - exact).max() < 0.02 * largest
 
 
-def test_relu_and_clip_are_the_lowest_and_the_highest_code() -> None:
+def test_relu_and_clip_are_the_lowest_and_the_highest_integer() -> None:
     artifact = lowered(planned(BLOCK))
     grids = {
         node.inputs[0].name: tuple(value.const_value.numpy().item() for value in node.inputs[1:])  # type: ignore[union-attr] # both are constants
@@ -137,7 +136,7 @@ def test_relu_and_clip_are_the_lowest_and_the_highest_code() -> None:
         assert grids[name][1] == 0, name
     assert grids["m"][0] * 255 <= 6
     assert grids["x"][1] == grids["f"][1] == 128
-    assert grids["r"] == grids["p"], "codes of a pool are codes of what it pools"
+    assert grids["r"] == grids["p"], "a pool has the quantizer of its input"
 
 
 def test_other_engines_do_not_round_the_output() -> None:
@@ -149,21 +148,21 @@ def test_other_engines_do_not_round_the_output() -> None:
 
 
 @pytest.mark.parametrize("other", ["e = Relu(d) f = Conv(p, q)", "e = Clip(d, zero, low) h = Conv(p, q) f = Relu(h)"])
-def test_codes_that_reach_beyond_what_is_between_need_it(other: str) -> None:
+def test_an_int8_range_beyond_the_activation_needs_it(other: str) -> None:
     body = f"{STEM} d = Conv(p, w) {other} t = Concat<axis = 1>(e, f) g = Conv(t, k) y = GlobalAveragePool(g)"
     low = np.array(1e-3, np.float32)
     artifact = lowered(planned(body, weights={"k": random((32, 64, 1, 1)), "low": low}))
-    assert reasons(artifact) == ["codes of 't' reach beyond what the kernel would have to clip"]
+    assert reasons(artifact) == ["the int8 range of 't' exceeds the bounds of the activation behind the Conv"]
 
 
-def test_what_a_layer_in_float_reads_is_codes_all_the_same(tmp_path: Path) -> None:
+def test_the_input_of_a_layer_in_float_is_int8_all_the_same(tmp_path: Path) -> None:
     """A layer kept in float does not pull the one before it into float, and so on to the first."""
     artifact = lowered(planned(BLOCK, keep=("k",)))
     assert reasons(artifact) == ["kept by request"]
     assert fused_ops(artifact, tmp_path)["QLinearConv"] == 4
 
 
-def test_no_node_comes_between_two_layers_in_codes() -> None:
+def test_no_node_comes_between_two_layers_in_int8() -> None:
     """A transform of its own would be worth its nodes here, on an engine whose kernels write floats."""
     scale = np.ones((32, 1, 1, 1), np.float32)
     scale[:4] = 30
@@ -177,12 +176,12 @@ def test_no_node_comes_between_two_layers_in_codes() -> None:
         SelectLayers((), target)(model)
         SearchTransforms()(model)
         models[target] = model
-    found = {
+    by_target = {
         target: next(record for record in site_records(model) if record.name == "r") for target, model in models.items()
     }
-    assert found["tensorrt"].added_nodes > 0
-    assert found["cpu"].added_nodes == 0
-    assert "is to read the codes that the layer before it writes" in found["cpu"].reason
+    assert by_target["tensorrt"].added_nodes > 0
+    assert by_target["cpu"].added_nodes == 0
+    assert "reads the integers that the layer before it writes" in by_target["cpu"].reason
 
 
 def test_nor_before_the_last_layer_which_is_none_of_them(tmp_path: Path) -> None:
@@ -195,7 +194,7 @@ def test_nor_before_the_last_layer_which_is_none_of_them(tmp_path: Path) -> None
     assert all(layer.quantized for layer in result.report.layers)
     ops = fused_ops(result.model, tmp_path)
     assert ops["QLinearConv"] == 2
-    assert ops["QuantizeLinear"] == 1  # of the input: the codes of the second Conv are those of the MatMul
+    assert ops["QuantizeLinear"] == 1  # of the input: the second Conv and the MatMul read the same integers
 
 
 def test_one_value_has_one_quantizer_whoever_reads_it(tmp_path: Path) -> None:
@@ -207,8 +206,8 @@ def test_one_value_has_one_quantizer_whoever_reads_it(tmp_path: Path) -> None:
     assert unintended(result.model, "cpu") == []
     names = [node.name for node in result.model.graph]
     assert len(names) == len(set(names))
-    coded = sum(layer.quantized and layer.op_type == "Conv" for layer in result.report.layers)
-    assert fused_ops(result.model, tmp_path)["QLinearConv"] == coded == 3
+    count = sum(layer.quantized and layer.op_type == "Conv" for layer in result.report.layers)
+    assert fused_ops(result.model, tmp_path)["QLinearConv"] == count == 3
 
 
 def test_who_asks_for_a_size_may_stand_before_the_relu() -> None:
@@ -230,7 +229,7 @@ def test_a_shared_weight_has_room_for_every_bias() -> None:
     assert np.abs(fused - unfused).max() < 0.003 * np.abs(unfused).max()
 
 
-def test_what_is_known_of_a_sum_is_carried_through_a_basis() -> None:
+def test_statistics_of_a_sum_are_carried_through_a_transform() -> None:
     """Its operands take part in the transform of the sum, which the next layer reads."""
     body = "c = Conv(x, u, b) r = Relu(c) d = Conv(r, w) s = Add(d, r) t = Relu(s) e = Conv(t, q) y = Relu(e)"
     scale = np.geomspace(0.01, 1, 32, dtype=np.float32).reshape(-1, 1, 1, 1)
@@ -244,20 +243,20 @@ def test_what_is_known_of_a_sum_is_carried_through_a_basis() -> None:
     for value in (value for node in again.graph for value in node.outputs):
         value.meta.clear()
     collect(again, feeds())
-    seen = {value.name: statistics(value) for node in again.graph for value in node.outputs}
-    known = {value.name: statistics(value) for node in model.graph for value in node.outputs}
-    compared = [name for name in seen if seen[name] is not None]
+    measured = {value.name: statistics(value) for node in again.graph for value in node.outputs}
+    carried_over = {value.name: statistics(value) for node in model.graph for value in node.outputs}
+    compared = [name for name in measured if measured[name] is not None]
     assert len(compared) == 3  # what two Convs read, and the first operand of the sum
     for name in compared:
-        fresh, carried = seen[name], known[name]
-        assert fresh is not None
+        expected, carried = measured[name], carried_over[name]
+        assert expected is not None
         assert carried is not None, name
-        np.testing.assert_allclose(carried.minimum, fresh.minimum, rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(carried.maximum, fresh.maximum, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(carried.minimum, expected.minimum, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(carried.maximum, expected.maximum, rtol=1e-4, atol=1e-5)
 
 
 def test_a_bias_that_int32_cannot_count_gets_a_coarser_scale() -> None:
-    """ONNX Runtime codes the bias with the scale of the product and saturates: a channel without weight, for one."""
+    """ONNX Runtime quantizes the bias by the scale of the product and saturates: a channel without weight, for one."""
     weight = 10 * random(WEIGHTS["w"])
     weight[3] *= 1e-9
     bias = np.full(32, 7, np.float32)
@@ -269,34 +268,34 @@ def test_a_bias_that_int32_cannot_count_gets_a_coarser_scale() -> None:
         assert np.abs(fused - unfused).max() < 0.003 * np.abs(unfused).max()
 
 
-def test_codes_of_fewer_bits_have_no_kernel_that_writes_them() -> None:
+def test_no_kernel_writes_fewer_than_8_bits() -> None:
     model = load(source(BLOCK))
     canonicalize(model)
     collect(model, feeds())
     PlanQuantizers((Format(bits=6),))(model)
-    found = set(reasons(lowered(model)))
-    assert "its kernel would round its output to 8 bits, not to 6" in found
+    by_target = set(reasons(lowered(model)))
+    assert "an integer Conv writes 8 bits, but its output is planned with 6" in by_target
     assert len(reasons(lowered(model))) == 5
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_plan_for_another_engine_serves_as_well(seed: int, tmp_path: Path) -> None:
-    """Where that put nodes between two layers, the layer before them writes codes of its own or stays in float."""
+    """A layer with nodes behind it that the other engine needs writes int8 of its own or stays in float."""
     result = requant.optimize(random_network(seed), network_feeds(seed), target="tensorrt")
     artifact = result.lower("cpu")
-    coded = sum(record.quantized and record.op_type == "Conv" for record in layer_records(artifact))
+    count = sum(record.quantized and record.op_type == "Conv" for record in layer_records(artifact))
     assert unintended(artifact, "cpu") == []
-    assert fused_ops(artifact, tmp_path)["QLinearConv"] == coded
+    assert fused_ops(artifact, tmp_path)["QLinearConv"] == count
 
 
 @pytest.mark.parametrize("target", ["cpu", "cpu-arm", "cpu-avx2"])
-def test_the_types_of_codes_are_those_of_the_engine(target: str) -> None:
+def test_integer_types_are_those_of_the_engine(target: str) -> None:
     artifact = lowered(planned(BLOCK, target), target)
     types = {node.outputs[0].dtype for node in artifact.graph if node.op_type == "QuantizeLinear"}
     assert types == {ir.DataType.INT8 if target == "cpu-arm" else ir.DataType.UINT8}
 
 
-def test_a_layer_in_float_between_codes_keeps_its_weight(tmp_path: Path) -> None:
+def test_a_layer_in_float_between_int8_keeps_its_weight(tmp_path: Path) -> None:
     """ONNX Runtime quantizes it otherwise."""
     artifact = lowered(planned(BLOCK, keep=("d",)))
     assert reasons(artifact) == ["kept by request"]
@@ -327,14 +326,14 @@ def _check(seed: int, folder: Path) -> int:
     canonicalize(model := load(proto))
     convs = [linear.name for linear in find_linears(model.graph) if linear.node.op_type == "Conv"]
     result = requant.optimize(proto, data, keep=[str(rng.choice(convs))] if seed % 3 == 0 else [])
-    coded = sum(layer.quantized and layer.op_type == "Conv" for layer in result.report.layers)
+    count = sum(layer.quantized and layer.op_type == "Conv" for layer in result.report.layers)
     assert unintended(result.model, "cpu") == []
-    assert fused_ops(result.model, folder)["QLinearConv"] == coded
-    if coded:
+    assert fused_ops(result.model, folder)["QLinearConv"] == count
+    if count:
         exact = output(load(proto), data[0])
         fused, unfused = (output(result.model, data[0], optimized=optimized) for optimized in (True, False))
         assert distance(exact, fused).sqnr > max(20, distance(exact, unfused).sqnr - 6)
-    return coded
+    return count
 
 
 def test_one_call_quantizes_a_network_of_convs() -> None:
@@ -345,7 +344,7 @@ def test_one_call_quantizes_a_network_of_convs() -> None:
     assert distance.sqnr > 35
 
 
-def test_a_conv_writes_no_codes_of_another_format() -> None:
+def test_a_conv_writes_no_other_format() -> None:
     """A plan may have fp8 for what the next layer reads, which the CPU then leaves in float."""
     model = planned("c = Conv(x, u, b) r = Relu(c) y = Conv(r, w)")
     _, second = find_linears(model.graph)
@@ -353,4 +352,4 @@ def test_a_conv_writes_no_codes_of_another_format() -> None:
     second.weight.meta[QUANTIZER] = weight_quantizer(second, FP8)
     InsertQDQ("cpu")(model)
     reasons = [layer.reason for layer in layer_records(model)]
-    assert reasons == ["its kernel does not write float8e4m3fn, in which 'r' is planned", FP8_REASON]
+    assert reasons == ["an integer Conv does not write float8e4m3fn, in which 'r' is planned", FP8_REASON]

@@ -1,4 +1,4 @@
-"""A product of codes, for ONNX Runtime's CPU:
+"""An integer product, for ONNX Runtime's CPU:
 
     Y = (q - z) Q · (s · s_w) + b
 
@@ -14,30 +14,34 @@ from ...ir.linear import Linear
 from .describe import describe
 
 
-def multiply_codes(graph: ir.Graph, linear: Linear, data: tuple[ir.Value, ...], weight: tuple[ir.Value, ...]) -> None:
-    """Replace the product of ``linear`` by one of codes.
+def multiply_integers(
+    graph: ir.Graph, linear: Linear, data: tuple[ir.Value, ...], weight: tuple[ir.Value, ...]
+) -> None:
+    """Replace the product of ``linear`` by one of integers, and scale its result back to float.
 
-    ``data`` are the codes of its input, their scale, which must be computed by a node, and their zero point;
-    ``weight`` the codes [K, N] and their scale [N].
+    ``data`` are the integers of its input, their scale, which must be computed by a node, and their zero point;
+    ``weight`` the integers [K, N] and their scale [N].
     """
-    (values, data_scale, zero_point), (codes, weight_scale) = data, weight
+    (values, data_scale, zero_point), (weights, weight_scale) = data, weight
     node, name = linear.node, linear.name
     shape, dtype = node.outputs[0].shape, node.outputs[0].dtype
     bias = _bias(graph, linear)
-    sums = _computed(graph, "MatMulInteger", [values, codes, zero_point], f"{name}.multiply", shape, ir.DataType.INT32)
+    sums = _computed(
+        graph, "MatMulInteger", [values, weights, zero_point], f"{name}.multiply", shape, ir.DataType.INT32
+    )
     numbers = _computed(graph, "Cast", [sums], f"{name}.cast", shape, dtype, to=int(ir.DataType.FLOAT))
     factors = [data_scale, _scaled(graph, weight_scale, linear.factor)]
     scale = _computed(graph, "Mul", factors, f"{name}.scale", weight_scale.shape, dtype)
-    before, last = [sums, numbers, scale], (f"{name}.dequantize", "Mul", numbers, scale)
+    steps, last = [sums, numbers, scale], (f"{name}.dequantize", "Mul", numbers, scale)
     if node.op_type == "Gemm" and bias is not None:
-        before.append(_computed(graph, "Mul", [numbers, scale], f"{name}.dequantize", shape, dtype))
-        last = (f"{name}.bias", "Add", before[-1], bias)
-    graph.insert_before(node, [maker for value in before if (maker := value.producer()) is not None])
+        steps.append(_computed(graph, "Mul", [numbers, scale], f"{name}.dequantize", shape, dtype))
+        last = (f"{name}.bias", "Add", steps[-1], bias)
+    graph.insert_before(node, [producer for value in steps if (producer := value.producer()) is not None])
     _become(node, *last)
 
 
 def _become(node: ir.Node, name: str, op_type: str, *inputs: ir.Value) -> None:
-    """Let ``node`` be another op, so that all that is known of its output, and all who hold it, need not be told."""
+    """Turn ``node`` into another op in place, so that its output keeps its metadata and its consumers."""
     node.name, node.op_type = name, op_type
     node.attributes.clear()
     node.resize_inputs(len(inputs))
@@ -46,7 +50,7 @@ def _become(node: ir.Node, name: str, op_type: str, *inputs: ir.Value) -> None:
 
 
 def _bias(graph: ir.Graph, linear: Linear) -> ir.Value | None:
-    """The bias, as the second operand of its Add: ONNX Runtime looks for it there."""
+    """Return the bias, as the second operand of its Add: ONNX Runtime looks for it there."""
     if linear.bias is None:
         return None
     node, position = linear.bias
@@ -61,7 +65,7 @@ def _bias(graph: ir.Graph, linear: Linear) -> ir.Value | None:
 
 
 def _scaled(graph: ir.Graph, value: ir.Value, factor: float) -> ir.Value:
-    """The constant ``value`` times a Gemm's alpha or beta."""
+    """Return the constant ``value`` times a Gemm's alpha or beta."""
     if factor == 1.0:
         return value
     data = array(value)
