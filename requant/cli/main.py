@@ -137,23 +137,25 @@ def compare_command(
 def check_command(
     model: Model,
     target: Target = "tensorrt",
-    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended safely, in a copy.")] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Write a copy with all safe fixes applied (no calibration data needed).")
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Where --fix writes it.  [default: MODEL.fixed.onnx]", parser=_path),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what the engine would refuse or run slowly in MODEL; exits with 1 if there is anything, or is still."""
+    """Say what the engine would refuse or run slowly in MODEL; exits with 1 if problems remain."""
     if not fix:
         if output is not None:
             raise typer.BadParameter("--output needs --fix")
         found = inspection.check(model, target)
-        show([vars(finding) for finding in found], lambda: verdict.findings(found, target), as_json)
+        show([finding.to_dict() for finding in found], lambda: verdict.findings(found, target), as_json)
     else:
         destination = output or _beside(model, "fixed")
         result = mending.fix(model, target, destination)
-        found = result.left
+        found = result.findings
         say(f"wrote {destination}")
         show(verdict.plain(result), lambda: verdict.fixed(result, target), as_json)
     if found:

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from ..errors import VerificationError
 from .feeds import Feed
 from .outputs import layout, numbers, texts
-from .rules.traverse import MOVERS, PAIR, maker
+from .rules.traverse import MOVERS, PAIR, producer
 from .session import runner
 
 TOLERANCE = 1e-3
@@ -66,7 +66,7 @@ def verify(
 
 
 def _is_probability(value: ir.Value | None) -> bool:
-    node = maker(value, PAIR | MOVERS)
+    node = producer(value, PAIR | MOVERS)
     return node is not None and node.op_type in _PROBABILITIES
 
 

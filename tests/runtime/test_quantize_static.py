@@ -92,24 +92,24 @@ def test_a_small_transformer(dialect: synthetic.Dialect, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("dialect", synthetic.DIALECTS)
-def test_a_small_transformer_mended(dialect: synthetic.Dialect, tmp_path: Path) -> None:
+def test_a_small_transformer_is_fixed(dialect: synthetic.Dialect, tmp_path: Path) -> None:
     spec = synthetic.Transformer(layers=1, batch=1, tokens=16, dialect=dialect)
     source, feeds = synthetic.pre_norm(spec), synthetic.feeds(spec, 2)
     model = quantized(source, feeds, tmp_path)
     cpu, tensorrt = fix(model, "cpu"), fix(model, "tensorrt")
-    assert cpu.left == []
-    assert {finding.rule for finding in tensorrt.left} == {"zero-point"}
+    assert cpu.findings == []
+    assert {finding.rule for finding in tensorrt.findings} == {"zero-point"}
     before, *after = (sqnr(source, candidate, feeds) for candidate in (model, cpu.model, tensorrt.model))
     assert min(after) > before
 
 
-def test_a_small_transformer_without_zero_points_is_mended_for_tensorrt(tmp_path: Path) -> None:
+def test_a_small_transformer_without_zero_points_is_fixed_for_tensorrt(tmp_path: Path) -> None:
     spec = synthetic.Transformer(layers=1, batch=1, tokens=16)
     source, feeds = synthetic.pre_norm(spec), synthetic.feeds(spec, 2)
     model = quantized(source, feeds, tmp_path, ActivationSymmetric=True)
     assert {"int32-bias", "quantized-norm"} <= {rule for rule, _ in found(model, "tensorrt")}
     fixed = fix(model, "tensorrt")
-    assert fixed.left == []
+    assert fixed.findings == []
     assert sqnr(source, fixed.model, feeds) > sqnr(source, model, feeds)
 
 
@@ -125,5 +125,5 @@ def test_vit_s(tmp_path: Path) -> None:
     assert {node for rule, node in said if rule == "int32-bias"} == {f"{name}.bias_DequantizeLinear" for name in biased}
     assert sum(rule == "zero-point" for rule, _ in said) > 500
     assert {rule for rule, _ in found(model, "cpu")} == {"int8-activation", "no-integer-kernel", "quantized-norm"}
-    assert fix(model, "cpu").left == []
-    assert {finding.rule for finding in fix(model, "tensorrt").left} == {"zero-point"}
+    assert fix(model, "cpu").findings == []
+    assert {finding.rule for finding in fix(model, "tensorrt").findings} == {"zero-point"}

@@ -1,4 +1,4 @@
-"""What a quantized graph is made of: Q and DQ nodes, and the linear layers between them."""
+"""The parts of a quantized graph: Q and DQ nodes, and the linear layers between them."""
 
 from dataclasses import dataclass
 
@@ -10,20 +10,25 @@ from ...ir.constants import array
 
 
 @dataclass(frozen=True)
-class Step:
-    """A QuantizeLinear or DequantizeLinear node; ``codes`` is its integer (or 8-bit float) type.
+class QdqNode:
+    """A QuantizeLinear or DequantizeLinear node; ``dtype`` is its integer (or 8-bit float) type.
 
-    ``fixed`` says that its input is known before the first run: a weight or a bias, not an activation.
+    ``constant`` says that its input does not depend on the model's inputs: a weight or a bias, not an activation.
     """
 
     node: ir.Node
-    codes: ir.DataType
-    fixed: bool
+    dtype: ir.DataType
+    constant: bool
 
     @property
     def quantizes(self) -> bool:
-        """Whether it is a QuantizeLinear."""
+        """Tell whether it is a QuantizeLinear."""
         return self.node.op_type == "QuantizeLinear"
+
+    @property
+    def integers(self) -> ir.Value | None:
+        """The quantized value: the output of a QuantizeLinear, the input of a DequantizeLinear."""
+        return self.node.outputs[0] if self.quantizes else self.node.inputs[0]
 
     @property
     def scale(self) -> NDArray[np.generic] | None:
@@ -38,15 +43,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Operand:
-    """What a linear layer multiplies.
+    """An operand of a linear layer.
 
-    ``step`` is the DQ that it comes from, through MOVERS, or None when it is float; ``direct`` says that no
+    ``dequantizer`` is the DQ that it comes from, through MOVERS, or None when it is float; ``direct`` says that no
     mover is between. ``axis`` is the operand's axis along which the scale varies, None when it does not or
     when a mover lost the axis; ``out_axis`` is the axis along which the integer kernel can take scales.
     """
 
-    step: Step | None
-    fixed: bool
+    dequantizer: QdqNode | None
+    constant: bool
     direct: bool
     axis: int | None
     out_axis: int
@@ -60,17 +65,17 @@ class Layer:
     operands: tuple[Operand, Operand]
 
     @property
-    def steps(self) -> list[Step]:
+    def dequantizers(self) -> list[QdqNode]:
         """The DQs of its operands."""
-        return [operand.step for operand in self.operands if operand.step]
+        return [operand.dequantizer for operand in self.operands if operand.dequantizer]
 
     @property
     def weight(self) -> Operand | None:
-        """The operand that is known before the first run, or None in a product of two activations."""
-        return next((operand for operand in self.operands if operand.fixed), None)
+        """The constant operand, or None in a product of two activations."""
+        return next((operand for operand in self.operands if operand.constant), None)
 
 
 def _numbers(value: ir.Value | None) -> NDArray[np.generic] | None:
-    """The constant in ``value``, or None when there is none or it is text."""
-    found = array(value)
-    return None if found is None or found.dtype.kind in "OSU" else found
+    """Return the constant in ``value``, or None when there is none or it is text."""
+    constant = array(value)
+    return None if constant is None or constant.dtype.kind in "OSU" else constant

@@ -1,10 +1,13 @@
-"""What ONNX Runtime's CPU provider does with a graph that breaks one of its rules."""
+"""The rules of ONNX Runtime's CPU provider.
+
+Measured with ONNX Runtime 1.23.2 to 1.32.0 on x86-64 at its default optimization level: see `make engines`.
+"""
 
 import onnx_ir as ir
 
+from ..rules import constants, operands, outputs, pairs, quantizers
+from ..rules.rule import Rule
 from ..versions import FIRST
-from . import constants, operands, outputs, pairs, quantizers
-from .rule import Rule
 
 _FLOAT8 = tuple(dtype for dtype in ir.DataType if dtype.is_floating_point() and dtype.bitwidth <= 8)
 
@@ -12,44 +15,44 @@ _FLOAT_ONLY = frozenset(
     {"LayerNormalization", "Gelu", "Erf", "Tanh", "HardSwish", "HardSigmoid", "Sqrt", "Pow", "Exp", "Log", "Reciprocal"}
     | {"ReduceMean", "ReduceSum", "Sub", "Div", "Neg", "Abs", "ConvTranspose"}
 )
-"""Ops without an integer kernel."""
+"""Ops without an integer kernel, as measured op by op: a property of this engine, so no expression over traits."""
 
-RULES = (
+CPU_RULES = (
     Rule(
         "scale-not-positive",
         quantizers.scale_not_positive,
-        "other numbers: {what} loads, and divides by zero or flips signs",
+        "other numbers: {what} is accepted, and divides by zero or flips signs",
         "calibrate again; give a constant 0 any positive scale",
     ),
     Rule(
         "scale-per-channel",
         quantizers.scale_per_channel,
         "refused: an activation has {what}, and the integer product fails at the first run",
-        "use one scale; even the channels out first (requant.passes.ReparameterizeScales)",
+        "use one scale; equalize the channels first (requant.passes.ReparameterizeScales)",
     ),
     Rule(
         "uint8-weight",
         operands.uint8_weight,
-        "slower: a product with {what} weights runs at the speed of float",
-        "use int8 codes for the weight",
+        "slower: a product with {what} weights is no faster than in float",
+        "use int8 for the weight",
     ),
     Rule(
         "code-type",
-        quantizers.coded(*_FLOAT8),
+        quantizers.quantized_as(*_FLOAT8),
         {
-            FIRST: "refused: a MatMul or Gemm of {what} codes does not load at the default optimization level",
-            "1.28": "refused: a MatMul of {what} codes does not load at the default optimization level",
-            "1.32": "runs in float: there is no kernel for products of {what} codes",
+            FIRST: "refused: a MatMul or Gemm in {what} does not load at the default optimization level",
+            "1.28": "refused: a MatMul in {what} does not load at the default optimization level",
+            "1.32": "runs in float: there is no kernel for products in {what}",
         },
         "use uint8 activations and int8 weights",
     ),
     Rule(
         "code-type",
-        quantizers.coded(ir.DataType.INT16, ir.DataType.UINT16),
+        quantizers.quantized_as(ir.DataType.INT16, ir.DataType.UINT16),
         {
-            FIRST: "runs in float: there is no integer kernel for {what} codes",
-            "1.32": "other numbers: a MatMul of {what} codes by an 8-bit weight rounds them again (MatMulNBits); other "
-            "products run in float",
+            FIRST: "runs in float: there is no integer kernel for {what}",
+            "1.32": "other numbers: a MatMul of {what} by an 8-bit weight rounds the activation again (MatMulNBits); "
+            "other products run in float",
         },
         "use uint8 activations and int8 weights",
     ),
@@ -64,7 +67,7 @@ RULES = (
         operands.weight_only,
         {
             FIRST: "runs in float: the {what} weight is dequantized first",
-            "1.25": "other numbers: a MatMul or Gemm by an {what} weight rounds the activation by itself "
+            "1.25": "other numbers: a MatMul or Gemm by an {what} weight quantizes the activation too "
             "(MatMulNBits), and is slower than float above a few rows; other ops run in float",
         },
         "quantize the activation too, or keep the weight in float",
@@ -73,7 +76,7 @@ RULES = (
         "small-weight",
         operands.small_weight,
         "runs in float: there is no product of 8-bit activations by an {what} weight",
-        "use int8 codes for the weight, or leave the activation in float",
+        "use an int8 weight, or leave the activation in float",
     ),
     Rule(
         "blocked-weight",
@@ -85,23 +88,20 @@ RULES = (
         "weight-place",
         operands.weight_first,
         "runs in float: {what}",
-        "store the codes in the layout of the second operand, straight before the layer",
+        "store the weight in the layout of the second operand, straight before the layer",
     ),
     Rule(
         "weight-place",
         operands.weight_moved,
-        {
-            FIRST: "refused: {what}, and a Transpose without perm ends the process",
-            "1.31": "runs in float: {what}",
-        },
-        "store the codes in the layout of the second operand, straight before the layer",
+        {FIRST: "refused: {what}, and a Transpose without perm ends the process", "1.31": "runs in float: {what}"},
+        "store the weight in the layout of the second operand, straight before the layer",
     ),
     Rule(
         "float16-scale",
         operands.half_scale,
         {
             FIRST: "runs in float: there is no integer product with {what} scales",
-            "1.29": "refused: a MatMul of codes with {what} scales becomes a kernel that does not exist",
+            "1.29": "refused: an integer MatMul with {what} scales becomes an operator that has no kernel",
             "1.30": "runs in float: there is no integer product with {what} scales",
         },
         "quantize the float32 model",
@@ -110,8 +110,7 @@ RULES = (
         "float-bias",
         outputs.float_bias,
         "runs in float: adding {what} makes a float Gemm, slower than the float model",
-        "write the bias as [1, …, N] when the product has three axes or more, else as int32 codes with the "
-        "product's scale",
+        "store the bias as [1, …, N] when the product has three axes or more, else in int32 with the product's scale",
     ),
     Rule(
         "bias-scale",
@@ -131,20 +130,20 @@ RULES = (
     Rule(
         "bias-overflow",
         outputs.bias_overflow,
-        "other numbers: the bias is coded in int32 with the scale of the product; it has {what}, and saturates",
-        "give the weight of that channel a coarser scale",
+        "other numbers: the bias is quantized to int32 with the scale of the product; it has {what}, and saturates",
+        "give the weight of that channel a larger scale",
     ),
     Rule(
         "zero-point-left-out",
         outputs.absent_zero_point(bias=True),
-        "runs in float: {what} has no zero point, and the integer Gemm wants one",
-        "write the zero point, also when it is 0",
+        "runs in float: {what} has no zero point, and the integer Gemm needs one",
+        "store the zero point, also when it is 0",
     ),
     Rule(
         "zero-point-left-out",
         outputs.absent_zero_point(bias=False),
-        {FIRST: "", "1.28": "runs in float: {what} has no zero point, and the integer Gemm wants one"},
-        "write the zero point, also when it is 0",
+        {FIRST: "", "1.28": "runs in float: {what} has no zero point, and the integer Gemm needs one"},
+        "store the zero point, also when it is 0",
     ),
     Rule(
         "gemm-factors",
@@ -161,28 +160,29 @@ RULES = (
     Rule(
         "relu-between",
         outputs.relu_between,
-        "runs in float: the codes of {what} reach below 0, so the Relu stays between the product and its Q",
-        "put the zero point at the lowest code, or another Q/DQ pair before the Relu",
+        "runs in float: the range of {what} reaches below 0, so the Relu stays between the product and its Q",
+        "put the zero point at the lowest integer, or another Q/DQ pair before the Relu",
     ),
     Rule(
         "int8-activation",
         operands.shared_int8,
-        "runs in float: signed codes with {what} are not turned into the unsigned ones that the kernels take",
-        "use uint8 codes with zero point 128: the same real values",
+        "runs in float: an int8 activation with {what} is not converted to uint8, which the kernels take",
+        "use uint8 with zero point 128, which stands for the same real values",
     ),
     Rule(
         "int8-activation",
         outputs.reshaped_int8,
         {
-            FIRST: "runs in float: a product of signed codes with {what} and a bias is a float Gemm at opset 21",
-            "1.27": "refused: a product of signed codes with {what} and a bias is a Gemm that opset 21 does not allow",
+            FIRST: "runs in float: a product of an int8 activation with {what} and a bias is a float Gemm at opset 21",
+            "1.27": "refused: a product of an int8 activation with {what} and a bias becomes a Gemm that opset 21 "
+            "does not allow",
         },
-        "use uint8 codes with zero point 128: the same real values",
+        "use uint8 with zero point 128, which stands for the same real values",
     ),
     Rule(
         "no-integer-kernel",
         pairs.no_integer_kernel(_FLOAT_ONLY, behind=frozenset({"Conv"})),
-        "slower: only {what} reads it, which has no integer kernel that pays, so the Q/DQ only costs",
+        "slower: only {what} reads it, which has no integer kernel that pays, so the Q/DQ only adds work",
         "remove the Q/DQ pair",
     ),
     Rule(
@@ -193,9 +193,8 @@ RULES = (
     ),
     Rule(
         "quantized-constant",
-        constants.quantized_constant(constants.between_codes),
+        constants.quantized_constant(constants.within_qdq),
         "slower: a constant of {what} is dequantized in each run, and rounded for nothing",
         "keep the constant in float",
     ),
 )
-"""Measured with ONNX Runtime 1.23.2 to 1.32.0 on x86-64 at its default optimization level: see `make engines`."""

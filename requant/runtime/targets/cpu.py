@@ -1,0 +1,59 @@
+"""ONNX Runtime's CPU provider: x86-64 with VNNI, x86-64 without, and ARM."""
+
+from dataclasses import replace
+
+import onnx_ir as ir
+
+from ...ir.ops import LINEAR
+from ..fixes import remove_qdq, requantize
+from ..fixes.safe_fix import FixTable, SafeFix, each
+from .common import (
+    FIXES,
+    FLOAT_LAYER,
+    INT8_WEIGHT,
+    INT32_BIAS,
+    ONNXRUNTIME,
+    ONNXRUNTIME_READS,
+    ROW_BIAS,
+    RULES,
+    UINT8_ACTIVATIONS,
+)
+from .cpu_rules import CPU_RULES
+from .target import INT4, INT8, UINT4, ActivationType, Target
+
+_FIXES: FixTable = {
+    **FIXES,
+    "uint8-weight": (INT8_WEIGHT,),
+    "int8-activation": (UINT8_ACTIVATIONS,),
+    "float-bias": (ROW_BIAS, INT32_BIAS),
+    "bias-scale": (INT32_BIAS,),
+    "zero-point-left-out": (SafeFix(each(requantize.stored_zero_points), "stored the zero point"),),
+    "conv-output": (FLOAT_LAYER,),
+    "weight-only": (SafeFix(remove_qdq.kernels, "stored the weight in float"),),
+}
+
+CPU = Target(
+    name="cpu",
+    activations={INT8: ActivationType(ir.DataType.UINT8, 128)},
+    ops=LINEAR - {"ConvTranspose"},
+    weight_only=frozenset({INT8, INT4, UINT4}),
+    dynamic=True,
+    codes=True,
+    sums=True,
+    writes_codes=frozenset({"Conv"}),
+    half_products=False,
+    zero_points=True,
+    onnx_versions=ONNXRUNTIME_READS,
+    distributions=ONNXRUNTIME,
+    rules=RULES + CPU_RULES,
+    fixes=_FIXES,
+)
+
+CPU_AVX2 = replace(CPU, name="cpu-avx2", weight_bits=7)
+
+CPU_ARM = replace(
+    CPU,
+    name="cpu-arm",
+    activations={INT8: ActivationType(INT8)},
+    rules=tuple(rule for rule in CPU.rules if rule.name != "int8-activation"),
+)
