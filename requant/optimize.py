@@ -44,7 +44,7 @@ from .progress import Progress, Stopwatch
 from .recipe import Recipe, find_recipe
 from .report import Report
 from .result import Lowering, Precision, Result
-from .runtime.known_types import know_types
+from .runtime.ort.infer_types import infer_types
 from .runtime.session import require_loadable
 from .runtime.targets import target as find_target
 from .runtime.verify import verify
@@ -152,7 +152,7 @@ def _foresee(recipe: Recipe, lowering: Lowering) -> None:
 def _quantized(task: Task, calibration: Data | None, report: Report, times: Stopwatch) -> tuple[ir.Model, ir.Model]:
     """The model for the engine, and the plan that it comes from; the former is the original if nothing is coded."""
     model, target = task.model, task.lowering.target
-    if know_types(model):
+    if infer_types(model):
         InferShapes()(model)
     data, blind = _data(calibration, model, task.recipe), calibration is None and not task.recipe.calibrated
     with times("calibrate"):

@@ -27,7 +27,7 @@ from ..optimize import optimize
 from ..progress import STAGES
 from ..recipe import RECIPES
 from ..result import Precision
-from ..runtime.placement import FallbackWarning
+from ..runtime.ort.placement import FallbackWarning
 from ..runtime.targets import TARGETS
 from . import verdict
 from .terminal import err, prepare, say, show

@@ -2,14 +2,14 @@
 
 import warnings
 
-from .build_engine import build_engine
 from .check import Finding, check
 from .compare import Comparison, compare
 from .distance import Distance
 from .fix import AppliedFix, FixResult, fix
-from .placement import FallbackError, FallbackWarning
+from .ort.placement import FallbackError, FallbackWarning
 from .session import runner, session
 from .targets import TARGETS, Target
+from .trt.build_engine import build_engine
 from .verify import verify
 
 __all__ = [

@@ -90,7 +90,7 @@ def test_engines_differ_by_weights_shapes_version_and_gpu(monkeypatch: pytest.Mo
         build_engine(model(weight=8), tmp_path, profiles=SHAPES),
         build_engine(model(), tmp_path, profiles={"x": ((1, 16), (4, 16), (9, 16))}),
     ]
-    monkeypatch.setattr(sys.modules["requant.runtime.build_engine"], "gpu_name", lambda: "NVIDIA L4")
+    monkeypatch.setattr(sys.modules["requant.runtime.trt.build_engine"], "gpu_name", lambda: "NVIDIA L4")
     paths.append(build_engine(model(), tmp_path, profiles=SHAPES))
     monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt(ELEVEN)[0])
     paths.append(build_engine(model(), tmp_path, profiles=SHAPES))

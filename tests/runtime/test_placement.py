@@ -4,10 +4,10 @@ import pytest
 
 from requant.errors import TargetError
 from requant.runtime import FallbackError, FallbackWarning, session
-from requant.runtime.providers import PROVIDERS
+from requant.runtime.ort.providers import provider
 from tests.runtime.fake_onnxruntime import Nodes, install, plain
 
-TRT, CUDA, CPU = (PROVIDERS[name].name for name in ("tensorrt", "cuda", "cpu"))
+TRT, CUDA, CPU = (provider(name).name for name in ("tensorrt", "cuda", "cpu"))
 ALL_ON_TRT: Nodes = {TRT: [("MatMul", "m")]}
 
 

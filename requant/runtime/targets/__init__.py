@@ -1,7 +1,6 @@
 """The engines, an engine a module: its row of facts, its rules and its safe fixes; this is the registry.
 
-A new engine is a module with a `Target`, and a line in `TARGETS`. `optimize`, `check` and `fix` need no more; to run
-models too, it needs a `requant.runtime.ort.providers.Provider` or a runner of its own.
+A new engine is a module with a `Target`, and a line in `TARGETS`.
 """
 
 from dataclasses import replace

@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import onnx_ir as ir
 
 from ...ir.ops import LINEAR
+from ...ir.validate import stored_tensors
 from ..fixes import remove_qdq, requantize
 from ..fixes.safe_fix import FixTable, SafeFix, each
+from ..ort.provider import Options, Provider
 from .common import (
     FIXES,
     FLOAT_LAYER,
@@ -32,6 +35,19 @@ _FIXES: FixTable = {
     "weight-only": (SafeFix(remove_qdq.kernels, "stored the weight in float"),),
 }
 
+
+def _without_saturation(model: ir.Model) -> Options:
+    """Choose the slower exact kernel for 8-bit weights: x86 without VNNI adds two products of 8 bits in 16."""
+    weights = (tensor for tensor in stored_tensors(model) if tensor.dtype == ir.DataType.INT8 and tensor.size > 1)
+    wide = any(int(np.abs(tensor.numpy().astype(np.int16)).max()) > 64 for tensor in weights)
+    return {"session.x64quantprecision": "1"} if wide else {}
+
+
+def _int8_activations(model: ir.Model) -> Options:
+    """Allow integer kernels for int8 activations."""
+    return {"session.qdqisint8allowed": "1"}
+
+
 CPU = Target(
     name="cpu",
     activations={INT8: ActivationType(ir.DataType.UINT8, 128)},
@@ -47,13 +63,15 @@ CPU = Target(
     distributions=ONNXRUNTIME,
     rules=RULES + CPU_RULES,
     fixes=_FIXES,
+    provider=Provider(),
 )
 
-CPU_AVX2 = replace(CPU, name="cpu-avx2", weight_bits=7)
+CPU_AVX2 = replace(CPU, name="cpu-avx2", weight_bits=7, provider=Provider(config=_without_saturation))
 
 CPU_ARM = replace(
     CPU,
     name="cpu-arm",
     activations={INT8: ActivationType(INT8)},
     rules=tuple(rule for rule in CPU.rules if rule.name != "int8-activation"),
+    provider=Provider(config=_int8_activations),
 )

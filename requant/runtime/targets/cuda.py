@@ -1,10 +1,21 @@
 """ONNX Runtime's CUDA provider. Read from the kernels and selectors of ONNX Runtime 1.31.1, not run."""
 
+import onnx_ir as ir
+
 from ...ir.ops import PRODUCTS
+from ..ort import provider
+from ..ort.provider import Options, Provider
 from ..rules import operands
 from ..rules.rule import Rule
 from .common import FIXES, FLOAT_LAYER, ONNXRUNTIME, ONNXRUNTIME_READS, RULES
 from .target import INT4, INT8, UINT4, Target
+
+
+def _folded_weights(model: ir.Model) -> Options:
+    """Fold constants at least, where data are quantized: CUDA has no integer product. Blocked weights stay in int4."""
+    quantized = any(node.op_type == "QuantizeLinear" for node in model.graph.all_nodes())
+    return {"session.disable_quant_qdq": "1"} if quantized else {}
+
 
 CUDA = Target(
     name="cuda",
@@ -27,4 +38,5 @@ CUDA = Target(
         ),
     ),
     fixes={**FIXES, "integer-product": (FLOAT_LAYER,)},
+    provider=Provider(provider.CUDA, "pip install 'requant[gpu]'", config=_folded_weights),
 )

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from ...ir.ops import LINEAR
+from ..openvino import runner
 from ..rules.qdq_graph import QdqGraph
 from ..rules.rule import Rule, Violation
 from ..rules.traverse import PAIR, producer
@@ -43,4 +44,5 @@ OPENVINO = Target(
         ),
     ),
     fixes={**FIXES, "concatenated-int8": (UINT8_ACTIVATIONS,)},
+    runner=runner,
 )

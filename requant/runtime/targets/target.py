@@ -8,7 +8,9 @@ import onnx_ir as ir
 
 from ...ir.formats import Format
 from ...ir.linear import Linear
+from ..feeds import Runner
 from ..fixes.safe_fix import FixTable
+from ..ort.provider import Provider
 from ..rules.rule import Rule
 
 INT8, FP8, INT4, UINT4 = (
@@ -53,6 +55,8 @@ class Target:
         distributions: the Python packages that bring it, of which one is installed.
         rules: what it refuses, runs in float or runs slowly.
         fixes: what can be done about that without data and decisions.
+        provider: how ONNX Runtime runs it, if it does.
+        runner: how it runs models itself, if ONNX Runtime does not.
     """
 
     name: str
@@ -75,6 +79,8 @@ class Target:
     distributions: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
     fixes: FixTable = field(default_factory=dict)
+    provider: Provider | None = None
+    runner: Runner | None = None
 
     def excludes(self, linear: Linear, chosen: Format) -> str:
         """Return why this engine should not run ``linear`` in the format ``chosen``; empty where it should."""

@@ -1,167 +1,19 @@
-"""TensorRT and TensorRT-RTX.
-
-The rules were found with the parser and the ahead-of-time builder of TensorRT-RTX 1.7.1.
-"""
+"""TensorRT and TensorRT-RTX."""
 
 from dataclasses import replace
 
 import onnx_ir as ir
 
-from ...ir.ops import ARITHMETIC, LINEAR
+from ...ir.ops import LINEAR
+from ..dtypes import dtypes
 from ..fixes import remove_qdq, requantize
 from ..fixes.safe_fix import FixTable, SafeFix, each
-from ..rules import attention, constants, operands, outputs, pairs, quantizers
-from ..rules.norms import NORMS
-from ..rules.rule import Rule
+from ..ort.provider import CUDA, Options, Provider
 from .common import FIXES, FLOAT_CONSTANT, FLOAT_LAYER, NO_PAIR, RULES
 from .target import FP8, INT4, INT8, ActivationType, Target
-
-_TAKEN = (INT8, FP8, INT4, ir.DataType.FLOAT4E2M1)
-_OWN_RULE = (ir.DataType.UINT8, ir.DataType.INT32)
-_REFUSED = tuple(dtype for dtype in ir.DataType if dtype not in _TAKEN + _OWN_RULE)
-
-_POINTWISE = ARITHMETIC | {
-    *("Erf", "Exp", "Log", "Pow", "Reciprocal", "Sigmoid", "Sqrt", "Tanh"),
-    *("BiasGelu", "FastGelu", "Gelu", "QuickGelu", "ReduceMean", "ReduceSum", "Softmax"),
-}
-"""Ops without an integer kernel, as they appear between layers; none of the traits has just these."""
+from .tensorrt_rules import TENSORRT_RULES
 
 _INT8_AROUND_0 = SafeFix(each(requantize.symmetric), "requantized uint8 as int8 with zero point 0")
-
-_RULES = (
-    Rule(
-        "scale-not-positive",
-        quantizers.scale_not_positive,
-        "refused: {what}, and the parser takes positive scales only",
-        "calibrate again; give a constant 0 any positive scale",
-    ),
-    Rule(
-        "scale-per-channel",
-        quantizers.scale_per_channel,
-        "runs in float: an activation has {what}, so no int8 kernel is chosen, without a warning",
-        "use one scale; equalize the channels first (requant.passes.ReparameterizeScales)",
-    ),
-    Rule(
-        "scale-not-constant",
-        quantizers.computed_scale,
-        "refused: the {what} is computed at run time, and the parser takes constants",
-        "calibrate, and store scale and zero point as initializers",
-    ),
-    Rule(
-        "zero-point",
-        quantizers.nonzero_zero_point,
-        "refused: {what}, and the parser takes 0 only",
-        "quantize symmetrically: int8 with zero point 0",
-    ),
-    Rule(
-        "uint8-activation",
-        quantizers.quantized_as(ir.DataType.UINT8, constant=False),
-        "other numbers: {what} activations are read as int8, so that values above 127 saturate",
-        "use int8 with zero point 0",
-    ),
-    Rule(
-        "uint8-weight",
-        quantizers.quantized_as(ir.DataType.UINT8, constant=True),
-        "refused: {what} weights cannot be imported",
-        "use int8 with zero point 0",
-    ),
-    Rule(
-        "code-type",
-        quantizers.quantized_as(*_REFUSED),
-        "refused: the parser does not take quantized values in {what}",
-        "use int8, or float8e4m3fn where the GPU has it",
-    ),
-    Rule(
-        "int32-bias",
-        quantizers.quantized_as(ir.DataType.INT32),
-        "refused: the parser does not dequantize {what}",
-        "keep the bias in float",
-    ),
-    Rule(
-        "dangling-quantize",
-        quantizers.dangling_quantize,
-        "refused: the consumer of the quantized value is {what}, and the parser takes DequantizeLinear only",
-        "put a DequantizeLinear with the same scale behind it",
-    ),
-    Rule(
-        "integer-op",
-        quantizers.integer_op,
-        "refused: the parser does not take {what}",
-        "quantize with Q/DQ around the float op (QuantFormat.QDQ), with static scales",
-    ),
-    Rule(
-        "weight-scale-axis",
-        operands.weight_scale_axis(),
-        "runs in float: the weight has scales along {what}, so no int8 kernel is chosen, without a warning",
-        "give the weight one scale for each output channel",
-    ),
-    Rule(
-        "weight-only",
-        operands.weight_only,
-        "runs in float: the {what} weight is dequantized first, because the activation is not quantized",
-        "quantize the activation too; keep it as it is if only the file should be smaller",
-    ),
-    Rule(
-        "small-weight",
-        operands.small_weight,
-        "refused: no product of 8-bit activations by an {what} weight can be built",
-        "use an int8 weight, or leave the activation in float",
-    ),
-    Rule(
-        "blocked-weight",
-        operands.blocked_weight,
-        "runs in float: the weight has scales by {what}, and is dequantized by a kernel of its own",
-        "give the weight one scale for each output channel",
-    ),
-    Rule(
-        "quantized-output",
-        outputs.quantized_output,
-        "slower: the output of a {what} is quantized, and no layer behind it multiplies the int8 values",
-        "remove the Q/DQ pair",
-    ),
-    Rule(
-        "quantized-residual",
-        pairs.quantized_residual(NORMS | _POINTWISE, behind=LINEAR),
-        "slower: only {what} reads it, and the residual is read in float anyway, so the Q/DQ only adds work",
-        "remove the Q/DQ pair",
-    ),
-    Rule(
-        "no-integer-kernel",
-        pairs.no_integer_kernel(NORMS | _POINTWISE, behind=LINEAR),
-        "slower: only {what} reads it, which has no int8 kernel, so the Q/DQ only adds work",
-        "remove the Q/DQ pair",
-    ),
-    Rule(
-        "quantized-norm",
-        constants.quantized_norm,
-        "runs in float: there is no kernel for a quantized {what}, which is rounded for nothing",
-        "keep the constant in float",
-    ),
-    Rule(
-        "quantized-constant",
-        constants.quantized_constant(constants.never),
-        "runs in float: there is no kernel for a quantized constant of {what}, which is rounded for nothing",
-        "keep the constant in float",
-    ),
-    Rule(
-        "partial-attention",
-        attention.partial_attention,
-        "slower: the attention does not become one kernel, because {what} is in float and the rest is quantized",
-        "quantize Q, K, V and the output of the softmax, or none of them",
-    ),
-    Rule(
-        "several-scales",
-        pairs.several_scales,
-        "slower: one value is quantized with {what}, so its consumers do not become one product",
-        "give all consumers of the value one scale",
-    ),
-    Rule(
-        "thin-layer",
-        operands.thin_layer,
-        "slower: {what} are too few for an int8 kernel to pay",
-        "leave the layer in float",
-    ),
-)
 
 _FIXES: FixTable = {
     **FIXES,
@@ -175,6 +27,17 @@ _FIXES: FixTable = {
     "thin-layer": (FLOAT_LAYER,),
 }
 
+
+def _allowed_types(model: ir.Model) -> Options:
+    """Allow the types of the graph: under ONNX Runtime, TensorRT 10 is weakly typed, and float16 goes with int8."""
+    types = dtypes(model)
+    half = types & {ir.DataType.FLOAT16, ir.DataType.INT8, ir.DataType.INT4, ir.DataType.FLOAT8E4M3FN}
+    flags = {"trt_int8_enable": ir.DataType.INT8 in types, "trt_fp16_enable": bool(half)}
+    return {name: "1" for name, enabled in flags.items() if enabled} | (
+        {"trt_bf16_enable": "1"} if ir.DataType.BFLOAT16 in types else {}
+    )
+
+
 TENSORRT = Target(
     name="tensorrt",
     activations={INT8: ActivationType(INT8), FP8: ActivationType(FP8)},
@@ -185,8 +48,24 @@ TENSORRT = Target(
     highest_ir=12,
     engine="tensorrt",
     distributions=("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
-    rules=RULES + _RULES,
+    rules=RULES + TENSORRT_RULES,
     fixes=_FIXES,
+    provider=Provider(
+        "TensorrtExecutionProvider",
+        "pip install 'requant[tensorrt]'",
+        level="ORT_DISABLE_ALL",  # one of the optimizations adds an int32 bias, which TensorRT's parser refuses
+        options=_allowed_types,
+        cache={
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": "{folder}",
+            "trt_engine_cache_prefix": "{model}",  # without it, models that differ in weights alone share an engine
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": "{folder}",
+        },
+        profiles=("trt_profile_{bound}_shapes", ","),
+        rest=(CUDA,),
+        libraries="tensorrt_libs",
+    ),
 )
 
 TENSORRT_RTX = replace(
@@ -194,4 +73,12 @@ TENSORRT_RTX = replace(
     name="tensorrt-rtx",
     engine="tensorrt-rtx",
     distributions=("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),
+    provider=Provider(
+        "NvTensorRTRTXExecutionProvider",
+        "pip install 'onnxruntime>=1.24' onnxruntime-ep-nv-tensorrt-rtx",
+        level="ORT_DISABLE_ALL",
+        cache={"nv_runtime_cache_path": "{folder}"},
+        profiles=("nv_profile_{bound}_shapes", ";"),
+        plugin="onnxruntime_ep_nv_tensorrt_rtx",
+    ),
 )

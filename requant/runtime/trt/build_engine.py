@@ -12,13 +12,13 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from ..errors import OutputError, TargetError
-from ..ir.load import load
-from .dtypes import dtypes
-from .gpu import gpu_name
-from .model_file import fingerprint, readable
-from .profiles import Profiles, require_profiles
-from .tensorrt_api import PACKAGES, Builder, Config, Log, Memory, Parser, TensorRT, tensorrt
+from ...errors import OutputError, TargetError
+from ...ir.load import load
+from ..dtypes import dtypes
+from ..gpu import gpu_name
+from ..model_file import fingerprint, readable
+from ..profiles import Profiles, require_profiles
+from .api import PACKAGES, Builder, Config, Log, Memory, Parser, TensorRT, tensorrt
 
 STATED = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.FLOAT8E4M3FN, ir.DataType.INT4})
 """Types that a graph has on purpose: with them, TensorRT 10 too takes all types from the graph."""

@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, SupportsInt, cast
 
-from ..errors import TargetError
+from ...errors import TargetError
 
 
 class Package(NamedTuple):
