@@ -15,7 +15,7 @@ Nodes = dict[str, list[tuple[str, str]]]
 
 @dataclass
 class Record:
-    """What a session was opened with."""
+    """A record of the arguments that a session was opened with."""
 
     source: str | bytes = b""
     level: str = ""
@@ -28,10 +28,11 @@ class Record:
 def fake_onnxruntime(
     available: Sequence[str], loaded: Sequence[str], nodes: Nodes, *, old: bool = False, devices: Sequence[str] = ()
 ) -> tuple[ModuleType, Record]:
-    """The module, and what it has recorded.
+    """Return the module and its record.
 
-    ``available`` are the providers of the wheel, ``loaded`` those that a session gets, ``nodes`` who takes which
-    (operator, name); ``devices`` is what a registered plugin finds. An ``old`` one cannot tell where nodes run.
+    ``available`` are the providers of the wheel, ``loaded`` those that a session gets, ``nodes`` the
+    (operator, name) pairs that each takes; ``devices`` those that a registered plugin finds. An ``old`` one cannot
+    tell where nodes run.
     """
     module, record = ModuleType("onnxruntime"), Record()
     plugged: list[str] = []
@@ -57,8 +58,8 @@ def fake_onnxruntime(
                 return [part(name, kinds) for name, kinds in nodes.items()]
 
     def part(name: str, kinds: list[tuple[str, str]]) -> SimpleNamespace:
-        found = [SimpleNamespace(op_type=op_type, name=node) for op_type, node in kinds]
-        return SimpleNamespace(ep_name=name, get_nodes=lambda: found)
+        members = [SimpleNamespace(op_type=op_type, name=node) for op_type, node in kinds]
+        return SimpleNamespace(ep_name=name, get_nodes=lambda: members)
 
     def register(name: str, path: str) -> None:
         plugged.extend(devices)
@@ -85,6 +86,6 @@ def install(monkeypatch: pytest.MonkeyPatch, *arguments: Any, **keywords: Any) -
 
 
 def plain() -> ir.Model:
-    """A float32 model."""
+    """Build a float32 model."""
     text = '<ir_version: 8, opset_import: ["": 17]> g (float[b, 2] x) => (float[b, 2] y) { y = Relu(x) }'
     return ir.from_proto(onnx.parser.parse_model(text))

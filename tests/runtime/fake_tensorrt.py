@@ -11,7 +11,7 @@ TYPED = {"10.16.1.11": {"FP16": "FP16", "INT8": "INT8", "FP8": "FP8"}, "11.4.0.1
 
 @dataclass
 class Calls:
-    """What was asked of TensorRT, and what it is to answer."""
+    """The calls made to TensorRT, and the answers that it gives."""
 
     network_flags: list[int] = field(default_factory=list)
     flags: list[object] = field(default_factory=list)
@@ -25,12 +25,12 @@ class Calls:
 
 
 def parser_error(node: int, name: str, operator: str, text: str) -> SimpleNamespace:
-    """A complaint of the parser."""
+    """Return an error of the parser."""
     return SimpleNamespace(node=lambda: node, node_name=lambda: name, node_operator=lambda: operator, desc=lambda: text)
 
 
 def fake_tensorrt(version: str) -> tuple[ModuleType, Calls]:
-    """The module, and what it records."""
+    """Return the module and its record of calls."""
     module, calls = ModuleType("tensorrt"), Calls()
     vars(module).update(
         __version__=version,
@@ -104,7 +104,7 @@ class Builder:
 
     def build_serialized_network(self, network: str, config: Config) -> bytes | None:
         self.calls.builds += 1
-        self.logger.log(ILogger.WARNING, "nobody reads this")
+        self.logger.log(ILogger.WARNING, "a warning is not kept")
         if self.calls.refuses:
             self.logger.log(ILogger.INTERNAL_ERROR, self.calls.refuses)
             return None

@@ -37,11 +37,11 @@ def calls(version: str, monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 
 def model(kind: str = "int8", zero: int = 0, weight: float = 7) -> ir.Model:
-    """x through Q/DQ, times a weight; of ``kind`` "float32" or "float16" without Q/DQ."""
-    codes = {"int8": "int8", "float8": "float8e4m3fn"}.get(kind)
+    """Build x through Q/DQ, times a weight; of ``kind`` "float32" or "float16" without Q/DQ."""
+    stored = {"int8": "int8", "float8": "float8e4m3fn"}.get(kind)
     dtype = "float16" if kind == "float16" else "float"
-    points = f"<float s = {{0.5}}, {codes} z = {{{zero}}}>" if codes else ""
-    quantized = "d = QuantizeLinear(x, s, z) e = DequantizeLinear(d, s, z)" if codes else "e = Identity(x)"
+    points = f"<float s = {{0.5}}, {stored} z = {{{zero}}}>" if stored else ""
+    quantized = "d = QuantizeLinear(x, s, z) e = DequantizeLinear(d, s, z)" if stored else "e = Identity(x)"
     proto = onnx.parser.parse_model(
         f"""<ir_version: 9, opset_import: ["": 19]> g ({dtype}[b, 16] x) => ({dtype}[b, 4] y) {points}
         {{ {quantized} y = MatMul(e, w) }}"""

@@ -139,9 +139,9 @@ def test_onnxruntime_multiplies_integers_where_nothing_is_found(name: str, facts
 )
 def test_what_a_rule_says_depends_on_the_version(rule: str, version: str, consequence: str) -> None:
     bad, _, options = CPU[rule]
-    found = [finding for finding in check(graph(bad, **options), "cpu", version=version) if finding.rule == rule]
-    assert found != []
-    for finding in found:
+    violations = [finding for finding in check(graph(bad, **options), "cpu", version=version) if finding.rule == rule]
+    assert violations != []
+    for finding in violations:
         assert finding.consequence.startswith(consequence)
         assert " (onnxruntime " in finding.consequence
 
@@ -151,24 +151,24 @@ def test_a_rule_may_not_hold_in_a_version() -> None:
     assert check(graph(bad, **options), "cpu", version="1.27.0") == []
 
 
-def test_without_an_engine_the_newest_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_engine_the_newest_version_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     bad, _, options = CPU["code-type"]
     monkeypatch.setattr("requant.runtime.versions.installed", lambda engine: None)
     consequences = {finding.consequence for finding in check(graph(bad, **options), "cpu")}
     assert all("(onnxruntime from 1.32 on)" in consequence for consequence in consequences)
 
 
-def test_what_is_no_version_is_refused() -> None:
+def test_a_malformed_version_is_refused() -> None:
     with pytest.raises(TargetError, match="not a version: 'new'"):
         check(graph(UINT8 + W + Y), "cpu", version="new")
 
 
 def test_a_finding_is_one_line_and_plain_data() -> None:
-    (found,) = check(graph(INT8.replace("i0", "i5") + W + Y), "tensorrt")
-    assert found == Finding(**asdict(found))
-    assert (found.rule, found.node) == ("zero-point", "xdq")
-    assert str(found).startswith("xdq: zero-point: refused: zero point 5")
-    assert "\n" not in str(found)
+    (finding,) = check(graph(INT8.replace("i0", "i5") + W + Y), "tensorrt")
+    assert finding == Finding(**asdict(finding))
+    assert (finding.rule, finding.node) == ("zero-point", "xdq")
+    assert str(finding).startswith("xdq: zero-point: refused: zero point 5")
+    assert "\n" not in str(finding)
 
 
 def test_unknown_target() -> None:

@@ -86,7 +86,7 @@ def rules(result: FixResult) -> set[str]:
 
 
 def without_pairs(model: ir.Model) -> ir.Model:
-    """The graph with the Q/DQ pairs of activations taken out."""
+    """Return the graph without the Q/DQ pairs of activations."""
     copy = model.clone()
     for node in copy.graph:
         quantize = node.inputs[0].producer() if node.op_type == "DequantizeLinear" and node.inputs[0] else None
@@ -101,7 +101,7 @@ def furthest(one: list[NDArray[np.float32]], other: list[NDArray[np.float32]]) -
 
 
 def require_agreement(model: ir.Model, fixed: FixResult, compute: Compute) -> None:
-    """The same numbers, or a bias rounded, or closer to the graph without the pairs."""
+    """Require the same numbers, or a rounded bias, or numbers closer to the graph without the pairs."""
     before, after = compute(model), compute(fixed.model)
     if all(applied.exact for applied in fixed.fixes):
         assert furthest(before, after) <= ROUNDING * max(float(np.abs(output).max()) for output in before)

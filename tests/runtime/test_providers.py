@@ -23,7 +23,7 @@ ALL_ON_TRT: Nodes = {TRT: [("MatMul", "m")]}
 
 
 def quantized(weight: int = 127) -> ir.Model:
-    """x times an int8 weight, both through Q/DQ."""
+    """Build x times an int8 weight, both through Q/DQ."""
     model = onnx.parser.parse_model(
         """<ir_version: 8, opset_import: ["": 17]> g (float[b, 16] x) => (float[b, 16] y)
         <float s = {0.1}, int8 z = {0}, int8[16, 16] w>
@@ -119,8 +119,10 @@ def test_the_cpu_is_that_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("target", ["cpu", "cpu-avx2", "cpu-arm"])
 def test_processors_agree(target: str) -> None:
     feed = {"x": np.linspace(-9, 9, 32, dtype=np.float32).reshape(2, 16)}
-    [wanted], [found] = (runner(quantized(50), target=name, optimized=name != "cpu")(feed) for name in ("cpu", target))
-    np.testing.assert_allclose(found.astype(np.float32), wanted.astype(np.float32), rtol=1e-5)
+    [expected], [actual] = (
+        runner(quantized(50), target=name, optimized=name != "cpu")(feed) for name in ("cpu", target)
+    )
+    np.testing.assert_allclose(actual.astype(np.float32), expected.astype(np.float32), rtol=1e-5)
 
 
 def test_a_plugin_is_registered_and_given_its_devices(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,12 +181,12 @@ def test_a_model_on_disk_is_read_by_onnxruntime_itself(monkeypatch: pytest.Monke
     assert record.providers[0][1] == {"trt_int8_enable": "1", "trt_fp16_enable": "1"}
 
 
-def test_the_keys_are_known_to_onnxruntime() -> None:
+def test_onnxruntime_has_the_keys() -> None:
     """ONNX Runtime takes any key without a word, so look for them in its library."""
     library = next((Path(ort.__file__).parent / "capi").glob("onnxruntime_pybind11_state*"))
-    known = library.read_bytes()
+    content = library.read_bytes()
     keys = {key for name in ("cpu-avx2", "cpu-arm", "cuda") for key in PROVIDERS[name].entries(quantized())} | {
         "session.record_ep_graph_assignment_info"
     }
-    assert all(key.encode() in known for key in keys)
+    assert all(key.encode() in content for key in keys)
     assert len(keys) == 4

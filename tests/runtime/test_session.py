@@ -30,14 +30,14 @@ print(len(told), os.environ["ORT_DISABLE_TELEMETRY"])
 """
 
 
-@pytest.mark.parametrize(("wanted", "printed"), [(None, "1 1"), ("1", "1 1"), ("0", "0 0")])
-def test_telemetry_is_off_unless_the_user_says_otherwise(wanted: str | None, printed: str) -> None:
+@pytest.mark.parametrize(("setting", "printed"), [(None, "1 1"), ("1", "1 1"), ("0", "0 0")])
+def test_telemetry_is_off_unless_the_user_says_otherwise(setting: str | None, printed: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
-    environment |= {"ORT_DISABLE_TELEMETRY": wanted} if wanted is not None else {}
-    done = subprocess.run(
+    environment |= {"ORT_DISABLE_TELEMETRY": setting} if setting is not None else {}
+    process = subprocess.run(
         [sys.executable, "-c", TELEMETRY], env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == printed.split()
+    assert process.stdout.split() == printed.split()
 
 
 def test_without_onnxruntime_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ from ..profiles import BOUNDS, Profiles
 
 Options = dict[str, str]
 
-CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
 
 
 @dataclass(frozen=True)

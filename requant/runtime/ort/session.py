@@ -106,7 +106,7 @@ def engine() -> ModuleType:
 
 @cache
 def _turn_telemetry_off() -> None:
-    """Tell ONNX Runtime once, in case it was imported before: a user who turns it on afterwards has it on."""
+    """Tell ONNX Runtime once, in case it was imported before: a program that turns it on afterwards has it on."""
     if os.environ["ORT_DISABLE_TELEMETRY"] == "1":
         importlib.import_module("onnxruntime").disable_telemetry_events()
 

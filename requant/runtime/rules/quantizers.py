@@ -127,13 +127,13 @@ def _is_stored(value: ir.Value) -> bool:
     return is_constant(value) or cast
 
 
-def _scales(graph: QdqGraph, bad: Callable[[float, float], bool]) -> Iterator[Violation]:
+def _scales(graph: QdqGraph, is_invalid: Callable[[float, float], bool]) -> Iterator[Violation]:
     for qdq in _quantizers(graph):
         value, scale = qdq.node.inputs[1], qdq.scale
         if scale is None or value is None:
             continue
         smallest = float(value.dtype.tiny) if value.dtype is not None else 0.0
         for number in scale.astype(np.float32).flat:
-            if bad(float(number), smallest):
+            if is_invalid(float(number), smallest):
                 yield qdq.node, f"scale {number}"
                 break

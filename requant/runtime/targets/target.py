@@ -82,17 +82,17 @@ class Target:
     provider: Provider | None = None
     runner: Runner | None = None
 
-    def excludes(self, linear: Linear, chosen: Format) -> str:
-        """Return why this engine should not run ``linear`` in the format ``chosen``; empty where it should."""
-        return next(self._exclusions(linear, chosen), "")
+    def excludes(self, linear: Linear, layer_format: Format) -> str:
+        """Return why this engine should not run ``linear`` in the format ``layer_format``; empty where it should."""
+        return next(self._exclusions(linear, layer_format), "")
 
-    def _exclusions(self, linear: Linear, chosen: Format) -> Iterator[str]:
+    def _exclusions(self, linear: Linear, layer_format: Format) -> Iterator[str]:
         op_type, smaller = linear.node.op_type, min(linear.inputs, linear.outputs)
-        if reason := self.lacks(chosen):
+        if reason := self.lacks(layer_format):
             yield reason
-        if chosen.activations is None and op_type == "Conv":
+        if layer_format.activations is None and op_type == "Conv":
             yield f"{self.name} has no Conv of float data by a quantized weight"
-        elif chosen.dynamic and op_type == "Conv":
+        elif layer_format.dynamic and op_type == "Conv":
             yield f"{self.name} has no Conv whose data are quantized at run time"
         elif op_type not in self.ops:
             yield self.reasons.get(op_type, f"{self.name} has no integer {op_type}")
@@ -100,14 +100,14 @@ class Target:
         if not (smaller >= self.fewest_channels or op_type in self.writes_codes or aligned):
             yield f"{linear.inputs} to {linear.outputs} channels are too few for an integer kernel to pay"
 
-    def lacks(self, chosen: Format) -> str:
-        """Return which kernel the engine lacks for the format ``chosen``, whatever the layer; empty if none."""
-        if chosen.activations is None:
-            if chosen.weights in self.weight_only:
+    def lacks(self, layer_format: Format) -> str:
+        """Return which kernel the engine lacks for the format ``layer_format``, whatever the layer; empty if none."""
+        if layer_format.activations is None:
+            if layer_format.weights in self.weight_only:
                 return ""
-            return f"{self.name} has no product of float activations by {chosen.weights.name.lower()} weights"
-        if chosen.dynamic:
+            return f"{self.name} has no product of float activations by {layer_format.weights.name.lower()} weights"
+        if layer_format.dynamic:
             return "" if self.dynamic else f"{self.name} has no product whose data are quantized at run time"
-        if chosen.activations in self.activations:
+        if layer_format.activations in self.activations:
             return ""
-        return self.reasons.get("static", f"{self.name} has no {chosen.activations.name.lower()} products")
+        return self.reasons.get("static", f"{self.name} has no {layer_format.activations.name.lower()} products")

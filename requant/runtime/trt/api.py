@@ -26,25 +26,25 @@ PACKAGES = {
 
 
 class Memory(Protocol):
-    """Bytes that TensorRT owns."""
+    """A buffer that TensorRT owns."""
 
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
 
 class TimingCache(Protocol):
-    """Measured times of kernels."""
+    """A cache of measured times of kernels."""
 
     def serialize(self) -> Memory: ...
 
 
 class Profile(Protocol):
-    """Shapes that an engine is built for."""
+    """A set of shapes that an engine is built for."""
 
     def set_shape(self, name: str, low: Sequence[int], usual: Sequence[int], high: Sequence[int], /) -> None: ...
 
 
 class Config(Protocol):
-    """How to build."""
+    """A configuration of a build."""
 
     num_compute_capabilities: int
 
@@ -57,7 +57,7 @@ class Config(Protocol):
 
 
 class Builder(Protocol):
-    """Builds engines."""
+    """A builder of engines."""
 
     def create_network(self, flags: int, /) -> object: ...
     def create_builder_config(self) -> Config: ...
@@ -66,7 +66,7 @@ class Builder(Protocol):
 
 
 class ParserError(Protocol):
-    """One complaint of the parser."""
+    """An error of the parser."""
 
     def node(self) -> int: ...
     def node_name(self) -> str: ...
@@ -75,7 +75,7 @@ class ParserError(Protocol):
 
 
 class Parser(Protocol):
-    """Reads ONNX."""
+    """A parser of ONNX."""
 
     num_errors: int
 
@@ -85,7 +85,7 @@ class Parser(Protocol):
 
 
 class Logger(Protocol):
-    """What a logger derives from."""
+    """The base class of loggers."""
 
     ERROR: object
     INTERNAL_ERROR: object
@@ -94,7 +94,7 @@ class Logger(Protocol):
 
 
 class NetworkFlags(Protocol):
-    """Flags of a network, as positions of bits."""
+    """The flags of a network, as positions of bits."""
 
     STRONGLY_TYPED: SupportsInt
 
@@ -112,7 +112,7 @@ class TensorRT(Protocol):
 
 
 def tensorrt(target: str) -> TensorRT:
-    """The module that builds for ``target``.
+    """Import the module that builds for ``target``.
 
     Raises:
         TargetError: the target is not TensorRT, or it is not installed.
@@ -127,7 +127,7 @@ def tensorrt(target: str) -> TensorRT:
 
 
 class Log:
-    """What TensorRT complains of. It takes `handler` where it wants a logger."""
+    """A log of TensorRT's errors; pass its `handler` where TensorRT wants a logger."""
 
     def __init__(self, trt: TensorRT) -> None:
         self.lines: list[str] = []
@@ -141,5 +141,5 @@ class Log:
 
     @property
     def last(self) -> str:
-        """The latest complaint on one line."""
-        return " ".join(self.lines[-1].split()) if self.lines else "it does not say why"
+        """The latest error on one line."""
+        return " ".join(self.lines[-1].split()) if self.lines else "it gives no reason"

@@ -1,4 +1,4 @@
-"""TensorRT engines: built through its Python API, and kept under a name that says what they were built of.
+"""TensorRT engines: built with its Python API, and cached under a hash of all that they depend on.
 
 Run for real: TensorRT-RTX 1.7.1's parser and builder, ahead of time, without a GPU. Never run: TensorRT 10 and 11
 themselves, and any build on a GPU; for them the calls follow the signatures in the bindings of 10.16 and 11.4.
@@ -21,7 +21,7 @@ from ..profiles import Profiles, require_profiles
 from .api import PACKAGES, Builder, Config, Log, Memory, Parser, TensorRT, tensorrt
 
 STATED = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.FLOAT8E4M3FN, ir.DataType.INT4})
-"""Types that a graph has on purpose: with them, TensorRT 10 too takes all types from the graph."""
+"""Types that a graph has on purpose: with one of them, TensorRT 10 too takes all types from the graph."""
 
 
 def build_engine(
@@ -32,13 +32,13 @@ def build_engine(
     target: str = "tensorrt",
     capability: str = "",
 ) -> Path:
-    """Build a TensorRT engine of ``model``, unless ``cache`` has it, and give its path.
+    """Build a TensorRT engine of ``model``, unless ``cache`` has it, and return its path.
 
     Its name is a hash of the graph, the weights, TensorRT's version, the first GPU's name and the options. The timing
     cache lies beside the engines. Files appear whole or not at all.
 
-    The network is strongly typed: what the graph says is what runs. There is one exception, TensorRT 10 with a
-    float32 graph of int8 codes: there INT8 and FP16 are allowed, so that the rest runs in half precision.
+    The network is strongly typed: layers run in the types of the graph. There is one exception, TensorRT 10 with a
+    float32 graph that is quantized in int8: there INT8 and FP16 are allowed, so that the rest runs in half precision.
 
     Args:
         model: the model, or the path of one.
@@ -62,19 +62,19 @@ def build_engine(
         if not path.exists():
             job = _Job.start(trt, PACKAGES[target].module, graph)
             timings = path.with_name(f"{_key(*versions)}.timings") if PACKAGES[target].timings else None
-            _build(job, source, job.configured(profiles or {}, capability), path, timings)
+            _build(job, source, job.configure(profiles or {}, capability), path, timings)
     return path
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One build: what TensorRT's objects need of each other, and where its complaints go."""
+    """A build: TensorRT's objects, and the log of its errors."""
 
     trt: TensorRT
     graph: ir.Model
     builder: Builder
     log: Log
-    who: str
+    name: str
 
     @classmethod
     def start(cls, trt: TensorRT, module: str, graph: ir.Model) -> "_Job":
@@ -84,17 +84,17 @@ class _Job:
         except (TypeError, RuntimeError) as error:
             raise TargetError(f"{module} finds no GPU that it can build on: {log.last}") from error
 
-    def parsed(self, source: str | bytes) -> tuple[object, Parser]:
-        """The network of the model, and the parser that owns its weights."""
+    def parse(self, source: str | bytes) -> tuple[object, Parser]:
+        """Parse the model and return its network, and the parser that owns its weights."""
         strong = 1 << int(self.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
         network = self.builder.create_network(0 if self.weak_flags() else strong)
         parser = self.trt.OnnxParser(network, self.log.handler)
         if not (parser.parse(source) if isinstance(source, bytes) else parser.parse_from_file(source)):
-            raise TargetError(f"{self.who} refuses {self.complaint(parser)}")
+            raise TargetError(f"{self.name} refuses {self.first_error(parser)}")
         return network, parser
 
-    def complaint(self, parser: Parser) -> str:
-        """The parser's first error, beginning with the node."""
+    def first_error(self, parser: Parser) -> str:
+        """Describe the parser's first error, beginning with the node."""
         if not parser.num_errors:
             return f"the model: {self.log.last}"
         error, nodes = parser.get_error(0), list(self.graph.graph)
@@ -103,13 +103,13 @@ class _Job:
         return f"{name!r} ({error.node_operator()}): {error.desc()}" if name else f"the model: {error.desc()}"
 
     def weak_flags(self) -> tuple[str, ...]:
-        """What a weakly typed network is allowed; nothing where types come from the graph."""
-        found = dtypes(self.graph)
-        weak = hasattr(self.trt.BuilderFlag, "INT8") and ir.DataType.INT8 in found and not found & STATED
+        """Return the types that a weakly typed network may use; none where types come from the graph."""
+        types = dtypes(self.graph)
+        weak = hasattr(self.trt.BuilderFlag, "INT8") and ir.DataType.INT8 in types and not types & STATED
         return ("INT8", "FP16") if weak else ()
 
-    def configured(self, profiles: Profiles, capability: str) -> Config:
-        """How to build: flags, shapes and the device."""
+    def configure(self, profiles: Profiles, capability: str) -> Config:
+        """Configure the build: flags, shapes and the device."""
         config = self.builder.create_builder_config()
         for flag in self.weak_flags():
             config.set_flag(getattr(self.trt.BuilderFlag, flag))
@@ -119,29 +119,29 @@ class _Job:
                 profile.set_shape(name, tuple(low), tuple(usual), tuple(high))
             config.add_optimization_profile(profile)
         if capability:
-            known = getattr(self.trt, "ComputeCapability", None)
-            chosen = getattr(known, f"SM{capability.replace('.', '')}", None)
-            if chosen is None:
-                raise TargetError(f"{self.who} cannot build for compute capability {capability}")
+            capabilities = getattr(self.trt, "ComputeCapability", None)
+            device = getattr(capabilities, f"SM{capability.replace('.', '')}", None)
+            if device is None:
+                raise TargetError(f"{self.name} cannot build for compute capability {capability}")
             config.num_compute_capabilities = 1
-            config.set_compute_capability(chosen, 0)
+            config.set_compute_capability(device, 0)
         return config
 
-    def built(self, network: object, config: Config) -> Memory:
-        """The engine."""
+    def build(self, network: object, config: Config) -> Memory:
+        """Build the engine."""
         engine = self.builder.build_serialized_network(network, config)
         if engine is None:
-            raise TargetError(f"{self.who} cannot build the model: {self.log.last}")
+            raise TargetError(f"{self.name} cannot build the model: {self.log.last}")
         return engine
 
 
 def _build(job: _Job, source: str | bytes, config: Config, path: Path, timings: Path | None) -> None:
-    """Build with the times of earlier builds, and keep this one's for later ones."""
+    """Build with the kernel times of earlier builds, and store those of this one."""
     if timings:
-        seen = timings.read_bytes() if timings.exists() else b""
-        config.set_timing_cache(config.create_timing_cache(seen), ignore_mismatch=False)
-    network, parser = job.parsed(source)
-    _write(path, job.built(network, config))
+        earlier = timings.read_bytes() if timings.exists() else b""
+        config.set_timing_cache(config.create_timing_cache(earlier), ignore_mismatch=False)
+    network, parser = job.parse(source)
+    _write(path, job.build(network, config))
     del parser  # it owned the network's weights until here
     if timings:
         _write(timings, config.get_timing_cache().serialize())
