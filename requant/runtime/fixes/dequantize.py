@@ -5,6 +5,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ...ir.constants import constant, is_constant, lazily
+from ...ir.traverse import reachable
 from ..rules.qdq_graph import QdqGraph
 from ..rules.traverse import MOVERS
 from .node_quantizer import dequantize, node_quantizer, quantize
@@ -43,13 +44,12 @@ def in_float(dequantize_node: ir.Node) -> ir.Value | None:
 
 def is_weight(value: ir.Value, graph: QdqGraph) -> bool:
     """Tell whether a product multiplies by ``value``."""
-    queue = [value]
-    while queue:
-        for node, position in queue.pop().uses():
-            if node in graph.layers and position < 2:
-                return True
-            queue.extend(node.outputs if node.op_type in MOVERS else ())
-    return False
+
+    def moved(current: ir.Value) -> list[ir.Value]:
+        return [output for use in current.uses() if use.node.op_type in MOVERS for output in use.node.outputs]
+
+    uses = (use for current in reachable([value], moved) for use in current.uses())
+    return any(node in graph.layers and position < 2 for node, position in uses)
 
 
 def _one_to_float(graph: QdqGraph, node: ir.Node) -> bool:

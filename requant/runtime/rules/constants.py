@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import onnx_ir as ir
 
+from ...ir.traverse import reachable
 from .norms import PARAMETERS, decomposed_norms
 from .qdq_graph import QdqGraph
 from .qdq_nodes import QdqNode
@@ -66,14 +67,16 @@ def _constants(graph: QdqGraph) -> Iterator[tuple[QdqNode, list[Use]]]:
 
 
 def _uses(value: ir.Value, graph: QdqGraph) -> Iterator[Use]:
-    queue = [value]
-    while queue:
-        for node, position in queue.pop().uses():
-            if node.op_type in MOVERS and graph.constants.issuperset(node.outputs):
-                queue.extend(node.outputs)
-            elif node.op_type in MOVERS or node in graph.nodes or (node in graph.layers and position < 2):
-                continue
-            else:
+    """Iterate over the uses of the constant ``value``, or of what movers make of it, but for weights of a product."""
+
+    def moved(current: ir.Value) -> list[ir.Value]:
+        movers = (use.node for use in current.uses() if use.node.op_type in MOVERS)
+        return [output for node in movers if graph.constants.issuperset(node.outputs) for output in node.outputs]
+
+    for current in reachable([value], moved):
+        for node, position in current.uses():
+            is_weight = node in graph.layers and position < 2
+            if node.op_type not in MOVERS and node not in graph.nodes and not is_weight:
                 yield node, position
 
 

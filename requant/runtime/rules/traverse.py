@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from ...ir import traverse
 from ...ir.ops import JOINING, LAYOUT, QUANTIZERS
 
 MOVERS = (
@@ -37,10 +38,7 @@ def consumers(value: ir.Value, through: frozenset[str] = MOVERS) -> Iterator[ir.
 
 def producer(value: ir.Value | None, through: frozenset[str] = PAIR) -> ir.Node | None:
     """Return the node that computes ``value``, looking ``through`` other ops along their first inputs."""
-    node = value.producer() if value is not None else None
-    while node is not None and node.op_type in through and node.inputs and node.inputs[0] is not None:
-        node = node.inputs[0].producer()
-    return node
+    return traverse.producer(value, through)
 
 
 def sole_consumer(value: ir.Value) -> ir.Node | None:
