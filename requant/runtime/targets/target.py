@@ -43,7 +43,7 @@ class Target:
         fewest_channels: the smallest K and N that pay, but for ops that write integers: there it pays to have no
             float layer between.
         codes: whether products are written as operators on integers and not behind DequantizeLinear (see
-            `requant.passes.lowering.product`).
+            `requant.passes.lowering.integer_product`).
         sums: whether a Conv adds an int8 residual in its integer kernel.
         writes_codes: the ops among `ops` whose integer kernel rounds its output to integers.
         weight_bits: width of int8 weights; 7 where the kernel would saturate.
