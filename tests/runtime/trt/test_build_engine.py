@@ -15,7 +15,7 @@ import pytest
 from requant.errors import OutputError, TargetError
 from requant.runtime import build_engine
 from requant.runtime.gpu import gpu_name
-from tests.runtime.fake_tensorrt import TYPED, Calls, fake_tensorrt, parser_error
+from tests.runtime.trt.fake_tensorrt import TYPED, Calls, fake_tensorrt, parser_error
 
 STRONG = 1 << 1
 TEN, ELEVEN = TYPED

@@ -15,7 +15,7 @@ from requant.runtime import session
 from requant.runtime.ort import providers
 from requant.runtime.session import runner
 from requant.runtime.targets import TARGETS
-from tests.runtime.fake_onnxruntime import Nodes, install, plain
+from tests.runtime.ort.fake_onnxruntime import Nodes, install, plain
 
 PROVIDERS = {name: row.provider for name, row in TARGETS.items() if row.provider is not None}
 TRT, RTX, CUDA, CPU = (PROVIDERS[name].name for name in ("tensorrt", "tensorrt-rtx", "cuda", "cpu"))

@@ -7,7 +7,7 @@ import requant
 from models import synthetic
 from requant.runtime.targets import TARGETS
 from tests.runtime.check_graphs import INT8, UINT8, W, Y, graph
-from tests.runtime.fake_engine import NPU
+from tests.runtime.targets.fake_engine import NPU
 
 SPEC = synthetic.Transformer(layers=1)
 

@@ -5,7 +5,7 @@ import pytest
 from requant.errors import TargetError
 from requant.runtime import FallbackError, FallbackWarning, session
 from requant.runtime.ort.providers import provider
-from tests.runtime.fake_onnxruntime import Nodes, install, plain
+from tests.runtime.ort.fake_onnxruntime import Nodes, install, plain
 
 TRT, CUDA, CPU = (provider(name).name for name in ("tensorrt", "cuda", "cpu"))
 ALL_ON_TRT: Nodes = {TRT: [("MatMul", "m")]}
