@@ -15,7 +15,7 @@ from .ir.load import Source, describe, load
 from .runtime.benchmark import Latency
 from .runtime.benchmark import benchmark as race
 from .runtime.check import Finding
-from .runtime.check import check as findings
+from .runtime.check import check as run_rules
 from .runtime.compare import Comparison
 from .runtime.compare import compare as distances
 from .runtime.targets import target as find_target
@@ -56,19 +56,19 @@ def inspect(source: Source) -> Inspection:
 
 
 def check(source: Source, target: str = "tensorrt", *, version: str | None = None) -> list[Finding]:
-    """What ``target`` would refuse, run in float or run slowly in a Q/DQ graph; empty when it is as intended.
+    """List what ``target`` would refuse, run in float or run slowly in a Q/DQ graph; empty when it runs as intended.
 
     Args:
         source: as `optimize` takes it.
         target: the engine that will run it.
-        version: of the engine, such as "1.32"; None is the one that is installed, or the newest that is known.
+        version: of the engine, such as "1.32"; None is the installed one, or else the newest known.
 
     Raises:
         SourceError: the model cannot be read.
-        TargetError: the target is unknown, or ``version`` is none.
+        TargetError: the target is unknown, or ``version`` is malformed.
     """
     find_target(target, version)
-    return findings(load(source), target, version=version)
+    return run_rules(load(source), target, version=version)
 
 
 def compare(

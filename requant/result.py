@@ -19,6 +19,7 @@ from .runtime.rules.operands import TARGET
 from .runtime.session import require_loadable
 from .runtime.targets import ROUNDS_HALVES
 from .runtime.targets import target as find_target
+from .runtime.targets.common import ONNXRUNTIME
 from .runtime.versions import number, parsed
 
 Precision = Literal["float32", "float16", "bfloat16"]
@@ -55,7 +56,7 @@ class Lowering:
 
         There is no bfloat16, and other engines round halves to integers as versions before `ROUNDS_HALVES` do not.
         """
-        version = number("onnxruntime")
+        version = number(ONNXRUNTIME)
         alike = not find_target(self.target).half_products or version is None or version >= parsed(ROUNDS_HALVES)
         half = self.precision == "float16" and alike
         return replace(self, precision="float16" if half else "float32", keep_io=True)

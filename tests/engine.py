@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from requant.runtime.targets import ROUNDS_HALVES
+from requant.runtime.targets.common import ONNXRUNTIME
 from requant.runtime.versions import number, parsed
 
 SINCE: Mapping[str, str] = {
@@ -32,6 +33,6 @@ def marks(target: str, rule: str) -> list[pytest.MarkDecorator]:
 
 def needs(feature: str) -> pytest.MarkDecorator:
     """Mark a test that an engine without ``feature`` cannot pass."""
-    begin, version = SINCE[feature], number("onnxruntime")
+    begin, version = SINCE[feature], number(ONNXRUNTIME)
     assert version is not None
     return pytest.mark.skipif(version < parsed(begin), reason=f"only ONNX Runtime {begin} and newer has {feature}")

@@ -21,7 +21,6 @@ import numpy as np
 import onnx
 import pytest
 
-from requant.runtime.check import RULES
 from requant.runtime.targets import TARGETS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,7 +58,7 @@ def folder(tmp_path: Path, build: Callable[[str], onnx.ModelProto], monkeypatch:
     np.savez(tmp_path / "calibration.npz", x=rng.standard_normal((24, 8, 32)).astype(np.float32))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT))
-    with patch.dict(TARGETS), patch.dict(RULES):
+    with patch.dict(TARGETS):
         yield
 
 

@@ -1,4 +1,4 @@
-"""`requant check --fix` as a user meets it."""
+"""`requant check --fix` on the command line, and `requant.fix`."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def write(body: str, folder: Path) -> Path:
     return folder / "model.onnx"
 
 
-def test_nothing_left_is_exit_code_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_findings_left_is_exit_code_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = write(UINT8 + W + Y, tmp_path)
     before = model.read_bytes()
     assert run(["check", str(model)]) == 1
@@ -30,15 +30,16 @@ def test_nothing_left_is_exit_code_0(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert model.read_bytes() == before
 
 
-def test_something_left_is_exit_code_1_and_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_remaining_findings_are_exit_code_1_and_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model, out = write(qdq("i5") + W + M + qdq("i0", "m", "md") + "y = Relu (md)", tmp_path), tmp_path / "out.onnx"
     assert run(["check", str(model), "-t", "tensorrt", "--fix", "-o", str(out), "--json"]) == 1
     said = json.loads(capsys.readouterr().out)
-    assert [(item["rule"], item["exact"]) for item in said["mended"]] == [("quantized-output", False)]
-    assert [item["rule"] for item in said["left"]] == ["zero-point"]
+    assert [(item["rule"], item["exact"]) for item in said["fixes"]] == [("quantized-output", False)]
+    assert [item["rule"] for item in said["findings"]] == ["zero-point"]
+    assert said["findings"][0]["fix"] == "quantize symmetrically: int8 with zero point 0"
     onnx.checker.check_model(out)
     assert run(["check", str(model), "-t", "tensorrt", "--fix", "-o", str(out)]) == 1
-    assert "Mended: 1" in (table := capsys.readouterr().out)
+    assert "Fixed: 1" in (table := capsys.readouterr().out)
     assert "Findings for tensorrt: 1" in table
 
 
@@ -92,6 +93,6 @@ def test_many_findings_of_a_rule_are_one_row(tmp_path: Path, capsys: pytest.Capt
 
 def test_in_python_nothing_needs_to_be_written(tmp_path: Path) -> None:
     source = graph(INT8 + W + M + qdq("i0", "m", "y"))
-    model, mended, left = fix(source, "tensorrt")
-    assert (len(model.graph), [item.rule for item in mended], left) == (5, ["quantized-output"], [])
+    model, fixes, findings = fix(source, "tensorrt")
+    assert (len(model.graph), [item.rule for item in fixes], findings) == (5, ["quantized-output"], [])
     assert list(tmp_path.iterdir()) == []

@@ -140,11 +140,11 @@ def check_command(
         if output is not None:
             raise typer.BadParameter("--output needs --fix")
         found = inspection.check(model, target)
-        show([vars(finding) for finding in found], lambda: verdict.findings(found, target), as_json)
+        show([finding.to_dict() for finding in found], lambda: verdict.findings(found, target), as_json)
     else:
         destination = output or _beside(model, "fixed")
         result = mending.fix(model, target, destination)
-        found = result.left
+        found = result.findings
         say(f"wrote {destination}")
         show(verdict.plain(result), lambda: verdict.fixed(result, target), as_json)
     if found:

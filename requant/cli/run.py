@@ -17,7 +17,7 @@ from ..errors import (
     TargetWarning,
     VerificationError,
 )
-from ..runtime.placement import FallbackWarning
+from ..runtime.ort.placement import FallbackWarning
 from .commands import app
 from .terminal import failed, prepare, say
 

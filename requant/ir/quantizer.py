@@ -55,7 +55,7 @@ class Quantizer:
             return parameter
         if self.block:
             return np.repeat(parameter, self.block, self.axis).take(np.arange(shape[self.axis]), self.axis)
-        return parameter.reshape([-1 if axis == self.axis else 1 for axis in range(len(shape))])
+        return parameter.reshape([-1 if axis == self.axis % len(shape) else 1 for axis in range(len(shape))])
 
     def encode(self, data: NDArray[np.generic]) -> NDArray[np.float32]:
         """The codes of ``data``, as numbers."""

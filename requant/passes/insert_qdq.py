@@ -73,13 +73,13 @@ class InsertQDQ(ir.passes.InPlacePass):
             _note_bias_limit(layer, context)
         for layer in layers:
             _lower(layer, context)
-        if engine.sums:
+        if engine.integer_residuals:
             records = {
                 linear: _with_residual(linear, record, context.dequantized) for linear, record in records.items()
             }
         keep_in_float(model.graph, [_quantize_output(conv_output, context) for conv_output in outputs])
         LAYERS.set(model, (*records.values(), *enclosed_layers(model)))
-        if engine.codes:
+        if engine.integer_products:
             prevent_skip_layer_norms(model.graph)
         RemoveUnusedNodesPass()(model)  # the float weights, which have no consumers any more
         TopologicalSortPass()(model)  # a Shape of a Conv's output may stand before its Relu
@@ -119,7 +119,7 @@ def _record(linear: Linear, reason: str | None, plan: PlannedLayer | None = None
 
 def _note_bias_limit(layer: PlannedLayer, context: LoweringContext) -> None:
     """Keep the scales of the weight so large that a kernel that adds the bias in int32 does not saturate."""
-    if layer.op_type in context.engine.writes_codes and layer.data is not None:
+    if layer.op_type in context.engine.integer_outputs and layer.data is not None:
         linear = layer.linear
         scale = array(quantized_value(linear.data, layer.data, context).scale)
         assert scale is not None
@@ -137,7 +137,7 @@ def _lower(layer: PlannedLayer, context: LoweringContext) -> None:
     if correction is not None:
         add_to_bias(linear, correction)
         linear = as_linear(linear.node) or linear  # a bias may be new
-    if engine.codes and layer.op_type not in engine.writes_codes and layer.quantizes_data:
+    if engine.integer_products and layer.op_type not in engine.integer_outputs and layer.quantizes_data:
         operand = once(context.operands, linear.data, lambda: product_operand(layer, context))
         integers = once(context.operands, linear.weight, lambda: integer_weight(graph, linear, weight))
         multiply_integers(graph, linear, operand, integers)

@@ -1,4 +1,4 @@
-"""Latency side by side: the models take turns on the same feed, so that a drifting machine is fair to all."""
+"""Latency side by side: the models take turns on the same feed, so that a drift of the machine hits all alike."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,8 +15,10 @@ from .session import runner
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds a run of one model, over ``runs`` runs; ``speedup`` is the first model's median over this one's,
-    turn by turn."""
+    """The latency of one model in milliseconds, over ``runs`` runs.
+
+    ``speedup`` is the median, over turns, of the first model's latency over this one's.
+    """
 
     name: str
     minimum: float
@@ -26,7 +28,7 @@ class Latency:
     runs: int
 
     def to_dict(self) -> dict[str, Any]:  # JSON: values of any plain type
-        """Plain numbers."""
+        """Return plain numbers."""
         return asdict(self)
 
 
@@ -66,9 +68,9 @@ def benchmark(
             each(feed)
             times[name].append((time.perf_counter() - start) * 1e3)
         progress(turn)
-    counted = {name: np.array(values[warmup:]) for name, values in times.items()}
-    first = next(iter(counted.values()))
-    return [_latency(name, values, first) for name, values in counted.items()]
+    timed = {name: np.array(values[warmup:]) for name, values in times.items()}
+    first = next(iter(timed.values()))
+    return [_latency(name, values, first) for name, values in timed.items()]
 
 
 def _latency(name: str, values: NDArray[np.float64], first: NDArray[np.float64]) -> Latency:

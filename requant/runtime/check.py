@@ -1,45 +1,51 @@
-"""Does an engine run a quantized graph as it was meant? Any Q/DQ graph, whoever wrote it."""
+"""The checker: what an engine would not run as intended in a quantized graph, whatever tool made it."""
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import onnx_ir as ir
 
-from .rules import common, cpu, cuda, openvino, tensorrt
-from .rules.qdq_graph import View, view
+from .rules.qdq_graph import QdqGraph, qdq_graph
 from .rules.rule import Rule
-from .targets import TARGETS, Target
-from .targets import target as row
+from .targets import Target
+from .targets import target as find_target
 from .versions import number
-
-RULES: dict[str, tuple[Rule, ...]] = dict.fromkeys(TARGETS, common.RULES)
-RULES |= dict.fromkeys(("cpu", "cpu-avx2"), common.RULES + cpu.RULES)
-RULES["cpu-arm"] = common.RULES + tuple(rule for rule in cpu.RULES if rule.name != "int8-activation")
-RULES |= dict.fromkeys(("tensorrt", "tensorrt-rtx"), common.RULES + tensorrt.RULES)
-RULES["openvino"] = common.RULES + openvino.RULES
-RULES["cuda"] = common.RULES + cuda.RULES
-"""What is asked of a graph, by target, whatever the engine's version."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One place where the engine departs from the graph.
+    """A place where the engine departs from the graph.
 
-    ``consequence`` begins with what the engine does: "refused", "runs in float", "slower" or "other numbers".
-    ``node`` is a node's name, its first output's when it has none, or the graph's.
+    Attributes:
+        rule: the name of the rule.
+        node: a node's name, its first output's when it has none, or the graph's.
+        consequence: what happens; begins with "refused", "runs in float", "slower" or "other numbers".
+        fix: what to do about it.
     """
 
     rule: str
     node: str
     consequence: str
-    mend: str
+    fix: str
+
+    @property
+    def mend(self) -> str:
+        """The old name of `fix`."""
+        warnings.warn("Finding.mend is called Finding.fix now", DeprecationWarning, stacklevel=2)
+        return self.fix
+
+    def to_dict(self) -> dict[str, Any]:  # JSON: values of any plain type
+        """Return a plain dictionary; "mend" is the old name of "fix"."""
+        return {**vars(self), "mend": self.fix}
 
     def __str__(self) -> str:
-        return " ".join(f"{self.node}: {self.rule}: {self.consequence}; mend: {self.mend}".split())
+        return " ".join(f"{self.node}: {self.rule}: {self.consequence}; fix: {self.fix}".split())
 
 
 def check(model: ir.Model, target: str, *, version: str | None = None) -> list[Finding]:
-    """What ``target`` would not run as intended, ordered by rule and then by node; empty when all is well.
+    """List what ``target`` would not run as intended, ordered by rule and then by node; empty when all is well.
 
     Takes time linear in the size of the graph. Reads scales and zero points, never weights. The model is not
     modified.
@@ -47,31 +53,31 @@ def check(model: ir.Model, target: str, *, version: str | None = None) -> list[F
     Args:
         model: a Q/DQ graph, or one with operators on integers.
         target: a name in `requant.runtime.TARGETS`.
-        version: of the engine, such as "1.32"; None is the one that is installed, or the newest that is known.
+        version: of the engine, such as "1.32"; None is the installed one, or else the newest known.
 
     Raises:
-        TargetError: there is no such target, or ``version`` is none.
+        TargetError: there is no such target, or ``version`` is malformed.
         SourceError: a node is not what its operator takes, or a function calls itself.
     """
-    engine = row(target, version)
-    return found(view(model, engine), rules(engine, version))
+    engine = find_target(target, version)
+    return findings(qdq_graph(model, engine), rules(engine, version))
 
 
 def rules(engine: Target, version: str | None = None) -> tuple[Rule, ...]:
-    """The rules that hold for ``engine`` in ``version``, or else in the one that is installed, or else in the newest.
+    """List the rules that hold for ``engine`` in ``version``, or else in the installed one, or else in the newest.
 
     Raises:
-        TargetError: ``version`` is none.
+        TargetError: ``version`` is malformed.
     """
-    wanted = number(engine.engine, version)
-    held = (rule.at(wanted, engine.engine) for rule in RULES[engine.name])
-    return tuple(rule for rule in held if rule is not None)
+    release = number(engine.distributions, version)
+    dated = (rule.at(release, engine.engine) for rule in engine.rules)
+    return tuple(rule for rule in dated if rule is not None)
 
 
-def found(seen: View, asked: Iterable[Rule]) -> list[Finding]:
-    """The findings of the rules ``asked`` in a model as they see it."""
+def findings(graph: QdqGraph, rules: Iterable[Rule]) -> list[Finding]:
+    """List the violations of ``rules`` in ``graph``."""
     return [
-        Finding(rule.name, seen.label(node), rule.says(what), rule.mend)
-        for rule in asked
-        for node, what in rule.find(seen)
+        Finding(rule.name, graph.label(node), rule.message(what), rule.fix)
+        for rule in rules
+        for node, what in rule.find(graph)
     ]

@@ -1,4 +1,4 @@
-"""How close one model's values are to another's: SQNR, cosine and largest error, per output and per layer."""
+"""Comparison of two models' values: SQNR, cosine and largest error, per output and per layer."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -16,8 +16,12 @@ from .session import runner
 
 @dataclass(frozen=True)
 class Agreement:
-    """What any data tell of a value: its shape in the last feed, whether it is finite in the candidate wherever it is
-    in the reference, and whether both are equal.
+    """The agreement of a value in both models, which random data show too.
+
+    Attributes:
+        shape: in the last feed.
+        finite: whether it is finite in the candidate wherever it is in the reference.
+        equal: whether both are equal.
     """
 
     shape: Layout
@@ -27,10 +31,10 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Distances by name: of the graph's outputs, and of the linear layers that both models have.
+    """The distances by name: of the graph's outputs, and of the linear layers that both models have.
 
-    ``unmeasured`` says of the others of either kind why their values cannot be compared. ``agreements`` are of all that
-    were compared; on random inputs they are all there is, and ``message`` says why.
+    ``unmeasured`` has the reasons why the other outputs and layers cannot be compared. ``agreements`` are of all that
+    were compared; on random inputs there are no distances, and ``message`` says why.
     """
 
     outputs: dict[str, Distance] = field(default_factory=dict)
@@ -41,7 +45,7 @@ class Comparison:
     message: str = ""
 
     def to_dict(self) -> dict[str, Any]:  # JSON: values of any plain type
-        """Plain dictionaries and numbers."""
+        """Return plain dictionaries and numbers."""
         return asdict(self)
 
 
@@ -60,7 +64,7 @@ def compare(
         candidate: usually the quantized one.
         feeds: the data, of the reference's types.
         layers: also measure layers, by the names of their output values.
-        optimized: let ONNX Runtime optimize both graphs; off, they run as they are written.
+        optimized: let ONNX Runtime optimize both graphs, which it does not by default.
 
     An output or a layer whose shape differs between the models, because it depends on the data, is not measured.
 
@@ -79,10 +83,10 @@ def compare(
     shapes: dict[str, Layout] = {}
     samples = 0
     for feed in feeds:
-        wanted = dict(zip([*names, *columns], expected(feed), strict=True))
+        reference_values = dict(zip([*names, *columns], expected(feed), strict=True))
         for name, value in zip([*order, *columns], actual(fitted(feed, candidate)), strict=True):
             try:
-                measured[name].append(sums(wanted[name], value, name))
+                measured[name].append(sums(reference_values[name], value, name))
                 shapes[name] = layout(value)
             except DataError as error:
                 unmeasured.setdefault(name, str(error))
@@ -95,16 +99,16 @@ def compare(
         {name: total[name] for name in taps if name in total},
         samples,
         unmeasured,
-        {name: Agreement(shapes[name], not found.nonfinite, found.equal) for name, found in total.items()},
+        {name: Agreement(shapes[name], not one.nonfinite, one.equal) for name, one in total.items()},
     )
 
 
-def require_finite(found: Comparison, where: str = "") -> None:
+def require_finite(comparison: Comparison, where: str = "") -> None:
     """Raise VerificationError when an output is NaN or infinite in the candidate and not the same in the reference.
 
     ``where`` says, for the message, how the models were run.
     """
-    for name, measured in found.outputs.items():
+    for name, measured in comparison.outputs.items():
         if measured.nonfinite:
             raise VerificationError(
                 f"the quantized model computes NaN or infinity at {measured.nonfinite} elements of output {name!r} "
@@ -113,7 +117,7 @@ def require_finite(found: Comparison, where: str = "") -> None:
 
 
 def common_layers(reference: ir.Model, candidate: ir.Model) -> list[str]:
-    """Names of the outputs of the reference's linear nodes that the candidate computes too, in graph order."""
+    """List the names of the outputs of the reference's linear nodes that the candidate computes too, in graph order."""
     present = {value.name for node in candidate.graph for value in node.outputs}
     outputs = (linear.output.name or "" for node in reference.graph if (linear := as_linear(node)))
     return [name for name in outputs if name in present]

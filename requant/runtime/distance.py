@@ -1,11 +1,11 @@
-"""How far one model's output is from another's, over feeds that count as one long signal.
+"""Distance of one model's output from another's, over feeds that count as one long signal.
 
     SQNR = 10 log10( Σ y² / Σ (y - ŷ)² ) dB
 
 A mean of decibels over feeds would let one exact feed hide the loss of the others. Elements that are infinite, or NaN,
 in both models alike are equal and leave the sums; finite against not finite is a total failure.
 
-How far the ratio holds for other feeds is told by a jackknife over the feeds (Quenouille 1956, Tukey 1958).
+The standard error of the ratio is that of a jackknife over the feeds (Quenouille 1956, Tukey 1958).
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from ..errors import DataError
 from .outputs import layout, numbers, texts
 
 CEILING = 200.0
-"""SQNR in dB that stands for "equal": float64 has no more to say. Its negative stands for a total failure."""
+"""SQNR in dB that stands for "equal", beyond the precision of float64. Its negative stands for a total failure."""
 
 _TINY, _LARGEST = 1e-300, 1e300
 """Bounds of a sum, so that those of many feeds neither vanish nor overflow."""
@@ -36,7 +36,7 @@ class Distance:
         max_error: the largest absolute difference.
         worst: the SQNR in dB of the worst feed; one whose reference is 0 counts by the mean feed's size.
         nonfinite: elements that are NaN or infinite in the candidate and not the same in the reference.
-        error: the standard error of ``sqnr`` in dB, from how the feeds differ; None where that cannot be told.
+        error: the standard error of ``sqnr`` in dB, from the differences between feeds; None where it is undefined.
     """
 
     sqnr: float
@@ -48,7 +48,7 @@ class Distance:
 
     @property
     def equal(self) -> bool:
-        """Whether the two are the same to the bit, but for the sign of zeros and the kind of NaN."""
+        """Tell whether the two are the same to the bit, but for the sign of zeros and the kind of NaN."""
         return self.max_error == 0 and self.sqnr == CEILING
 
 
@@ -88,7 +88,7 @@ def sums(expected: object, actual: object, name: str = "value") -> Sums:
     y, z = numbers(expected), numbers(actual)
     finite = np.isfinite(y) & np.isfinite(z)
     mismatched = ~finite & (y != z) & ~(np.isnan(y) & np.isnan(z))
-    differing = sum(left != right for left, right in zip(texts(expected), texts(actual), strict=True))
+    differing = sum(one != other for one, other in zip(texts(expected), texts(actual), strict=True))
     return _summed(y[finite], z[finite], int(mismatched.sum()) + differing, int((mismatched & ~np.isfinite(z)).sum()))
 
 
@@ -110,17 +110,17 @@ def pooled(feeds: Sequence[Sums]) -> Distance:
 
 
 def standard_error(left_out: Sequence[float]) -> float:
-    """The standard error of a figure, by a jackknife: from what it is without each of its parts."""
+    """Estimate the standard error of a figure by a jackknife, from the figures without each of its parts."""
     count, mean = len(left_out), fsum(left_out) / len(left_out)
     return sqrt((count - 1) / count * fsum((one - mean) ** 2 for one in left_out))
 
 
 def _error(feeds: Sequence[Sums], signal: float, noise: float) -> float | None:
-    """That of the SQNR of all feeds; None for a single one, and where feeds are equal to the bit or silent."""
+    """Estimate it for the SQNR of all feeds; None for a single one, and where feeds are equal to the bit or silent."""
     rest = [(signal - feed.signal, noise - feed.noise) for feed in feeds]
-    if len(feeds) < 2 or any(left <= 0 or lost <= 0 for left, lost in rest):
+    if len(feeds) < 2 or any(power <= 0 or error <= 0 for power, error in rest):
         return None
-    return standard_error([_decibels(left, lost) for left, lost in rest])
+    return standard_error([_decibels(power, error) for power, error in rest])
 
 
 def _summed(y: NDArray[np.float64], z: NDArray[np.float64], mismatched: int, nonfinite: int) -> Sums:

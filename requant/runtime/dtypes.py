@@ -1,4 +1,4 @@
-"""Which number formats a graph is written in."""
+"""The number formats of a graph."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 
 def dtypes(model: ir.Model) -> frozenset[ir.DataType]:
-    """Types of the inputs, weights and nodes' values of ``model``, as far as they are declared."""
+    """Collect the types of the inputs, weights and nodes' values of ``model``, as far as they are declared."""
     return frozenset(value.dtype for value in _values(model) if value.dtype is not None)
 
 

@@ -1,6 +1,7 @@
-"""Data in the types that a model takes."""
+"""Data in the types that a model takes, and functions that run a model on them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import onnx_ir as ir
@@ -9,11 +10,20 @@ from numpy.typing import NDArray
 Feed = Mapping[str, NDArray[np.generic]]
 """One batch: an array for each input of the model, with the samples along the first dimension."""
 
+Run = Callable[[Feed], list[NDArray[np.generic]]]
+"""Runs a model on one feed and returns its outputs."""
+
+
+class Runner(Protocol):
+    """A function that loads a model into an engine, to run it and to return the graph outputs called ``names``."""
+
+    def __call__(self, model: ir.Model, names: Sequence[str], *, threads: int = 0) -> Run: ...
+
 
 def fitted(feed: Feed, model: ir.Model) -> Feed:
-    """``feed`` with its floats as wide as those that ``model`` takes, so that float32 data serve a float16 model."""
-    taken = ((value.name, value.dtype) for value in model.graph.inputs)
-    floats = {name: dtype.numpy() for name, dtype in taken if dtype is not None and dtype.is_floating_point()}
+    """Cast the floats of ``feed`` to the types that ``model`` takes, so that float32 data serve a float16 model."""
+    dtypes = ((value.name, value.dtype) for value in model.graph.inputs)
+    floats = {name: dtype.numpy() for name, dtype in dtypes if dtype is not None and dtype.is_floating_point()}
     return {
         name: array.astype(floats[name], copy=False)
         if name in floats and np.issubdtype(array.dtype, np.floating)

@@ -1,5 +1,6 @@
-"""Mend what the checker finds, where that needs no data and no decision."""
+"""Fix what the checker finds, where that needs no calibration data and no decision."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -8,68 +9,90 @@ from typing import NamedTuple
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from .check import Finding, found, rules
-from .fixes.fix import Mend
-from .fixes.table import MENDS
-from .rules.qdq_graph import View, look, view
+from .check import Finding, findings, rules
+from .fixes.safe_fix import SafeFix
+from .rules.qdq_graph import QdqGraph, qdq_graph, scan
 from .rules.rule import Rule
 from .targets import Target
-from .targets import target as row
+from .targets import target as find_target
 
 
 @dataclass(frozen=True)
-class Mended:
-    """What was done about a finding.
+class AppliedFix:
+    """A safe fix that was applied to a finding.
 
-    ``exact`` promises the same numbers up to float rounding. Otherwise they change: where a Q/DQ pair is gone, by the
-    rounding that it did; where a bias is in int32 codes now, by half a step of the product.
+    Attributes:
+        rule: the name of the rule.
+        node: the node, as findings name it.
+        action: what was done.
+        exact: promises the same numbers up to float rounding. Otherwise they change: where a Q/DQ pair is gone, by
+            its rounding error; where a bias is in int32 now, by half a step of the product.
     """
 
     rule: str
     node: str
-    done: str
+    action: str
     exact: bool
 
+    @property
+    def done(self) -> str:
+        """The old name of `action`."""
+        warnings.warn("AppliedFix.done is called AppliedFix.action now", DeprecationWarning, stacklevel=2)
+        return self.action
 
-class Fixed(NamedTuple):
-    """What `fix` gives: the new model, what was mended, what is left."""
+
+class FixResult(NamedTuple):
+    """The result of `fix`: the new model, the fixes that were applied, the findings that remain."""
 
     model: ir.Model
-    mended: list[Mended]
-    left: list[Finding]
+    fixes: list[AppliedFix]
+    findings: list[Finding]
+
+    @property
+    def mended(self) -> list[AppliedFix]:
+        """The old name of `fixes`."""
+        warnings.warn("FixResult.mended is called FixResult.fixes now", DeprecationWarning, stacklevel=2)
+        return self.fixes
+
+    @property
+    def left(self) -> list[Finding]:
+        """The old name of `findings`."""
+        warnings.warn("FixResult.left is called FixResult.findings now", DeprecationWarning, stacklevel=2)
+        return self.findings
 
 
-def fix(model: ir.Model, target: str) -> Fixed:
-    """A copy of ``model`` that ``target`` runs as intended, as far as that needs no data and no decision.
+def fix(model: ir.Model, target: str) -> FixResult:
+    """Return a copy of ``model`` with all safe fixes for ``target`` applied.
 
-    Codes are written in another type where the numbers stay the same, constants in float, and Q/DQ pairs that
-    only cost are removed. What would change the numbers in another way (new scales, new zero points) is left. In the
-    copy functions are inlined, shapes are inferred and nodes that nothing reads are gone. ``model`` is not modified.
+    Quantized values are stored in another type where the real numbers stay the same, constants in float, and Q/DQ
+    pairs that only add work are removed. Findings whose fix would change the numbers in another way (new scales, new
+    zero points) remain. In the copy functions are inlined, shapes are inferred and unused nodes are gone. ``model`` is
+    not modified.
 
     Raises:
         TargetError, SourceError: as `requant.check`.
     """
-    engine = row(target)
-    asked = rules(engine)
-    copy, mended = view(model, engine).model, list[Mended]()
-    while done := list(_round(copy, engine, asked)):
-        mended += done
+    engine = find_target(target)
+    active = rules(engine)
+    copy, fixes = qdq_graph(model, engine).model, list[AppliedFix]()
+    while batch := list(_round(copy, engine, active)):
+        fixes += batch
     RemoveUnusedNodesPass()(copy)
-    return Fixed(copy, mended, found(look(copy, engine), asked))
+    return FixResult(copy, fixes, findings(scan(copy, engine), active))
 
 
-def _round(model: ir.Model, engine: Target, asked: Sequence[Rule]) -> Iterator[Mended]:
-    """Try every mend once."""
-    seen = look(model, engine)
-    for broken, mends in MENDS[engine.name].items():
-        for rule, mend in product([rule for rule in asked if rule.name == broken], mends):
-            if done := _apply(seen, rule, mend):
+def _round(model: ir.Model, engine: Target, active: Sequence[Rule]) -> Iterator[AppliedFix]:
+    """Try every fix once."""
+    graph = scan(model, engine)
+    for name, fixes in engine.fixes.items():
+        for rule, safe_fix in product([rule for rule in active if rule.name == name], fixes):
+            if batch := _apply(graph, rule, safe_fix):
                 RemoveUnusedNodesPass()(model)
-                seen = look(model, engine)
-                yield from done
+                graph = scan(model, engine)
+                yield from batch
 
 
-def _apply(seen: View, rule: Rule, mend: Mend) -> list[Mended]:
-    nodes = list(dict.fromkeys(node for node, _ in rule.find(seen)))
-    mended = mend.apply(seen, nodes) if nodes else ()
-    return [Mended(rule.name, seen.label(node), mend.done, mend.exact) for node in mended]
+def _apply(graph: QdqGraph, rule: Rule, safe_fix: SafeFix) -> list[AppliedFix]:
+    nodes = list(dict.fromkeys(node for node, _ in rule.find(graph)))
+    changed = safe_fix.apply(graph, nodes) if nodes else ()
+    return [AppliedFix(rule.name, graph.label(node), safe_fix.action, safe_fix.exact) for node in changed]

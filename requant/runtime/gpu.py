@@ -7,7 +7,7 @@ LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 
 def gpu_name() -> str:
-    """The first CUDA device's name, such as "NVIDIA H200"; empty where there is none."""
+    """Return the first CUDA device's name, such as "NVIDIA H200"; empty where there is none."""
     try:
         driver = ctypes.CDLL(LIBRARY)
     except OSError:

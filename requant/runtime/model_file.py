@@ -1,4 +1,4 @@
-"""A model as an engine reads it, and a name for what is in it."""
+"""A model as a file or bytes that an engine reads, and its fingerprint."""
 
 import hashlib
 import tempfile
@@ -15,7 +15,7 @@ from ..ir.validate import stored_tensors
 
 @contextmanager
 def readable(model: ir.Model | str | Path) -> Iterator[str | bytes]:
-    """A path or serialized bytes, for as long as the context lasts.
+    """Provide a path or serialized bytes, for as long as the context lasts.
 
     A model in memory is bytes as long as it fits into one protobuf, and beyond that a temporary file.
     """
@@ -30,7 +30,7 @@ def readable(model: ir.Model | str | Path) -> Iterator[str | bytes]:
 
 
 def fingerprint(source: str | bytes) -> str:
-    """A hash of the graph and all weights, those in files beside it included; 32 hexadecimal digits.
+    """Hash the graph and all weights, those in external files included; 32 hexadecimal digits.
 
     Raises:
         SourceError: the file cannot be read.

@@ -20,16 +20,16 @@ PROPERTIES = {
     "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,  # else data are quantized wherever weights are
     "PERFORMANCE_HINT": "LATENCY",
 }
-"""What OpenVINO must not do by itself: only the codes in the graph may change numbers."""
+"""Properties that keep OpenVINO from rounding by itself: only the Q/DQ nodes of the graph may."""
 
 NOISE = ("Exception from", "Check '", "To facilitate")
-"""How those lines of its messages begin that tell a user nothing."""
+"""Prefixes of those lines of its messages that do not help a user."""
 
 
 def runner(
     model: ir.Model, names: Sequence[str], *, threads: int = 0
 ) -> Callable[[Mapping[str, NDArray[np.generic]]], list[NDArray[np.generic]]]:
-    """A function that runs ``model`` on the CPU on one feed and returns the values called ``names``.
+    """Return a function that runs ``model`` on the CPU on one feed and returns the values called ``names``.
 
     Args:
         model: the model.
@@ -41,21 +41,21 @@ def runner(
         SourceError: OpenVINO does not load the model; the function raises it when the model does not run.
     """
     compiled = compile_model(model, threads=threads)
-    read = {name for port in compiled.inputs for name in port.get_names()}
-    unread = {value.name for value in model.graph.inputs} - read  # which it has no place for
+    inputs = {name for port in compiled.inputs for name in port.get_names()}
+    unused = {value.name for value in model.graph.inputs} - inputs  # which it has removed
 
     def run(feed: Mapping[str, NDArray[np.generic]]) -> list[NDArray[np.generic]]:
         try:
-            found = compiled({name: data for name, data in feed.items() if name not in unread})
+            outputs = compiled({name: data for name, data in feed.items() if name not in unused})
         except RuntimeError as error:
             raise SourceError(f"OpenVINO cannot run the model: {_reason(error)}") from error
-        return [np.array(found[name]) for name in names]  # its own buffers are written again by the next run
+        return [np.array(outputs[name]) for name in names]  # the next run overwrites the buffers
 
     return run
 
 
 def compile_model(model: ir.Model, *, threads: int = 0) -> "openvino.CompiledModel":
-    """``model`` compiled for the CPU with `PROPERTIES`.
+    """Compile ``model`` for the CPU with `PROPERTIES`.
 
     Raises:
         TargetError: openvino is not installed.
@@ -71,7 +71,7 @@ def compile_model(model: ir.Model, *, threads: int = 0) -> "openvino.CompiledMod
 
 
 def kernels(compiled: "openvino.CompiledModel") -> list[tuple[str, str]]:
-    """What really runs: the kind of each layer and what it multiplies in, such as ("FullyConnected", "i8")."""
+    """List the layers that OpenVINO runs: the kind of each and its precision, such as ("FullyConnected", "i8")."""
     notes = (operation.get_rt_info() for operation in compiled.get_runtime_model().get_ordered_ops())
     return [(str(note["layerType"].astype(str)), str(note["runtimePrecision"].astype(str))) for note in notes]
 
@@ -84,6 +84,6 @@ def _openvino() -> ModuleType:
 
 
 def _reason(error: RuntimeError) -> str:
-    """The last lines of OpenVINO's message, without those that say where in its source, or where to read on."""
+    """Return the last lines of OpenVINO's message, without source positions and links."""
     lines = (line.strip() for line in str(error).splitlines())
     return " ".join([line for line in lines if line and not line.startswith(NOISE)][-2:])

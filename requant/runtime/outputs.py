@@ -14,8 +14,8 @@ Layout: TypeAlias = "tuple[int, ...] | list[Layout] | None"
 
 def numbers(output: object) -> NDArray[np.float64]:
     """Flatten all numbers that ``output`` holds into one axis; text has none."""
-    found = [array.astype(np.float64).ravel() for array in arrays(output) if not _is_text(array)]
-    return np.concatenate(found) if found else np.zeros(0)
+    parts = [array.astype(np.float64).ravel() for array in arrays(output) if not _is_text(array)]
+    return np.concatenate(parts) if parts else np.zeros(0)
 
 
 def texts(output: object) -> list[str]:

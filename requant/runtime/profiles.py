@@ -1,4 +1,4 @@
-"""Dynamic shapes: the least, the usual and the largest that an engine is built for."""
+"""Profiles of dynamic shapes: the smallest, the usual and the largest that an engine is built for."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,14 +13,14 @@ BOUNDS = ("min", "opt", "max")
 
 
 def require_profiles(model: ir.Model, profiles: Profiles) -> None:
-    """Make sure that each dynamic input has shapes, and that they fit.
+    """Require that each dynamic input has shapes, and that they fit.
 
     Raises:
         TargetError: an input has none, or they do not fit it; the text names the input.
     """
     inputs = {value.name or "": value for value in model.graph.inputs}
-    if strangers := sorted(profiles.keys() - inputs.keys()):
-        raise TargetError(f"profiles: the model has no input {strangers[0]!r}; it has {', '.join(inputs)}")
+    if unknown := sorted(profiles.keys() - inputs.keys()):
+        raise TargetError(f"profiles: the model has no input {unknown[0]!r}; it has {', '.join(inputs)}")
     for name, value in inputs.items():
         dims = tuple(value.shape or ())
         shape = "x".join(str(dim) for dim in dims)

@@ -1,23 +1,26 @@
-"""Proof by example that a rewrite left the function unchanged: both graphs run as they are written."""
+"""Verification that a rewrite left the function unchanged: both graphs run without the engine's optimizations."""
 
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from ..errors import VerificationError
+from ..ir.ops import SOFTMAXES
 from .feeds import Feed
 from .outputs import layout, numbers, texts
-from .rules.traverse import MOVERS, PAIR, maker
+from .rules.traverse import MOVERS, PAIR, producer
 from .session import runner
 
 TOLERANCE = 1e-3
 """Largest allowed ‖y - y'‖ / ‖y‖ of any compared value. float32 rounding leaves 1e-6 a layer; a wrong rewrite, 1e-1."""
 
 LEAST = 1e-3
-"""What the elements of a probability are taken to be at least: its kernel rounds to 1e-7, whatever is left of it."""
+"""The least size of a probability in a relative difference: its kernel rounds to 1e-7 of 1, however small it is."""
 
-_PROBABILITIES = ("Sigmoid", "HardSigmoid", "Softmax")
+_PROBABILITIES = (SOFTMAXES - {"LogSoftmax"}) | {"HardSigmoid", "Sigmoid"}
+"""Ops whose outputs lie between 0 and 1."""
 
 
 def verify(
@@ -34,11 +37,11 @@ def verify(
     Args:
         before, after: the model on either side of a rewrite.
         feeds: a few samples.
-        done: what the rewrite was called, for the message.
+        done: the name of the rewrite, for the message.
         watched: names of values that must not change either, in graph order, and the site that each belongs to.
 
     Returns:
-        The largest relative difference seen.
+        The largest relative difference.
 
     Raises:
         VerificationError: names ``done`` and the first value that differs.
@@ -51,8 +54,8 @@ def verify(
     least = {name: LEAST if _is_probability(values.get(name)) else 0.0 for name in names}
     worst = 0.0
     for feed in feeds:
-        left, right = expected(feed), actual(feed)
-        pairs = zip([*left[outputs:], *left[:outputs]], [*right[outputs:], *right[:outputs]], strict=True)
+        before_values, after_values = expected(feed), actual(feed)
+        pairs = zip(_taps_first(before_values, outputs), _taps_first(after_values, outputs), strict=True)
         for name, (old, new) in zip(names, pairs, strict=True):
             difference = _relative(old, new, least[name])
             if not difference <= tolerance:
@@ -65,13 +68,17 @@ def verify(
     return worst
 
 
+def _taps_first(values: list[NDArray[np.generic]], outputs: int) -> list[NDArray[np.generic]]:
+    return values[outputs:] + values[:outputs]
+
+
 def _is_probability(value: ir.Value | None) -> bool:
-    node = maker(value, PAIR | MOVERS)
+    node = producer(value, PAIR | MOVERS)
     return node is not None and node.op_type in _PROBABILITIES
 
 
 def _relative(old: object, new: object, least: float) -> float:
-    """‖old - new‖ / ‖old‖ over what is finite, where the elements of old count as ``least`` on average, or more.
+    """Compute ‖old - new‖ / ‖old‖ over finite elements, where those of old count as ``least`` on average, or more.
 
     It is infinite where shapes or text differ, or where either is not finite and the other not the same.
     """

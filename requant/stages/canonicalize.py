@@ -8,7 +8,7 @@ from ..ir.names import remember_names
 from ..ir.shapes.infer import InferShapes
 from ..passes.insert_qdq import enclosed_layers
 from ..passes.select_layers import unmatched
-from ..runtime.known_types import know_types
+from ..runtime.ort.infer_types import infer_types
 from .job import Job
 
 
@@ -29,5 +29,5 @@ def canonicalize_model(job: Job) -> None:
         return
     if unknown := unmatched(job.model, job.keep):
         raise RequantError(f"{describe(job.source)}: no linear layer is called {unknown[0]!r}, which keep asks for")
-    if know_types(job.model):
+    if infer_types(job.model):
         InferShapes()(job.model)

@@ -106,7 +106,7 @@ def test_an_artifact_that_does_not_load_is_not_written(monkeypatch: pytest.Monke
     def refuse(*args: object, **options: object) -> None:
         raise SourceError("ONNX Runtime does not load the model: no kernel")
 
-    monkeypatch.setattr(importlib.import_module("requant.runtime.session"), "session", refuse)
+    monkeypatch.setattr(importlib.import_module("requant.runtime.ort.session"), "session", refuse)
     with pytest.raises(requant.RequantError, match=r"of no use with onnxruntime .*no kernel"):
         require_loadable(load(network(NORM, 17)), "cpu")
     require_loadable(load(network(NORM, 17)), "tensorrt")

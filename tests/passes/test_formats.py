@@ -174,10 +174,10 @@ def test_float8_leaves_room_for_other_data_as_int8_does_not(reach: float) -> Non
 
 
 REFUSALS = {
-    ("bare", FP8, "cpu"): "cpu has no product of float8e4m3fn codes",
+    ("bare", FP8, "cpu"): "cpu has no float8e4m3fn products",
     ("bare", INT8_DYNAMIC, "tensorrt"): "tensorrt has no product whose data are quantized at run time",
     ("bare", INT8, "cuda"): "ONNX Runtime has no integer product on CUDA",
-    ("bare", UINT4, "tensorrt"): "tensorrt has no product of float data by uint4 weights",
+    ("bare", UINT4, "tensorrt"): "tensorrt has no product of float activations by uint4 weights",
     ("conv", INT8_WEIGHT, "tensorrt"): "tensorrt has no Conv of float data by a quantized weight",
     ("conv", INT4, "cpu"): "the weight of a Conv has no blocks of rows",
 }

@@ -37,7 +37,7 @@ X, ROWS, IMAGE, HALF = "float[2,3,16] x", "float[n,16] x", "float[1,16,6,6] x", 
 
 
 def graph(body: str, x: str = X, opset: int = 20, ir_version: int = 9) -> ir.Model:
-    """The nodes of ``body``, from ``x`` to ``y``; they may name any of _TENSORS."""
+    """Build a graph of the nodes of ``body``, from ``x`` to ``y``; they may name any of _TENSORS."""
     words = set(re.findall(r"\w+", body))
     text = f'<ir_version: {ir_version}, opset_import: ["": {opset}]> tiny ({x}) => (float[] y) {{ {body} }}'
     return ir.from_onnx_text(text, [ir.tensor(_TENSORS[name], name=name) for name in _TENSORS if name in words])
@@ -48,9 +48,9 @@ def qdq(zero_point: str, x: str = "x", y: str = "xd", scale: str = "s", axis: in
     return f"{y}q = {q} ({x}, {scale}, {zero_point}) {y} = {dq} ({y}q, {scale}, {zero_point})\n"
 
 
-def weight(codes: str = "w", scale: str = "sw", axis: int = 1) -> str:
-    zero_point = ", i0000" if codes in ("w", "kernel") and scale != "s16" else ""
-    return f"wd = DequantizeLinear <axis = {axis}> ({codes}, {scale}{zero_point})\n"
+def weight(integers: str = "w", scale: str = "sw", axis: int = 1) -> str:
+    zero_point = ", i0000" if integers in ("w", "kernel") and scale != "s16" else ""
+    return f"wd = DequantizeLinear <axis = {axis}> ({integers}, {scale}{zero_point})\n"
 
 
 INT8, UINT8, W, Y, M = qdq("i0"), qdq("u128"), weight(), "y = MatMul (xd, wd)\n", "m = MatMul (xd, wd)\n"

@@ -1,4 +1,4 @@
-"""What ONNX Runtime does with the rules' graphs, and where that is not what the rules say.
+"""Facts about ONNX Runtime: the ops that it runs of the rules' graphs, and differences from the rules.
 
 `python -m tests.runtime.engine_facts` lists the differences, for an ONNX Runtime that is newer than the rules: see
 `make engines`. Old versions end the process on some graphs, so they are run in a process of their own.
@@ -50,29 +50,29 @@ Fact = list[str] | str
 
 
 def engine_facts() -> dict[str, Fact]:
-    """What ONNX Runtime runs, after its optimizations, of each graph: by "bad " or "good " and its name."""
+    """Collect the ops that ONNX Runtime runs, after its optimizations, by "bad " or "good " and the graph's name."""
     names, facts = [f"bad {name}" for name in BAD] + [f"good {name}" for name in GOOD], dict[str, Fact]()
-    while waiting := [name for name in names if name not in facts]:
-        command = [sys.executable, "-m", "tests.runtime.engine_facts", *waiting]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        facts |= dict(json.loads(line) for line in done.stdout.splitlines())
-        if done.returncode > 0:
-            raise RuntimeError(done.stderr)
-        if done.returncode < 0:  # a signal
-            facts[next(name for name in waiting if name not in facts)] = ENDED
+    while remaining := [name for name in names if name not in facts]:
+        command = [sys.executable, "-m", "tests.runtime.engine_facts", *remaining]
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
+        facts |= dict(json.loads(line) for line in process.stdout.splitlines())
+        if process.returncode > 0:
+            raise RuntimeError(process.stderr)
+        if process.returncode < 0:  # a signal
+            facts[next(name for name in remaining if name not in facts)] = ENDED
     return facts
 
 
 def disagreement(name: str, fact: Fact) -> str:
-    """What the rules say about the graph ``name`` and ONNX Runtime, having done ``fact``, does not; or nothing."""
+    """Return the consequence that the rules predict for the graph ``name`` and ``fact`` contradicts; empty if none."""
     kind, _, key = name.partition(" ")
     if kind == "good":
         return "" if isinstance(fact, list) and not FLOAT_PRODUCTS & set(fact) else "nothing is found"
     rule, body, options = BAD[key]
-    found = next((finding for finding in check(graph(body, **options), "cpu") if finding.rule == rule), None)
-    if found is None:
+    violation = next((finding for finding in check(graph(body, **options), "cpu") if finding.rule == rule), None)
+    if violation is None:
         return disagreement(f"good {key}", fact)
-    return "" if _agrees(rule, found.consequence, fact) else found.consequence
+    return "" if _agrees(rule, violation.consequence, fact) else violation.consequence
 
 
 def _agrees(rule: str, consequence: str, fact: Fact) -> bool:
@@ -86,7 +86,7 @@ def _agrees(rule: str, consequence: str, fact: Fact) -> bool:
 
 
 def run_ops(model: ir.Model, folder: Path) -> list[str]:
-    """The types of the nodes that ONNX Runtime runs, after one run on ones."""
+    """List the types of the nodes that ONNX Runtime runs, after one run on ones."""
     options = ort.SessionOptions()
     options.optimized_model_filepath = str(folder / "optimized.onnx")
     options.log_severity_level = 4

@@ -9,10 +9,9 @@ from onnx.parser import parse_model
 import requant
 from requant.errors import SourceError, TargetError
 from requant.ir.load import load
-from requant.runtime.check import RULES, Finding, check
+from requant.runtime.check import Finding, check
 from requant.runtime.fix import fix
-from requant.runtime.rules import cuda
-from requant.runtime.targets import TARGETS
+from requant.runtime.targets import TARGETS, common
 from tests.engine import marks
 from tests.runtime.check_blocks import CPU_BLOCKS, CUDA, FINE_BLOCKS, OTHER_BLOCKS, TENSORRT_BLOCKS
 from tests.runtime.check_graphs import (
@@ -93,7 +92,7 @@ def test_integer_operators_are_quantized_layers() -> None:
     assert check(graph(body), "cpu") == []
 
 
-def test_weights_alone_are_found_where_nobody_asked_for_them() -> None:
+def test_weight_only_layers_are_found_unless_they_are_on_purpose() -> None:
     model = graph(W + "y = MatMul (x, wd)")
     assert rules(model, "cpu") == rules(model, "tensorrt") == {"weight-only"}
     model.metadata_props["requant.target"] = "cpu"
@@ -104,12 +103,12 @@ def test_weights_alone_are_found_where_nobody_asked_for_them() -> None:
 def test_every_rule_has_a_case() -> None:
     others = {"opset", "ir-version", "nothing-quantized"}
     for target in ("tensorrt", "cpu"):
-        assert {rule.name for rule in RULES[target]} == TABLES[target].keys() | others
-    assert {rule.name for rule in cuda.RULES} == CUDA.keys()
+        assert {rule.name for rule in TARGETS[target].rules} == TABLES[target].keys() | others
+    assert {rule.name for rule in TARGETS["cuda"].rules} - {rule.name for rule in common.RULES} == CUDA.keys()
 
 
-def test_every_target_has_rules() -> None:
-    assert RULES.keys() == TARGETS.keys()
+def test_every_target_has_the_common_rules() -> None:
+    assert all(target.rules[: len(common.RULES)] == common.RULES for target in TARGETS.values())
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +129,8 @@ def test_onnxruntime_multiplies_integers_where_nothing_is_found(name: str, facts
 @pytest.mark.parametrize(
     ("rule", "version", "consequence"),
     [
-        ("code-type", "1.27", "refused: a MatMul or Gemm of float8e4m3fn codes"),
-        ("code-type", "1.31.1", "refused: a MatMul of float8e4m3fn codes"),
+        ("code-type", "1.27", "refused: a MatMul or Gemm in float8e4m3fn"),
+        ("code-type", "1.31.1", "refused: a MatMul in float8e4m3fn"),
         ("code-type", "1.32.0", "runs in float"),
         ("code-type", "2.0.0rc1", "runs in float"),
         ("weight-only", "1.24.4", "runs in float"),
@@ -141,9 +140,9 @@ def test_onnxruntime_multiplies_integers_where_nothing_is_found(name: str, facts
 )
 def test_what_a_rule_says_depends_on_the_version(rule: str, version: str, consequence: str) -> None:
     bad, _, options = CPU[rule]
-    found = [finding for finding in check(graph(bad, **options), "cpu", version=version) if finding.rule == rule]
-    assert found != []
-    for finding in found:
+    violations = [finding for finding in check(graph(bad, **options), "cpu", version=version) if finding.rule == rule]
+    assert violations != []
+    for finding in violations:
         assert finding.consequence.startswith(consequence)
         assert " (onnxruntime " in finding.consequence
 
@@ -153,24 +152,24 @@ def test_a_rule_may_not_hold_in_a_version() -> None:
     assert check(graph(bad, **options), "cpu", version="1.27.0") == []
 
 
-def test_without_an_engine_the_newest_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_engine_the_newest_version_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     bad, _, options = CPU["code-type"]
     monkeypatch.setattr("requant.runtime.versions.installed", lambda engine: None)
     consequences = {finding.consequence for finding in check(graph(bad, **options), "cpu")}
     assert all("(onnxruntime from 1.32 on)" in consequence for consequence in consequences)
 
 
-def test_what_is_no_version_is_refused() -> None:
+def test_a_malformed_version_is_refused() -> None:
     with pytest.raises(TargetError, match="not a version: 'new'"):
         check(graph(UINT8 + W + Y), "cpu", version="new")
 
 
 def test_a_finding_is_one_line_and_plain_data() -> None:
-    (found,) = check(graph(INT8.replace("i0", "i5") + W + Y), "tensorrt")
-    assert found == Finding(**asdict(found))
-    assert (found.rule, found.node) == ("zero-point", "xdq")
-    assert str(found).startswith("xdq: zero-point: refused: zero point 5")
-    assert "\n" not in str(found)
+    (finding,) = check(graph(INT8.replace("i0", "i5") + W + Y), "tensorrt")
+    assert finding == Finding(**asdict(finding))
+    assert (finding.rule, finding.node) == ("zero-point", "xdq")
+    assert str(finding).startswith("xdq: zero-point: refused: zero point 5")
+    assert "\n" not in str(finding)
 
 
 def test_unknown_target() -> None:
@@ -190,12 +189,12 @@ def test_damaged_models() -> None:
     assert check(lost, "tensorrt") == []
 
 
-def test_functions_that_cannot_be_written_out() -> None:
+def test_functions_that_cannot_be_inlined() -> None:
     text = """<ir_version: 9, opset_import: ["": 20, "own": 1]> g (float[2, 4] x) => (float[2, 4] y) { y = own.f (x) }
         <domain: "own", opset_import: ["": 13]> f (a) => (b) { b = Relu (a) }"""
     with pytest.raises(SourceError) as refused:
         check(load(parse_model(text)), "cpu")
-    assert str(refused.value).startswith("the functions of the model cannot be written out: ")
+    assert str(refused.value).startswith("the functions of the model cannot be inlined: ")
     assert "0x" not in str(refused.value), "no address in what is said"
 
 

@@ -17,25 +17,25 @@ SIGNAL = np.array([3.0, -4.0, 0.0, 5.0], np.float32)
 
 
 def noisy(decibels: float, size: float = 1.0) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """A signal, and the same with noise of so many dB below it."""
+    """Return a signal, and the same with noise of so many dB below it."""
     noise = np.float32(np.linalg.norm(SIGNAL) / 10 ** (decibels / 20) / len(SIGNAL) ** 0.5)
     return SIGNAL * np.float32(size), (SIGNAL + noise) * np.float32(size)
 
 
 def test_exact_feeds_hide_nothing() -> None:
     feeds = [sums(*noisy(34)), sums(SIGNAL, SIGNAL), sums(*noisy(34))]
-    found = pooled(feeds)
-    assert found.sqnr == pytest.approx(34 + 10 * math.log10(3 / 2), abs=1e-3), (
+    measured = pooled(feeds)
+    assert measured.sqnr == pytest.approx(34 + 10 * math.log10(3 / 2), abs=1e-3), (
         "twice the noise of a feed, three signals"
     )
-    assert found.worst == pytest.approx(34, abs=1e-3)
-    assert pooled(feeds[::-1]) == found
+    assert measured.worst == pytest.approx(34, abs=1e-3)
+    assert pooled(feeds[::-1]) == measured
 
 
 def test_loud_feeds_count_by_their_size() -> None:
-    found = pooled([sums(*noisy(20)), sums(*noisy(60, size=100.0))])
-    assert found.sqnr == pytest.approx(57, abs=0.1)
-    assert found.worst == pytest.approx(20, abs=1e-3)
+    measured = pooled([sums(*noisy(20)), sums(*noisy(60, size=100.0))])
+    assert measured.sqnr == pytest.approx(57, abs=0.1)
+    assert measured.worst == pytest.approx(20, abs=1e-3)
 
 
 def test_the_standard_error_covers_what_other_feeds_give() -> None:
@@ -83,8 +83,8 @@ def test_what_agrees_without_being_finite_leaves_the_rest_measured() -> None:
 @pytest.mark.parametrize("size", [1e-300, 1e-160, 1e160, 1e308])
 def test_numbers_are_finite_whatever_the_size(size: float) -> None:
     y = np.array([1.0, -1.0]) * size
-    for found in (distance(y, -y), distance(y, y), pooled([sums(y, -y), sums(y, y)])):
-        assert all(math.isfinite(number) for number in vars(found).values() if number is not None)
+    for measured in (distance(y, -y), distance(y, y), pooled([sums(y, -y), sums(y, y)])):
+        assert all(math.isfinite(number) for number in vars(measured).values() if number is not None)
     assert distance(y, -y).sqnr <= 0, "what differs is not equal, however small"
 
 
@@ -94,7 +94,7 @@ def test_shapes_that_differ_are_an_error() -> None:
 
 
 def counting(bound: float, *, only: bool = False) -> onnx.ModelProto:
-    """A model that finds the places where its input is above ``bound``, and, but for ``only``, doubles it."""
+    """Build a model that finds the places where its input is above ``bound``, and, but for ``only``, doubles it."""
     rest, outputs = ("", "") if only else ("d = Add(x, x)", ", float[b,4] d")
     return onnx.parser.parse_model(
         f"""<ir_version: 8, opset_import: ["" : 17]> g (float[b,4] x) => (int64[2,k] places{outputs})
@@ -104,9 +104,9 @@ def counting(bound: float, *, only: bool = False) -> onnx.ModelProto:
 
 def test_an_output_that_cannot_be_compared_leaves_the_others() -> None:
     feeds = [{"x": np.array([[-1, 1, 2, 3]], np.float32)}, {"x": np.array([[1, 1, 2, 3]], np.float32)}]
-    found = compare(load(counting(0)), load(counting(1.5)), feeds)
-    assert list(found.outputs) == ["d"]
-    assert found.samples == 2
-    assert "'places' has shape (2, 3) in one model and (2, 2)" in found.unmeasured["places"]
+    measured = compare(load(counting(0)), load(counting(1.5)), feeds)
+    assert list(measured.outputs) == ["d"]
+    assert measured.samples == 2
+    assert "'places' has shape (2, 3) in one model and (2, 2)" in measured.unmeasured["places"]
     with pytest.raises(DataError, match="no output can be compared: 'places'"):
         requant.compare(counting(0, only=True), counting(1.5, only=True), feeds)

@@ -12,6 +12,6 @@ def test_floats_become_as_wide_as_the_model_takes_them_and_nothing_else_changes(
         g (float16[2] h, float[2] f, int64[2] i, float16[2] j) => (float[2] y) { y = Relu(f) }"""
     model = ir.from_proto(onnx.parser.parse_model(text))
     feed = {name: np.array([0.5, 1], np.float32) for name in ("h", "f", "i", "unknown")} | {"j": np.array([1, 2])}
-    found = {name: array.dtype for name, array in fitted(feed, model).items()}
+    feed_types = {name: array.dtype for name, array in fitted(feed, model).items()}
     single = np.dtype(np.float32)
-    assert found == {"h": np.float16, "f": single, "i": single, "unknown": single, "j": np.int64}
+    assert feed_types == {"h": np.float16, "f": single, "i": single, "unknown": single, "j": np.int64}

@@ -1,4 +1,4 @@
-"""What mends take care of: hidden Relus, other consumers, names, and that the engine gains what they promise."""
+"""The care that safe fixes take: hidden Relus, other consumers, names, and that the engine gains as promised."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -47,10 +47,10 @@ def test_inside_a_norm_no_range_is_left(tmp_path: Path) -> None:
     assert "LayerNormalization" in run_ops(fixed.model, tmp_path)
 
 
-def test_only_those_who_gain_nothing_are_let_go() -> None:
+def test_only_layers_that_gain_nothing_go_back_to_float() -> None:
     thin = "td = DequantizeLinear (thin, s) t = MatMul (xd, td) c = Concat <axis = 2> (m, t) y = Relu (c)"
     fixed = fix(graph(INT8 + W + M + thin), "tensorrt")
-    assert fixed.left == []
+    assert fixed.findings == []
     first, second = (node for node in fixed.model.graph if node.op_type == "MatMul")
     assert [maker.op_type for value in first.inputs if value and (maker := value.producer())] == [
         "DequantizeLinear"
@@ -59,11 +59,11 @@ def test_only_those_who_gain_nothing_are_let_go() -> None:
     assert second.inputs[1] in fixed.model.graph.initializers.values()
 
 
-def test_a_constant_that_is_also_a_weight_stays_in_codes() -> None:
+def test_a_constant_that_is_also_a_weight_stays_quantized() -> None:
     body = INT8 + "wd = DequantizeLinear (w, s, i0)" + M + "y = Add (m, wd)"
     fixed = fix(graph(body, x="float[16,16] x"), "tensorrt")
-    assert [finding.rule for finding in fixed.left] == ["quantized-constant"]
-    assert fixed.mended == []
+    assert [finding.rule for finding in fixed.findings] == ["quantized-constant"]
+    assert fixed.fixes == []
 
 
 def test_an_output_keeps_its_name(compute: Compute) -> None:
@@ -78,17 +78,17 @@ INTEGER = ["uint8-weight", "small-weight", "float-bias", "bias-scale", "zero-poi
 
 
 @pytest.mark.parametrize("rule", INTEGER)
-def test_onnxruntime_multiplies_integers_once_it_is_mended(rule: str, tmp_path: Path) -> None:
+def test_onnxruntime_multiplies_integers_once_it_is_fixed(rule: str, tmp_path: Path) -> None:
     bad, _, options = CPU[rule]
     fixed = fix(graph(bad, **options), "cpu")
-    assert fixed.left == []
+    assert fixed.findings == []
     assert not FLOAT_PRODUCTS & set(run_ops(fixed.model, tmp_path))
 
 
 def test_a_bias_in_three_axes_is_exact_and_one_in_two_is_rounded() -> None:
     three, two = (fix(graph(UINT8 + W + M + "y = Add (m, b)", x), "cpu") for x in (X, ROWS))
-    assert [mended.exact for mended in three.mended] == [True]
-    assert [mended.exact for mended in two.mended] == [False]
+    assert [applied.exact for applied in three.fixes] == [True]
+    assert [applied.exact for applied in two.fixes] == [False]
 
 
 def test_inside_functions_and_branches() -> None:
@@ -109,6 +109,6 @@ def test_inside_functions_and_branches() -> None:
         """)
     )
     fixed = fix(model, "tensorrt")
-    assert {mended.rule for mended in fixed.mended} == {"uint8-activation", "quantized-constant"}
-    assert {finding.rule for finding in fixed.left} == {"nothing-quantized"}
+    assert {applied.rule for applied in fixed.fixes} == {"uint8-activation", "quantized-constant"}
+    assert {finding.rule for finding in fixed.findings} == {"nothing-quantized"}
     assert len(fixed.model.functions) == 0

@@ -23,9 +23,9 @@ SMALL = {"small": lambda: synthetic.pre_norm(synthetic.Transformer(layers=1, tok
 @pytest.mark.gpu
 @pytest.mark.skipif(not has_cuda, reason="needs onnxruntime-gpu and a CUDA device")
 def test_no_engine_falls_back(tmp_path: Path) -> None:
-    found = list(gpu.rows(SMALL, gpu.ENGINES, tmp_path))
-    assert not [row.note for row in found if row.fell_back]
-    ran = {(row.variant, row.engine): row for row in found if not row.note}
+    rows = list(gpu.rows(SMALL, gpu.ENGINES, tmp_path))
+    assert not [row.note for row in rows if row.fell_back]
+    ran = {(row.variant, row.engine): row for row in rows if not row.note}
     assert ran["float32", "ONNX Runtime, CUDA"].sqnr > 50
     assert all(row.sqnr > 15 for row in ran.values())
 
@@ -39,12 +39,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def on_cpu(model: ir.Model, feed: Feed, folder: Path) -> Live:
-    """What runs on a GPU, here."""
+    """Run on the CPU what a GPU would run."""
     return Bound(model, feed, "cpu", folder, device="cpu")
 
 
 def raising(error: Exception) -> gpu.Runs:
-    """An engine that cannot be opened."""
+    """Return an engine that cannot be opened."""
 
     def fail(model: ir.Model, feed: Feed, folder: Path) -> Live:
         raise error
@@ -97,5 +97,5 @@ def test_what_an_engine_has_no_kernel_for_has_a_reason() -> None:
 
 def test_float16_is_float16_or_not_timed() -> None:
     source = SMALL["small"]()
-    found = lowered(source, [], Variant("float16"), "cuda")
-    assert isinstance(found, ir.Model) or found == "nothing in the artifact is float16"
+    artifact = lowered(source, [], Variant("float16"), "cuda")
+    assert isinstance(artifact, ir.Model) or artifact == "nothing in the artifact is float16"

@@ -36,4 +36,4 @@ def test_layouts_tell_kinds_apart() -> None:
     two, one = np.ones((2, 3)), np.ones((1, 6))
     assert layout(two) == (2, 3)
     layouts = [layout(value) for value in (two, one, [two], [two, two], [one], None, [None], [], np.ones(()), TEXT)]
-    assert len({str(found) for found in layouts}) == len(layouts)
+    assert len({str(shape) for shape in layouts}) == len(layouts)

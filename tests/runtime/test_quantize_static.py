@@ -1,4 +1,4 @@
-"""What the checker says of the graphs that onnxruntime.quantization.quantize_static writes by default."""
+"""Findings in the graphs that onnxruntime.quantization.quantize_static writes by default."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,7 +31,7 @@ class Consumer:
 
 @pytest.fixture(autouse=True)
 def quiet(caplog: pytest.LogCaptureFixture) -> None:
-    """It recommends its own pre-processing, which would change nothing here."""
+    """Silence its recommendation of pre-processing, which would change nothing here."""
     caplog.set_level("ERROR")
 
 
@@ -43,7 +43,7 @@ def quantized(source: onnx.ModelProto | Path, feeds: Sequence[Feed], folder: Pat
     return load(folder / "quantized.onnx")
 
 
-def found(model: ir.Model, target: str) -> set[tuple[str, str]]:
+def violations(model: ir.Model, target: str) -> set[tuple[str, str]]:
     return {(finding.rule, finding.node) for finding in check(model, target)}
 
 
@@ -60,7 +60,7 @@ def test_one_layer(tmp_path: Path) -> None:
     """)
     one_sided = [{"x": np.random.default_rng(0).random((3, 4), np.float32)}]
     model = quantized(source, one_sided, tmp_path)
-    assert found(model, "tensorrt") == {
+    assert violations(model, "tensorrt") == {
         ("zero-point", "x_QuantizeLinear"),
         ("zero-point", "n_QuantizeLinear"),
         ("zero-point", "y_QuantizeLinear"),
@@ -83,47 +83,49 @@ def test_a_small_transformer(dialect: synthetic.Dialect, tmp_path: Path) -> None
     model = quantized(synthetic.pre_norm(spec), feeds, tmp_path)
     for target in ("tensorrt", "cpu"):
         parameters = {f"{norm.format(name)}_DequantizeLinear" for norm in NORMS for name in ("gamma", "beta")}
-        assert {("quantized-norm", name) for name in parameters} <= found(model, target)
+        assert {("quantized-norm", name) for name in parameters} <= violations(model, target)
     betas = {("int32-bias", f"{norm.format('beta')}_DequantizeLinear") for norm in NORMS}
-    assert {item for item in found(model, "tensorrt") if item[0] == "int32-bias"} == (
+    assert {item for item in violations(model, "tensorrt") if item[0] == "int32-bias"} == (
         betas if dialect == "fused" else set()
     )
-    assert ("zero-point", "layers.0.softmax_0_QuantizeLinear") in found(model, "tensorrt")
+    assert ("zero-point", "layers.0.softmax_0_QuantizeLinear") in violations(model, "tensorrt")
 
 
 @pytest.mark.parametrize("dialect", synthetic.DIALECTS)
-def test_a_small_transformer_mended(dialect: synthetic.Dialect, tmp_path: Path) -> None:
+def test_a_small_transformer_is_fixed(dialect: synthetic.Dialect, tmp_path: Path) -> None:
     spec = synthetic.Transformer(layers=1, batch=1, tokens=16, dialect=dialect)
     source, feeds = synthetic.pre_norm(spec), synthetic.feeds(spec, 2)
     model = quantized(source, feeds, tmp_path)
     cpu, tensorrt = fix(model, "cpu"), fix(model, "tensorrt")
-    assert cpu.left == []
-    assert {finding.rule for finding in tensorrt.left} == {"zero-point"}
+    assert cpu.findings == []
+    assert {finding.rule for finding in tensorrt.findings} == {"zero-point"}
     before, *after = (sqnr(source, candidate, feeds) for candidate in (model, cpu.model, tensorrt.model))
     assert min(after) > before
 
 
-def test_a_small_transformer_without_zero_points_is_mended_for_tensorrt(tmp_path: Path) -> None:
+def test_a_small_transformer_without_zero_points_is_fixed_for_tensorrt(tmp_path: Path) -> None:
     spec = synthetic.Transformer(layers=1, batch=1, tokens=16)
     source, feeds = synthetic.pre_norm(spec), synthetic.feeds(spec, 2)
     model = quantized(source, feeds, tmp_path, ActivationSymmetric=True)
-    assert {"int32-bias", "quantized-norm"} <= {rule for rule, _ in found(model, "tensorrt")}
+    assert {"int32-bias", "quantized-norm"} <= {rule for rule, _ in violations(model, "tensorrt")}
     fixed = fix(model, "tensorrt")
-    assert fixed.left == []
+    assert fixed.findings == []
     assert sqnr(source, fixed.model, feeds) > sqnr(source, model, feeds)
 
 
 @pytest.mark.download
 def test_vit_s(tmp_path: Path) -> None:
     model = quantized(VIT_S.model(), VIT_S.calibration()[:1], tmp_path)
-    said = found(model, "tensorrt")
+    pairs = violations(model, "tensorrt")
     norms = [f"backbone.encoder.layer.{layer}.norm{which}" for layer in range(12) for which in (1, 2)]
     parameters = [f"{norm}.{name}" for norm in [*norms, "backbone.layernorm"] for name in ("weight", "bias")]
-    assert {("quantized-norm", f"{name}_DequantizeLinear") for name in parameters} <= said
+    assert {("quantized-norm", f"{name}_DequantizeLinear") for name in parameters} <= pairs
     convs = ["backbone.embeddings.patch_embeddings.projection", "decoder.final_conv"]
     biased = [*convs, *(f"decoder.{kind}{which}" for kind in ("upconv", "bn") for which in (1, 2, 3))]
-    assert {node for rule, node in said if rule == "int32-bias"} == {f"{name}.bias_DequantizeLinear" for name in biased}
-    assert sum(rule == "zero-point" for rule, _ in said) > 500
-    assert {rule for rule, _ in found(model, "cpu")} == {"int8-activation", "no-integer-kernel", "quantized-norm"}
-    assert fix(model, "cpu").left == []
-    assert {finding.rule for finding in fix(model, "tensorrt").left} == {"zero-point"}
+    assert {node for rule, node in pairs if rule == "int32-bias"} == {
+        f"{name}.bias_DequantizeLinear" for name in biased
+    }
+    assert sum(rule == "zero-point" for rule, _ in pairs) > 500
+    assert {rule for rule, _ in violations(model, "cpu")} == {"int8-activation", "no-integer-kernel", "quantized-norm"}
+    assert fix(model, "cpu").findings == []
+    assert {finding.rule for finding in fix(model, "tensorrt").findings} == {"zero-point"}

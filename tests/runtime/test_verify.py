@@ -15,8 +15,8 @@ X = {"x": np.linspace(-1, 1, 64, dtype=np.float32).reshape(8, 8)}
 
 
 def graph(build: Build, body: str, **constants: float) -> ir.Model:
-    held = ", ".join(f"float {name} = {{{value}}}" for name, value in constants.items())
-    return ir.from_proto(build(f"(float[8, 8] x) => (float[n, m] y) <{held}> {{ {body} }}"))
+    parameters = ", ".join(f"float {name} = {{{value}}}" for name, value in constants.items())
+    return ir.from_proto(build(f"(float[8, 8] x) => (float[n, m] y) <{parameters}> {{ {body} }}"))
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,8 @@ def test_another_size_is_a_difference(build: Build) -> None:
 
 @pytest.mark.parametrize("special", ["-inf", "nan"])
 def test_what_is_not_finite_must_stay_the_same(special: str, build: Build) -> None:
-    chosen = "l" if special == "-inf" else "n"
-    body = f"c = Less(x, k) d = Sub(k, k) l = Log(d) n = Sub(l, l) y = Where(c, {chosen}, x)"
+    branch = "l" if special == "-inf" else "n"
+    body = f"c = Less(x, k) d = Sub(k, k) l = Log(d) n = Sub(l, l) y = Where(c, {branch}, x)"
     before = graph(build, body, k=0.0)
     assert verify(before, graph(build, body, k=0.0), [X], done="it") == 0
     with pytest.raises(VerificationError, match="'y' differs by inf"):

@@ -24,7 +24,7 @@ def integer_convs(graph: ir.Graph, layers: Iterable[Linear], engine: Target) -> 
     candidates = list(layers)
     refusals: dict[ir.Node, ConvOutput | str] = {}
     decisions: Mapping[ir.Node, ConvOutput | str] = {}
-    while engine.writes_codes:
+    while engine.integer_outputs:
         decisions = {node: _checked(conv_output, engine) for node, conv_output in conv_outputs(candidates).items()}
         reasons = {node: conv_output for node, conv_output in decisions.items() if isinstance(conv_output, str)}
         if not reasons:

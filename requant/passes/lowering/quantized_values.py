@@ -40,7 +40,7 @@ def integer_values(
     layers: Iterable[PlannedLayer], outputs: Iterable[ConvOutput], engine: Target
 ) -> frozenset[ir.Value]:
     """Return the inputs and ``outputs`` of the kernels that write integers."""
-    inputs = [layer.linear.data for layer in layers if layer.op_type in engine.writes_codes]
+    inputs = [layer.linear.data for layer in layers if layer.op_type in engine.integer_outputs]
     return frozenset([*inputs, *(value for conv_output in outputs for value in (conv_output.value, conv_output.grid))])
 
 

@@ -1,1 +1,1 @@
-"""The mends: one rule's remedy each, where it needs no data and no decision."""
+"""The safe fixes: edits of a quantized graph that need no calibration data and no decision."""

@@ -1,7 +1,7 @@
-"""A bias that ONNX Runtime's integer kernels take.
+"""Fixes of a bias, for ONNX Runtime's integer kernels.
 
-As [1, …, N] it does not join the product in a float Gemm. As int32 codes with the scale of the product, s_x · s_w, it
-joins it in an integer one; that rounds it to a multiple of s_x · s_w.
+As [1, …, N] it stays outside of the float Gemm that would replace the product. In int32 with the scale of the product,
+s_x · s_w, it is added within the integer one; that rounds it to a multiple of s_x · s_w.
 """
 
 import numpy as np
@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 from ...ir.constants import array, constant
 from ..rules.outputs import bias_of
-from ..rules.parts import Layer
-from ..rules.qdq_graph import View
-from .grid import grid
+from ..rules.qdq_graph import QdqGraph
+from ..rules.qdq_nodes import Layer
+from .node_quantizer import dequantize, node_quantizer
 
 _LARGEST = 2**31 - 1
 
 
-def as_row(view: View, node: ir.Node) -> bool:
-    """The bias after the MatMul ``node``, of three axes or more, as [1, …, N]."""
-    (value, output), shape = bias_of(view.layers[node]), node.outputs[0].shape
+def as_row(graph: QdqGraph, node: ir.Node) -> bool:
+    """Store the bias after the MatMul ``node``, of three axes or more, as [1, …, N]."""
+    (value, output), shape = bias_of(graph.layers[node]), node.outputs[0].shape
     numbers, add, rank = array(value), output.producer(), len(shape) if shape is not None else 0
     if node.op_type != "MatMul" or value is None or numbers is None or add is None or rank < 3:
         return False
@@ -28,58 +28,60 @@ def as_row(view: View, node: ir.Node) -> bool:
     return True
 
 
-def as_codes(view: View, node: ir.Node) -> bool:
-    """The bias of the layer ``node`` as int32 codes with the scale of the product."""
-    layer = view.layers[node]
+def as_int32(graph: QdqGraph, node: ir.Node) -> bool:
+    """Store the bias of the layer ``node`` in int32 with the scale of the product."""
+    layer = graph.layers[node]
     value, output = bias_of(layer)
-    scale, numbers = _scale(layer), _numbers(view, value)
+    scale, numbers = _product_scale(layer), _bias_numbers(graph, value)
     consumer = output.producer()
     if consumer is None or value is None or scale is None or numbers is None or not _is_plain(layer):
         return False
     count = max(scale.size, numbers.size)
     if count == 1 or not {scale.size, numbers.size} <= {1, count} or not (scale > 0).all():
         return False
-    codes = np.rint(np.broadcast_to(numbers, count) / scale)
-    if not (np.abs(codes) <= _LARGEST).all():
+    steps = np.rint(np.broadcast_to(numbers, count) / scale)
+    if not (np.abs(steps) <= _LARGEST).all():
         return False
     shaped = scale.astype(np.float32) if scale.size > 1 else scale.astype(np.float32).reshape(())
-    _replace(consumer, value, _dequantize(consumer, f"{output.name}.bias", codes.astype(np.int32), shaped))
+    _replace(consumer, value, _dequantized(consumer, f"{output.name}.bias", steps.astype(np.int32), shaped))
     return True
 
 
 def _is_plain(layer: Layer) -> bool:
-    """Whether the bias is added to the product as it is, and the weight's scales are those of its outputs."""
+    """Tell whether the bias is added without a factor, and the weight's scales are those of its outputs."""
     factors = [layer.node.attributes.get_float(factor, 1.0) for factor in ("alpha", "beta")]
     weight = layer.weight
     return factors == [1.0, 1.0] and (weight is None or weight.axis in (None, weight.out_axis))
 
 
-def _scale(layer: Layer) -> NDArray[np.float64] | None:
-    """The scale of the product, [1] or [N]; None when one is not known."""
-    scales = [step.scale for step in layer.steps]
+def _product_scale(layer: Layer) -> NDArray[np.float64] | None:
+    """Return the scale of the product, [1] or [N]; None when one of the two is computed at run time."""
+    scales = [dequantizer.scale for dequantizer in layer.dequantizers]
     first, second = (None if scale is None else scale.astype(np.float64).reshape(-1) for scale in scales)
     return None if first is None or second is None or min(first.size, second.size) > 1 else first * second
 
 
-def _numbers(view: View, bias: ir.Value | None) -> NDArray[np.float64] | None:
-    """The bias, [1] or [N]; None when it is computed, or varies along more than its last axis."""
-    step = view.step_of(bias)
-    codes, own = (array(step.node.inputs[0]), grid(step.node)) if step is not None else (None, None)
-    numbers = own.dequantized(codes) if own is not None and codes is not None else array(bias)
+def _bias_numbers(graph: QdqGraph, bias: ir.Value | None) -> NDArray[np.float64] | None:
+    """Return the bias, [1] or [N]; None when it is computed, or varies along more than its last axis."""
+    dequantizer = graph.producer(bias)
+    quantizer = node_quantizer(dequantizer.node) if dequantizer is not None else None
+    integers = array(dequantizer.node.inputs[0]) if dequantizer is not None else None
+    numbers = dequantize(quantizer, integers) if quantizer is not None and integers is not None else array(bias)
     if numbers is None or any(size > 1 for size in numbers.shape[:-1]):
         return None
     return numbers.astype(np.float64).reshape(-1)
 
 
-def _dequantize(consumer: ir.Node, name: str, codes: NDArray[np.int32], scale: NDArray[np.float32]) -> ir.Value:
-    """A new DequantizeLinear for ``consumer``."""
+def _dequantized(consumer: ir.Node, name: str, integers: NDArray[np.int32], scale: NDArray[np.float32]) -> ir.Value:
+    """Insert a DequantizeLinear before ``consumer`` and return its output."""
     assert isinstance(consumer.graph, ir.Graph)
-    stored = [constant(consumer.graph, codes, f"{name}.codes"), constant(consumer.graph, scale, f"{name}.scale")]
-    node = ir.node("DequantizeLinear", stored, {"axis": 0} if scale.ndim else {}, name=f"{name}.dequantize")
-    out = node.outputs[0]
-    out.name, out.shape, out.type = f"{name}.dequantized", ir.Shape(codes.shape), ir.TensorType(ir.DataType.FLOAT)
+    inputs = [constant(consumer.graph, integers, f"{name}.codes"), constant(consumer.graph, scale, f"{name}.scale")]
+    node = ir.node("DequantizeLinear", inputs, {"axis": 0} if scale.ndim else {}, name=f"{name}.dequantize")
+    output = node.outputs[0]
+    output.name, output.shape = f"{name}.dequantized", ir.Shape(integers.shape)
+    output.type = ir.TensorType(ir.DataType.FLOAT)
     consumer.graph.insert_before(consumer, node)
-    return out
+    return output
 
 
 def _replace(consumer: ir.Node, old: ir.Value, new: ir.Value) -> None:

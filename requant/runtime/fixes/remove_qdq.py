@@ -1,8 +1,8 @@
-"""x instead of DequantizeLinear(QuantizeLinear(x)): the numbers change by what the rounding had cost.
+"""Fixes that remove Q/DQ pairs: x instead of DequantizeLinear(QuantizeLinear(x)), without the rounding error.
 
-A quantizer also cuts off what is beyond its range, and quantizers that are not symmetric may stand for a Relu or
-Clip that a tool took out because of that. There the range stays, as a Clip; but not for constants, nor within a norm,
-where there is nothing to take out.
+A quantizer also clips what is beyond its range, and one that is not symmetric may stand for a Relu or Clip that a tool
+removed because of that. There the range stays, as a Clip; but not for constants, nor within a norm, where there was
+nothing to remove.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,22 +13,22 @@ from onnx_ir.convenience import replace_nodes_and_values
 
 from ...ir.constants import constant
 from ...ir.names import fresh_name
+from ...ir.ops import CONVOLUTIONS
+from ...ir.quantizer import Quantizer
 from ..rules.attention import attentions
-from ..rules.norms import written_out
-from ..rules.qdq_graph import View
-from ..rules.quantizers import same
-from ..rules.traverse import consumers, maker
+from ..rules.norms import decomposed_norms
+from ..rules.qdq_graph import QdqGraph
+from ..rules.quantizers import same_parameters
+from ..rules.traverse import consumers, producer
 from .dequantize import in_float, is_weight
-from .grid import Grid, grid
+from .node_quantizer import is_symmetric, node_quantizer, real_range
 
 _CLIP_TAKES_INPUTS = 11
 """The opset since which Clip has its bounds as inputs."""
 
-_CONVOLUTIONS = ("Conv", "ConvTranspose")
-
 
 class _Change(NamedTuple):
-    """``uses`` of what ``dequantize`` gives, and the output of the graph where it is one, take ``value`` instead."""
+    """A change of a DQ's ``uses``, and of the graph output where it is one, to take ``value`` instead."""
 
     dequantize: ir.Node
     uses: list[tuple[ir.Node, int]]
@@ -36,58 +36,58 @@ class _Change(NamedTuple):
     value: ir.Value
 
 
-def pairs(view: View, nodes: Sequence[ir.Node | None]) -> Iterator[ir.Node]:
+def pairs(graph: QdqGraph, nodes: Sequence[ir.Node | None]) -> Iterator[ir.Node]:
     """Remove the pairs that the Q or DQ ``nodes`` are half of."""
-    norms = written_out(view)
+    norms = decomposed_norms(graph)
     for node in nodes:
         if node is not None:
             ends = [node] if node.op_type == "DequantizeLinear" else [use.node for use in node.outputs[0].uses()]
-            if _make([_change(view, end, norms) for end in ends]):
+            if _make([_change(graph, end, norms) for end in ends]):
                 yield node
 
 
-def layers(view: View, nodes: Sequence[ir.Node | None]) -> Iterator[ir.Node]:
-    """Let the linear layers ``nodes`` read all their operands in float."""
-    norms = written_out(view)
+def layers(graph: QdqGraph, nodes: Sequence[ir.Node | None]) -> Iterator[ir.Node]:
+    """Give the linear layers ``nodes`` all their operands in float."""
+    norms = decomposed_norms(graph)
     for node in nodes:
-        if node is not None and _make([_change(view, end, norms, {node}) for end in _operands(view, node)]):
+        if node is not None and _make([_change(graph, end, norms, {node}) for end in _operands(graph, node)]):
             yield node
 
 
-def kernels(view: View, nodes: Sequence[ir.Node | None]) -> Iterator[ir.Node]:
-    """Let those of the layers ``nodes`` that convolve read all their operands in float."""
-    yield from layers(view, [node for node in nodes if node is not None and node.op_type in _CONVOLUTIONS])
+def kernels(graph: QdqGraph, nodes: Sequence[ir.Node | None]) -> Iterator[ir.Node]:
+    """Give those of the layers ``nodes`` that convolve all their operands in float."""
+    yield from layers(graph, [node for node in nodes if node is not None and node.op_type in CONVOLUTIONS])
 
 
-def attention(view: View, nodes: Sequence[ir.Node | None]) -> Iterator[ir.Node]:
-    """Let both products of the attentions, of which ``nodes`` are the second ones, read their operands in float."""
-    norms = written_out(view)
-    for found in attentions(view):
-        both = [found.scores.node, found.mixture.node]
-        ends = [end for node in both for end in _operands(view, node)]
-        if both[1] in nodes and _make([_change(view, end, norms, set(both)) for end in ends]):
-            yield both[1]
+def attention(graph: QdqGraph, nodes: Sequence[ir.Node | None]) -> Iterator[ir.Node]:
+    """Give both products of the attentions, of which ``nodes`` are the second ones, their operands in float."""
+    norms = decomposed_norms(graph)
+    for block in attentions(graph):
+        products = [block.scores.node, block.mixture.node]
+        ends = [end for node in products for end in _operands(graph, node)]
+        if products[1] in nodes and _make([_change(graph, end, norms, set(products)) for end in ends]):
+            yield products[1]
 
 
-def _operands(view: View, node: ir.Node) -> list[ir.Node]:
-    """The DQs that make the operands and the bias of the layer ``node``."""
-    bias = view.step_of(node.inputs[2]) if len(node.inputs) > 2 else None
-    return list(dict.fromkeys(step.node for step in [*view.layers[node].steps, bias] if step is not None))
+def _operands(graph: QdqGraph, node: ir.Node) -> list[ir.Node]:
+    """List the DQs that compute the operands and the bias of the layer ``node``."""
+    bias = graph.producer(node.inputs[2]) if len(node.inputs) > 2 else None
+    return list(dict.fromkeys(qdq.node for qdq in [*graph.layers[node].dequantizers, bias] if qdq is not None))
 
 
 def _change(
-    view: View, dequantize: ir.Node, norms: dict[ir.Node, str], only: set[ir.Node] | None = None
+    graph: QdqGraph, dequantize: ir.Node, norms: dict[ir.Node, str], only: set[ir.Node] | None = None
 ) -> _Change | None:
-    """Let all who read ``dequantize``, or ``only`` these, read the float value; None when there is none."""
-    step, out = view.steps.get(dequantize), dequantize.outputs[0]
-    whole = only is None or only.issuperset(consumers(out))
-    uses = [(node, position) for node, position in out.uses() if whole or (only and node in only)]
-    if step is None or step.quantizes or not (uses or out.is_graph_output()):
+    """Plan to give all consumers of ``dequantize``, or ``only`` these, the float value; None when there is none."""
+    qdq, output = graph.nodes.get(dequantize), dequantize.outputs[0]
+    whole = only is None or only.issuperset(consumers(output))
+    uses = [(node, position) for node, position in output.uses() if whole or (only and node in only)]
+    if qdq is None or qdq.quantizes or not (uses or output.is_graph_output()):
         return None
-    if only is None and step.fixed and is_weight(out, view):
+    if only is None and qdq.constant and is_weight(output, graph):
         return None
-    value = (in_float(dequantize) if step.fixed else None) or _before(view, dequantize, norms)
-    return None if value is None else _Change(dequantize, uses, whole and out.is_graph_output(), value)
+    value = (in_float(dequantize) if qdq.constant else None) or _input(graph, dequantize, norms)
+    return None if value is None else _Change(dequantize, uses, whole and output.is_graph_output(), value)
 
 
 def _make(changes: list[_Change | None]) -> bool:
@@ -99,43 +99,45 @@ def _make(changes: list[_Change | None]) -> bool:
         for node, position in uses:
             node.replace_input_with(position, value)
         if output:
-            _output(dequantize, value)
+            _replace_output(dequantize, value)
     return True
 
 
-def _before(view: View, dequantize: ir.Node, norms: dict[ir.Node, str]) -> ir.Value | None:
-    """What the Q before ``dequantize`` reads, in its range; None when the two do not belong together."""
-    codes, out = view.step_of(dequantize.inputs[0]), dequantize.outputs[0]
-    value = codes.node.inputs[0] if codes is not None and codes.quantizes else None
-    own = grid(codes.node) if codes is not None else None
-    if codes is None or value is None or own is None or not same(codes, view.steps[dequantize]):
+def _input(graph: QdqGraph, dequantize: ir.Node, norms: dict[ir.Node, str]) -> ir.Value | None:
+    """Return the input of the Q before ``dequantize``, clipped to its range; None when the two are no pair."""
+    quantize, output = graph.producer(dequantize.inputs[0]), dequantize.outputs[0]
+    value = quantize.node.inputs[0] if quantize is not None and quantize.quantizes else None
+    quantizer = node_quantizer(quantize.node) if quantize is not None else None
+    if quantize is None or value is None or quantizer is None:
         return None
-    if value.dtype is None or value.dtype != out.dtype:
+    if not same_parameters(quantize, graph.nodes[dequantize]) or value.dtype is None or value.dtype != output.dtype:
         return None
-    inside = maker(value) in norms and all(consumer in norms for consumer in consumers(out))
-    return value if codes.fixed or inside or own.symmetric else _in_range(view, codes.node, own)
+    within_norm = producer(value) in norms and all(consumer in norms for consumer in consumers(output))
+    if quantize.constant or within_norm or is_symmetric(quantizer):
+        return value
+    return _clipped(graph, quantize.node, quantizer)
 
 
-def _in_range(view: View, quantize: ir.Node, own: Grid) -> ir.Value | None:
-    """A Clip of what ``quantize`` reads to what its codes can say."""
-    value, graph, name = quantize.inputs[0], quantize.graph, f"{quantize.outputs[0].name}.range"
-    if value is None or own.scale.size > 1 or view.model.opset_imports.get("", 0) < _CLIP_TAKES_INPUTS:
+def _clipped(graph: QdqGraph, quantize: ir.Node, quantizer: Quantizer) -> ir.Value | None:
+    """Insert a Clip of the input of ``quantize`` to the range of its integers, unless there is one."""
+    value, owner, name = quantize.inputs[0], quantize.graph, f"{quantize.outputs[0].name}.range"
+    if value is None or quantizer.scale.size > 1 or graph.opset < _CLIP_TAKES_INPUTS:
         return None
     for use in value.uses():
         if use.node.name == name:
             return use.node.outputs[0]
-    assert isinstance(graph, ir.Graph)
+    assert isinstance(owner, ir.Graph)
     assert value.dtype is not None
-    ends = own.ends.astype(value.dtype.numpy())
-    clip = ir.node("Clip", [value, *(constant(graph, end, name) for end in ends)], name=name)
-    result = clip.outputs[0]
-    result.name, result.shape, result.type = fresh_name(graph, f"{name}.out"), value.shape, value.type
-    graph.insert_before(quantize, clip)
-    return clip.outputs[0]
+    bounds = real_range(quantizer).astype(value.dtype.numpy())
+    clip = ir.node("Clip", [value, *(constant(owner, bound, name) for bound in bounds)], name=name)
+    output = clip.outputs[0]
+    output.name, output.shape, output.type = fresh_name(owner, f"{name}.out"), value.shape, value.type
+    owner.insert_before(quantize, clip)
+    return output
 
 
-def _output(dequantize: ir.Node, value: ir.Value) -> None:
-    """Let the graph output ``value`` under the name that it knows."""
+def _replace_output(dequantize: ir.Node, value: ir.Value) -> None:
+    """Make ``value`` the graph output, under the same name."""
     assert isinstance(dequantize.graph, ir.Graph)
     identity = ir.node("Identity", [value])
     old, new = dequantize.outputs, identity.outputs

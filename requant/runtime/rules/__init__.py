@@ -1,1 +1,1 @@
-"""The rules: what an engine takes and what it makes of the rest."""
+"""The checker's view of a quantized graph, and the searches for what breaks an engine's rules."""

@@ -1,78 +1,86 @@
-"""What the rules look for in constants that come in codes, but are no weights of a product."""
+"""Searches for quantized constants that are not the weights of a product."""
 
 from collections.abc import Callable, Iterator
 
 import onnx_ir as ir
 
-from .norms import PARAMETERS, written_out
-from .parts import Step
-from .qdq_graph import View
+from ...ir.traverse import reachable
+from .norms import PARAMETERS, decomposed_norms
+from .qdq_graph import QdqGraph
+from .qdq_nodes import QdqNode
 from .rule import Find, Violation
 from .traverse import MOVERS
 
-Consumer = tuple[ir.Node, int]
-"""A node, and which of its inputs."""
+Use = tuple[ir.Node, int]
+"""A consumer, and which of its inputs."""
+
+_INTEGER_ELEMENTWISE = frozenset({"Add", "Mul"})
+"""Ops that ONNX Runtime runs on integers (QLinearAdd, QLinearMul); it has no such kernel for Sub and Div."""
 
 
-def quantized_norm(view: View) -> Iterator[Violation]:
-    """A parameter of a norm."""
-    written = written_out(view)
-    for step, uses in _constants(view):
-        roles = {role for consumer, position in uses if (role := _role(consumer, position, written))}
+def quantized_norm(graph: QdqGraph) -> Iterator[Violation]:
+    """Find quantized parameters of norms."""
+    norms = decomposed_norms(graph)
+    for dequantizer, uses in _constants(graph):
+        roles = {role for node, position in uses if (role := _role(node, position, norms)) is not None}
         if roles:
-            yield step.node, " and ".join(sorted(roles))
+            yield dequantizer.node, " and ".join(sorted(roles))
 
 
-def quantized_constant(pays: Callable[[ir.Node, View], bool]) -> Find:
-    """What finds a constant of another float op, unless in codes it ``pays``."""
+def quantized_constant(has_kernel: Callable[[ir.Node, QdqGraph], bool]) -> Find:
+    """Return a search for quantized constants of ops that have no integer kernel for them."""
 
-    def find(view: View) -> Iterator[Violation]:
-        written = written_out(view)
-        for step, uses in _constants(view):
+    def find(graph: QdqGraph) -> Iterator[Violation]:
+        norms = decomposed_norms(graph)
+        for dequantizer, uses in _constants(graph):
             ops = {
-                consumer.op_type
-                for consumer, position in uses
-                if not _role(consumer, position, written) and not pays(consumer, view)
+                node.op_type
+                for node, position in uses
+                if _role(node, position, norms) is None and not has_kernel(node, graph)
             }
-            if ops and step.codes != ir.DataType.INT32:
-                yield step.node, " and ".join(sorted(ops))
+            if ops and dequantizer.dtype != ir.DataType.INT32:
+                yield dequantizer.node, " and ".join(sorted(ops))
 
     return find
 
 
-def never(node: ir.Node, view: View) -> bool:
-    """No op computes with a constant's codes."""
+def never(node: ir.Node, graph: QdqGraph) -> bool:
+    """Say that no op has a kernel for a quantized constant."""
     return False
 
 
-def between_codes(node: ir.Node, view: View) -> bool:
-    """Whether ``node`` is an Add or Mul with Q/DQ all around, which ONNX Runtime runs in integers."""
-    behind = [use.node for use in node.outputs[0].uses()]
-    after = view.steps.get(behind[0]) if len(behind) == 1 else None
-    quantized = after is not None and after.quantizes
-    return node.op_type in ("Add", "Mul") and quantized and all(map(view.step_of, node.inputs))
+def within_qdq(node: ir.Node, graph: QdqGraph) -> bool:
+    """Tell whether ``node`` is an Add or Mul with Q/DQ all around, which ONNX Runtime runs in integers."""
+    uses = [use.node for use in node.outputs[0].uses()]
+    quantize = graph.nodes.get(uses[0]) if len(uses) == 1 else None
+    quantized = quantize is not None and quantize.quantizes
+    return node.op_type in _INTEGER_ELEMENTWISE and quantized and all(map(graph.producer, node.inputs))
 
 
-def _constants(view: View) -> Iterator[tuple[Step, list[Consumer]]]:
-    """Every DQ of a constant of more than one number, with those who compute with it but do not multiply by it."""
-    for step in view.steps.values():
-        codes = step.node.inputs[0]
-        single = codes is not None and codes.const_value is not None and codes.const_value.size == 1
-        if step.fixed and not step.quantizes and not single and (uses := list(_uses(step.node.outputs[0], view))):
-            yield step, uses
+def _constants(graph: QdqGraph) -> Iterator[tuple[QdqNode, list[Use]]]:
+    """Iterate over the DQs of constants of several numbers, with the uses that are not weights of a product."""
+    for qdq in graph.nodes.values():
+        data = qdq.node.inputs[0]
+        scalar = data is not None and data.const_value is not None and data.const_value.size == 1
+        if qdq.constant and not qdq.quantizes and not scalar and (uses := list(_uses(qdq.node.outputs[0], graph))):
+            yield qdq, uses
 
 
-def _uses(value: ir.Value, view: View) -> Iterator[Consumer]:
-    waiting = [value]
-    while waiting:
-        for node, position in waiting.pop().uses():
-            if node.op_type in MOVERS and view.fixed.issuperset(node.outputs):
-                waiting.extend(node.outputs)
-            elif node.op_type not in MOVERS and node not in view.steps and not (node in view.layers and position < 2):
+def _uses(value: ir.Value, graph: QdqGraph) -> Iterator[Use]:
+    """Iterate over the uses of the constant ``value``, or of what movers make of it, but for weights of a product."""
+
+    def moved(current: ir.Value) -> list[ir.Value]:
+        movers = (use.node for use in current.uses() if use.node.op_type in MOVERS)
+        return [output for node in movers if graph.constants.issuperset(node.outputs) for output in node.outputs]
+
+    for current in reachable([value], moved):
+        for node, position in current.uses():
+            is_weight = node in graph.layers and position < 2
+            if node.op_type not in MOVERS and node not in graph.nodes and not is_weight:
                 yield node, position
 
 
-def _role(consumer: ir.Node, position: int, written: dict[ir.Node, str]) -> str:
-    """What a norm calls the constant; nothing when ``consumer`` is no norm."""
-    role = written.get(consumer) or PARAMETERS.get(consumer.op_type, {}).get(position)
-    return f"{role} of a norm" if role else ""
+def _role(node: ir.Node, position: int, norms: dict[ir.Node, str]) -> str | None:
+    """Return the role that the constant has in a norm; None when ``node`` belongs to no norm."""
+    role = norms.get(node) or PARAMETERS.get(node.op_type, {}).get(position)
+    return f"{role} of a norm" if role else None

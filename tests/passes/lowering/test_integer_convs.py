@@ -24,7 +24,7 @@ from requant.runtime.distance import distance
 from requant.runtime.session import runner
 from tests.passes.optimized import fused_ops, unintended
 
-FP8_REASON = "cpu has no product of float8e4m3fn codes"
+FP8_REASON = "cpu has no float8e4m3fn products"
 
 Arrays = Mapping[str, NDArray[np.generic]]
 

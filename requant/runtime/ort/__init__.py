@@ -1,0 +1,1 @@
+"""ONNX Runtime: its execution providers, sessions, and where nodes run."""

@@ -1,0 +1,20 @@
+"""The processor of this machine."""
+
+import platform
+from pathlib import Path
+
+
+def processor(machine: str = "", flags: str | None = None) -> str:
+    """Return the target of a processor: "cpu" with VNNI, "cpu-avx2" on x86-64 without, "cpu-arm".
+
+    Args:
+        machine: as `platform.machine` says; empty is this one.
+        flags: what the processor can do, as in /proc/cpuinfo. None reads that; where there is none, VNNI is assumed.
+    """
+    machine = (machine or platform.machine()).lower()
+    if machine.startswith(("arm", "aarch64")):
+        return "cpu-arm"
+    if flags is None:
+        listing = Path("/proc/cpuinfo")
+        flags = listing.read_text() if listing.exists() else "vnni"
+    return "cpu" if "vnni" in flags or "amx_int8" in flags else "cpu-avx2"

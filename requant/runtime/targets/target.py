@@ -1,0 +1,113 @@
+"""A target: an engine's row of facts for the lowering, its rules for the checker, and its safe fixes."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import onnx_ir as ir
+
+from ...ir.formats import Format
+from ...ir.linear import Linear
+from ..feeds import Runner
+from ..fixes.safe_fix import FixTable
+from ..ort.provider import Provider
+from ..rules.rule import Rule
+
+INT8, FP8, INT4, UINT4 = (
+    ir.DataType.INT8,
+    ir.DataType.FLOAT8E4M3FN,
+    ir.DataType.INT4,
+    ir.DataType.UINT4,
+)
+
+
+class ActivationType(NamedTuple):
+    """The type in which an engine takes quantized activations, and the integer that stands for 0 in it."""
+
+    dtype: ir.DataType
+    zero_point: int = 0
+
+
+@dataclass(frozen=True)
+class Target:
+    """An engine that runs quantized graphs.
+
+    Attributes:
+        name: the name that users give.
+        activations: by the type in which a plan quantizes activations, the type that the engine takes them in; plans
+            of other types have no kernel.
+        ops: the linear ops that have an integer kernel when their inputs are quantized and their output is not.
+        weight_only: types of weights that it multiplies float data by.
+        dynamic: whether it has products whose data are quantized at run time.
+        reasons: for messages, why a layer stays in float: by other ops; under "static", by calibrated scales.
+        fewest_channels: the smallest K and N that pay, but for ops that write integers: there it pays to have no
+            float layer between.
+        integer_products: whether products are written as operators on integers and not behind DequantizeLinear (see
+            `requant.passes.lowering.integer_product`).
+        integer_residuals: whether a Conv adds an int8 residual in its integer kernel.
+        integer_outputs: the ops among `ops` whose integer kernel rounds its output to integers.
+        weight_bits: width of int8 weights; 7 where the kernel would saturate.
+        zero_points: whether activations may have any zero point.
+        half_products: whether integer products may give float16: a Conv that writes integers, on the CPU, may not.
+        highest_opset, highest_ir: the newest that it reads with Q/DQ.
+        onnx_versions: the same by the engine's version, where older versions read less.
+        engine: the name of the software, which has versions; several targets may share it.
+        distributions: the Python packages that bring it, of which one is installed.
+        rules: what it refuses, runs in float or runs slowly.
+        fixes: what can be done about that without data and decisions.
+        provider: how ONNX Runtime runs it, if it does.
+        runner: how it runs models itself, if ONNX Runtime does not.
+    """
+
+    name: str
+    activations: Mapping[ir.DataType, ActivationType]
+    ops: frozenset[str]
+    weight_only: frozenset[ir.DataType] = frozenset()
+    dynamic: bool = False
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    fewest_channels: int = 16
+    integer_products: bool = False
+    integer_residuals: bool = False
+    integer_outputs: frozenset[str] = frozenset()
+    weight_bits: int = 8
+    zero_points: bool = False
+    half_products: bool = True
+    highest_opset: int = 27
+    highest_ir: int = 14
+    onnx_versions: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    engine: str = "onnxruntime"
+    distributions: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    fixes: FixTable = field(default_factory=dict)
+    provider: Provider | None = None
+    runner: Runner | None = None
+
+    def excludes(self, linear: Linear, layer_format: Format) -> str | None:
+        """Return why this engine should not run ``linear`` in the format ``layer_format``; None where it should."""
+        return next(self._exclusions(linear, layer_format), None)
+
+    def _exclusions(self, linear: Linear, layer_format: Format) -> Iterator[str]:
+        op_type, smaller = linear.node.op_type, min(linear.inputs, linear.outputs)
+        if reason := self.lacks(layer_format):
+            yield reason
+        if layer_format.activations is None and op_type == "Conv":
+            yield f"{self.name} has no Conv of float data by a quantized weight"
+        elif layer_format.dynamic and op_type == "Conv":
+            yield f"{self.name} has no Conv whose data are quantized at run time"
+        elif op_type not in self.ops:
+            yield self.reasons.get(op_type, f"{self.name} has no integer {op_type}")
+        aligned = op_type == "Conv" and smaller % 8 == 0
+        if not (smaller >= self.fewest_channels or op_type in self.integer_outputs or aligned):
+            yield f"{linear.inputs} to {linear.outputs} channels are too few for an integer kernel to pay"
+
+    def lacks(self, layer_format: Format) -> str | None:
+        """Return which kernel the engine lacks for the format ``layer_format``, whatever the layer; None if none."""
+        if layer_format.activations is None:
+            if layer_format.weights in self.weight_only:
+                return None
+            return f"{self.name} has no product of float activations by {layer_format.weights.name.lower()} weights"
+        if layer_format.dynamic:
+            return None if self.dynamic else f"{self.name} has no product whose data are quantized at run time"
+        if layer_format.activations in self.activations:
+            return None
+        return self.reasons.get("static", f"{self.name} has no {layer_format.activations.name.lower()} products")

@@ -1,0 +1,1 @@
+"""TensorRT engines, built with its Python API."""
