@@ -1,0 +1,10 @@
+"""Saying at DEBUG level why a pattern that almost matched is left alone."""
+
+import logging
+
+import onnx_ir as ir
+
+
+def declined(logger: logging.Logger, node: ir.Node | ir.Value, reason: str) -> None:
+    """Log at DEBUG that ``node`` stays as it is, and the ``reason`` for it."""
+    logger.debug("%r is left as it is: %s", node.name or "?", reason)
