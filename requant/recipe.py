@@ -9,14 +9,14 @@ from .calib.ranges import RANGES
 from .choices import require_choice
 from .errors import RequantError
 from .ir.formats import (
-    CARRIED,
     FP8,
     INT8,
     INT8_DYNAMIC,
     INT8_WEIGHT,
+    SUPPORTED,
     Format,
     int4_weight,
-    require_carried,
+    require_supported,
 )
 from .passes.search_transforms import SearchTransforms
 from .passes.solvers import AwqSearch, Keep
@@ -44,13 +44,13 @@ class Recipe:
     rounding: Literal["nearest", "compensated"] = "compensated"
 
     def __post_init__(self) -> None:
-        """Raise RequantError for a word that is no choice, and for formats that no engine multiplies."""
+        """Raise RequantError for a word that is no choice, and for formats for which no engine has a kernel."""
         require_choice("ranges", self.ranges, RANGES)
         require_choice("rounding", self.rounding, _ROUNDINGS)
         if not self.formats:
-            raise RequantError(f"recipe {self.name!r} has no formats: choose one or more of {', '.join(CARRIED)}")
+            raise RequantError(f"recipe {self.name!r} has no formats: choose one or more of {', '.join(SUPPORTED)}")
         for chosen in self.formats:
-            require_carried(chosen)
+            require_supported(chosen)
 
     @property
     def plain(self) -> "Recipe":

@@ -23,6 +23,9 @@ JOINING = frozenset({"Concat"})
 MOVEMENT = LAYOUT | SELECTION | REPETITION | JOINING
 """The output has no other elements than the inputs."""
 
+CONVERSIONS = frozenset({"Cast", "Identity"})
+"""The output is the input, possibly in another type."""
+
 SIZES = frozenset({"Shape", "Size"})
 """Elements are not looked at."""
 

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from ..ir.conv_outputs import ConvOutput
 from ..ir.formats import INT8, Format
 from ..ir.linear import Linear, find_linears
-from ..ir.names import GIVEN
+from ..ir.names import ORIGINAL_NAME
 from ..runtime.targets import Target, target
 from .lowering.integer_convs import integer_convs
 from .magnitudes import without_codes
@@ -82,7 +82,7 @@ def unmatched(model: ir.Model, keep: Iterable[str]) -> list[str]:
 
 def named(linears: Iterable[Linear], pattern: str) -> list[Linear]:
     """Those of ``linears`` that are called ``pattern`` to the letter, or else those that it describes as a glob."""
-    names = [(linear, {linear.name, str(linear.node.meta.get(GIVEN) or linear.name)}) for linear in linears]
+    names = [(linear, {linear.name, str(linear.node.meta.get(ORIGINAL_NAME) or linear.name)}) for linear in linears]
     literal = [linear for linear, own in names if pattern in own]
     return literal or [linear for linear, own in names if any(fnmatchcase(name, pattern) for name in own)]
 

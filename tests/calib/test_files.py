@@ -29,5 +29,5 @@ def test_what_claims_more_than_it_holds_is_refused(tmp_path: Path) -> None:
     np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (1 << 49,)})
     with zipfile.ZipFile(tmp_path / "lie.npz", "w") as archive:
         archive.writestr("x.npy", header.getvalue() + bytes(64))
-    with pytest.raises(DataError, match="'x' claims"):
+    with pytest.raises(DataError, match="'x' declares"):
         read_arrays(tmp_path / "lie.npz", ["x"])

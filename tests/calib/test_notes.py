@@ -53,9 +53,9 @@ def test_good_data_has_no_notes() -> None:
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({"mask": np.zeros((8, 8), np.float32)}, "input 'mask' is 0 in all of calibration"),
-        ({"mask": np.full((8, 8), 2.5, np.float32)}, "input 'mask' is 2.5 in all of calibration"),
-        ({"x": pixels()}, "input 'x' holds whole numbers up to 255"),
+        ({"mask": np.zeros((8, 8), np.float32)}, "input 'mask' is constant at 0 in the calibration data"),
+        ({"mask": np.full((8, 8), 2.5, np.float32)}, "input 'mask' is constant at 2.5 in the calibration data"),
+        ({"x": pixels()}, "input 'x' holds integers up to 255"),
     ],
 )
 def test_faults_are_named(changed: Arrays, expected: str) -> None:
@@ -84,7 +84,7 @@ def test_the_command_line_prints_them_and_the_report_keeps_them(
     weight = np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32)
     proto.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
     data = {"x": np.random.default_rng(1).normal(size=(16, 32)).astype(np.float32), "z": np.zeros((16, 32), np.float32)}
-    note = "input 'z' is 0 in all of calibration"
+    note = "input 'z' is constant at 0 in the calibration data"
     with pytest.warns(requant.CalibrationWarning, match=note):
         assert requant.optimize(proto, data).report.notes == [note]
     onnx.save(proto, tmp_path / "model.onnx")

@@ -53,19 +53,19 @@ def test_synthetic_data_is_seeded_and_says_so() -> None:
 def test_float64_is_taken_as_float32_and_other_kinds_are_not() -> None:
     [feed] = batches([{**arrays(1), "x": arrays(1)["x"].astype(np.float64)}], MODEL)
     assert feed["x"].dtype == np.float32
-    with pytest.raises(DataError, match=r"'n' is float32, the model takes int64"):
+    with pytest.raises(DataError, match=r"'n' is float32, but the model takes int64"):
         list(batches([{**arrays(1), "n": np.zeros(1, np.float32)}], MODEL))
 
 
 BAD = {
     "missing": ({"x": arrays()["x"]}, r"missing \['n'\]"),
     "renamed": ({"z": arrays()["x"], "n": arrays()["n"]}, r"missing \['x'\]; unknown \['z'\]"),
-    "ragged": ({**arrays(), "x": [[1.0], [1.0, 2.0]]}, "'x' is a list that is no array"),
-    "object": ({**arrays(), "x": object()}, "'x' is object, the model takes float32"),
+    "ragged": ({**arrays(), "x": [[1.0], [1.0, 2.0]]}, "'x' is a list, which is not an array"),
+    "object": ({**arrays(), "x": object()}, "'x' is object, but the model takes float32"),
     "half of a tuple": ((arrays()["x"],), r"missing \['n'\]"),
     "text": ("hello", r"missing \['n'\]"),
-    "rank": ({**arrays(), "x": np.zeros((3, 4, 1), np.float32)}, "has 3 dimensions, the model takes 2"),
-    "dimension": ({**arrays(), "x": np.zeros((3, 5), np.float32)}, "has 5 along axis 1, the model takes 4"),
+    "rank": ({**arrays(), "x": np.zeros((3, 4, 1), np.float32)}, "has 3 dimensions, but the model takes 2"),
+    "dimension": ({**arrays(), "x": np.zeros((3, 5), np.float32)}, "has size 5 along axis 1, but the model takes 4"),
     "nan": ({**arrays(), "x": np.full((3, 4), np.nan, np.float32)}, "'x' holds NaN"),
     "empty": ({"x": np.zeros((0, 4), np.float32), "n": np.zeros(0, np.int64)}, "holds no samples"),
 }

@@ -131,8 +131,8 @@ def test_external_weights_are_read_only_when_asked(tmp_path: Path, build: Build)
         (_entry("location", "{absolute}"), "outside the model's folder"),
         (_entry("location", "link.bin"), "outside the model's folder"),
         (_entry("location", "linked/outside.bin"), "outside the model's folder"),
-        (_entry("location", "folder"), "weights file 'folder' is missing"),
-        (_entry("length", "60"), "weight 'w' has 60 bytes, its shape and type need 64"),
+        (_entry("location", "folder"), "weights file 'folder' is a folder"),
+        (_entry("length", "60"), "weight 'w' has 60 bytes, but its shape needs 64"),
         (_entry("length", "-64"), "length must be non-negative.*'w'"),
         (_entry("offset", "4"), "too short for weight 'w'"),
         (_entry("offset", "-4"), "offset must be non-negative.*'w'"),
@@ -184,7 +184,7 @@ def test_external_data_of_a_function_cannot_escape(tmp_path: Path) -> None:
 def test_external_data_needs_a_folder(tmp_path: Path, build: Build) -> None:
     path = _external(build(LINEAR), tmp_path)
     for source in (path.read_bytes(), onnx.load(path, load_external_data=False)):
-        with pytest.raises(SourceError, match="load it by its path"):
+        with pytest.raises(SourceError, match="load the model from its path"):
             load(source)
     assert to_bytes(load(ir.load(path))) == to_bytes(load(path))
 
@@ -213,13 +213,13 @@ def test_other_objects_are_refused(source: Source) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda tensor: setattr(tensor, "raw_data", tensor.raw_data[:-4]), "60 bytes.*need 64"),
-        (lambda tensor: setattr(tensor, "raw_data", b""), "0 bytes.*need 64"),
-        (lambda tensor: tensor.ClearField("raw_data"), "0 bytes.*need 64"),
-        (lambda tensor: (tensor.ClearField("raw_data"), tensor.float_data.extend([1.0] * 15)), "need 64"),
-        (lambda tensor: tensor.dims.append(2), "need 128"),
+        (lambda tensor: setattr(tensor, "raw_data", tensor.raw_data[:-4]), "60 bytes.*needs 64"),
+        (lambda tensor: setattr(tensor, "raw_data", b""), "0 bytes.*needs 64"),
+        (lambda tensor: tensor.ClearField("raw_data"), "0 bytes.*needs 64"),
+        (lambda tensor: (tensor.ClearField("raw_data"), tensor.float_data.extend([1.0] * 15)), "needs 64"),
+        (lambda tensor: tensor.dims.append(2), "needs 128"),
         (lambda tensor: tensor.dims.extend([-1, -1]), "negative dimension"),
-        (lambda tensor: setattr(tensor, "name", "v"), "reads 'w', which nothing makes"),
+        (lambda tensor: setattr(tensor, "name", "v"), "reads 'w', which no node produces"),
     ],
 )
 def test_inline_weights_that_do_not_fit_are_refused(edit: Edit, message: str, build: Build) -> None:

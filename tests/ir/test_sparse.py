@@ -62,6 +62,6 @@ def test_what_makes_no_tensor_is_refused(indices: object, dims: tuple[int, ...],
 def test_a_dangling_value_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     proto = source([1, 6, 11])
     del proto.graph.sparse_initializer[:]
-    with pytest.raises(SourceError, match="reads 'w', which nothing makes"):
+    with pytest.raises(SourceError, match="reads 'w', which no node produces"):
         load(proto)
     assert not caplog.records, "the library that reads the file says nothing of its own"
