@@ -2,7 +2,7 @@
 
 import onnx_ir as ir
 
-from .describe import describe, insert_behind
+from ...ir.build import describe, insert_behind
 
 
 def quantized_at_run_time(graph: ir.Graph, value: ir.Value) -> tuple[ir.Value, ...]:

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 import numpy as np
 import onnx_ir as ir
 
+from ...ir.build import describe
 from ...ir.constants import constant
 from ...ir.conv_outputs import MOVES
 from ...ir.traverse import consumers
-from .describe import describe
 
 _QUANTIZED_BY_ITSELF = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _PASSED = MOVES | {"Pad", "Resize"}
