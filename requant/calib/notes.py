@@ -7,10 +7,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from ..ir.ops import ARITHMETIC, BLOCKING, LAYOUT
 from ..runtime.feeds import Feed
 
-_NORMALIZES = ("Sub", "Add", "Mul", "Div", "BatchNormalization", "InstanceNormalization", "Cast", "LayerNormalization")
-_MOVES = ("Transpose", "Reshape", "Pad", "Resize", "Unsqueeze", "Squeeze", "Identity", "Slice")
+_NORMALIZES = ARITHMETIC | {"BatchNormalization", "Cast", "InstanceNormalization", "LayerNormalization"}
+_MOVES = LAYOUT - BLOCKING - {"Flatten"} | {"Pad", "Resize", "Slice"}
 _IMAGE_AXES, _BRIGHT = 4, 128
 
 

@@ -12,10 +12,11 @@ import onnx
 import onnx_ir as ir
 
 from ..errors import SourceError
+from .ops import CONVOLUTIONS, GLOBAL_POOLING, POOLING, RESAMPLING
 from .order import label
 from .structure import roots
 
-_MAY_BE_BLANK = ("Resize", "Upsample")
+_OPTIONAL_INPUTS = RESAMPLING
 """Operators of which exporters omit a required input: a ``roi`` that is not used."""
 
 _KINDS = {
@@ -89,7 +90,7 @@ def _wrong_arity(node: ir.Node, schema: onnx.defs.OpSchema) -> str | None:
         if not least <= count <= most:
             return f"has {count} {side}, but takes {_between(least, most)}"
     for value, parameter in zip(node.inputs, schema.inputs, strict=False):
-        if value is None and parameter.option == _BLANK and node.op_type not in _MAY_BE_BLANK:
+        if value is None and parameter.option == _BLANK and node.op_type not in _OPTIONAL_INPUTS:
             return f"has no input {parameter.name!r}"
     return None
 
@@ -145,12 +146,12 @@ _POSITIVES: tuple[Callable[..., bool], str] = (
 
 _VALUES: dict[tuple[str, str], tuple[Callable[..., bool], str]] = {
     ("Transpose", "perm"): (_is_permutation, "permutation of the axes"),
-    **{(op_type, "group"): _POSITIVE for op_type in ("Conv", "ConvTranspose")},
+    **{(op_type, "group"): _POSITIVE for op_type in CONVOLUTIONS},
     **dict.fromkeys(
         list(
             chain.from_iterable(
                 ((op_type, "kernel_shape"), (op_type, "strides"), (op_type, "dilations"))
-                for op_type in ("Conv", "ConvTranspose", "MaxPool", "AveragePool")
+                for op_type in CONVOLUTIONS | (POOLING - GLOBAL_POOLING)
             )
         ),
         _POSITIVES,
