@@ -26,7 +26,7 @@ MOST = 32
 
 @dataclass(frozen=True)
 class Split:
-    """Calibration data in two parts: ``training`` sets ranges and transforms, ``held_out`` judges them, if any.
+    """The calibration data in two parts: ``training`` sets ranges and transforms, ``held_out`` judges them, if any.
 
     ``samples`` is the number of held-out samples.
     """
@@ -45,11 +45,11 @@ def split(data: Batches, samples: Callable[[Feed], int]) -> Split:
     if sum(sizes.values()) < FEWEST_SAMPLES or len(sizes) < FEWEST_FEEDS:
         return Split(data)
     order = sorted(sizes)
-    held = np.cumsum([sizes[priority] for priority in order])
-    feeds = max(1, min(len(order) // SHARE, int(np.searchsorted(held, MOST, side="right"))))
+    cumulative = np.cumsum([sizes[priority] for priority in order])
+    feeds = max(1, min(len(order) // SHARE, int(np.searchsorted(cumulative, MOST, side="right"))))
     last = order[feeds - 1]
     training, held_out = (_part(data, last, held_out=flag) for flag in (False, True))
-    return Split(training, held_out, int(held[feeds - 1]))
+    return Split(training, held_out, int(cumulative[feeds - 1]))
 
 
 def _part(data: Batches, last: int, *, held_out: bool) -> Batches:

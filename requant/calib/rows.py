@@ -64,5 +64,5 @@ def dropped_rows(model: ir.Model) -> str | None:
     if not counts:
         return None
     (name, most), *rest = sorted(counts.items(), key=lambda item: -item[1].dropped)
-    more = f", and some at {len(rest)} other values" if rest else ""
-    return f"{most.dropped} of {most.rows} rows at {name!r} are NaN or infinite and were left out{more}"
+    rest_text = f", and some at {len(rest)} other values" if rest else ""
+    return f"{most.dropped} of {most.rows} rows at {name!r} are NaN or infinite and were left out{rest_text}"

@@ -6,7 +6,7 @@ DataLoader, yields batches, and a callable returns an iterable. A datasets.Datas
 takes.
 
 Every input needs data. What comes from a program may hold more, such as labels: columns that are no inputs, and items
-of a tuple beyond the inputs, are left out. A file is made for a model, so there an unknown name is an error.
+of a tuple beyond the inputs, are left out. A file belongs to a model, so there an unknown name is an error.
 """
 
 import os

@@ -26,7 +26,7 @@ _GRID = 2.0 ** np.arange(90, -91, -30)
 
 @dataclass(frozen=True)
 class ChannelStatistics:
-    """Statistics of C channels over the rows of some samples.
+    """The statistics of C channels over the rows of some samples.
 
     ``counts`` [32] are the rows of each group of samples; ``lowest`` and ``highest`` [32, C] its extremes, exact, and
     infinite for a group without rows. ``sums`` and ``squares`` hold Σx and Σx² split over a grid, of shape [7, C].

@@ -70,10 +70,14 @@ def _candidates(model: ir.Model) -> list[Sizes]:
     names = dict.fromkeys(dim for shape in shapes for dim in shape if isinstance(dim, str))
     batch = {name for name in names if all(name not in shape[1:] for shape in shapes)}
     sums = dict(_sums(names))
-    free = [name for name in names if name not in batch and name not in sums]
-    plain = {name: 1 if name in batch else LENGTH for name in names}
-    guesses = [{**sums, total: parts} for total in free for parts in _parts([name for name in free if name != total])]
-    return [_evaluate(plain, equations) for equations in (sums, *guesses)]
+    independent = [name for name in names if name not in batch and name not in sums]
+    sizes = {name: 1 if name in batch else LENGTH for name in names}
+    guesses = [
+        {**sums, total: parts}
+        for total in independent
+        for parts in _parts([name for name in independent if name != total])
+    ]
+    return [_evaluate(sizes, equations) for equations in (sums, *guesses)]
 
 
 def _parts(names: list[str]) -> Iterator[tuple[str | int, ...]]:
@@ -91,7 +95,7 @@ def _evaluate(sizes: Sizes, sums: Mapping[str, tuple[str | int, ...]]) -> Sizes:
 
 
 def _sums(names: Mapping[str, None]) -> Iterator[tuple[str, tuple[str | int, ...]]]:
-    """Find those of ``names`` that spell a sum, such as "past_sequence_length + 1"."""
+    """Find those of ``names`` that are a sum of others, such as "past_sequence_length + 1"."""
     for name in names:
         parts = tuple(int(part) if part.strip().isdigit() else part.strip() for part in name.split("+"))
         if len(parts) > 1 and all(isinstance(part, int) or part in names for part in parts):

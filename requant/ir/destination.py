@@ -17,7 +17,7 @@ from ..errors import OutputError
 
 _PREFIX = ".requant."
 _TEMPORARY = re.compile(r"\.requant\.[a-z0-9_]{8}")
-"""The names that `tempfile` makes of the prefix."""
+"""The names that `tempfile` derives from the prefix."""
 
 _DAY = 24 * 60 * 60
 

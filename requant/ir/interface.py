@@ -20,7 +20,7 @@ def require_interface(original: ir.Model, model: ir.Model, *, narrowed: bool = F
     Raises:
         VerificationError: lists the actual and the expected inputs or outputs.
     """
-    ports = [(_ports(each.graph.inputs), _ports(each.graph.outputs)) for each in (original, model)]
+    ports = [(_ports(graph.inputs), _ports(graph.outputs)) for graph in (original.graph, model.graph)]
     for kind, before, after in zip(("inputs", "outputs"), *ports, strict=True):
         if len(before) != len(after) or not all(_agree(*pair, narrowed) for pair in zip(before, after, strict=True)):
             raise VerificationError(

@@ -35,13 +35,13 @@ def forget_names(graph: ir.Graph) -> None:
 
 def separate_nodes(model: ir.Model) -> None:
     """Give different names to nodes of ``model`` that share one, which ONNX allows and ONNX Runtime refuses."""
-    taken = {node.name for node in model.graph.all_nodes()}
+    names = {node.name for node in model.graph.all_nodes()}
     visited: set[str | None] = {None, ""}
     for node in model.graph.all_nodes():
         if node.name in visited and node.name:
             node.meta[ORIGINAL_NAME] = node.name
-            node.name = next(name for count in itertools.count(1) if (name := f"{node.name}.{count}") not in taken)
-            taken.add(node.name)
+            node.name = next(name for count in itertools.count(1) if (name := f"{node.name}.{count}") not in names)
+            names.add(node.name)
         visited.add(node.name)
 
 

@@ -33,7 +33,7 @@ def data_beside(destination: Path) -> Path:
 
 
 def to_bytes(model: ir.Model) -> bytes:
-    """Serialize ``model`` in one piece; the caller makes sure that it fits in memory and under 2 GiB."""
+    """Serialize ``model`` in one piece; the caller ensures that it fits in memory and under 2 GiB."""
     data: bytes = ir.to_proto(_in_memory(model)).SerializeToString(deterministic=True)
     return data
 

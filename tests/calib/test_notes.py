@@ -1,4 +1,4 @@
-"""Valid data that is no good for ranges is named in one line, and good data is not."""
+"""Valid data that gives bad ranges is reported in one line, and other data is not."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ Arrays = dict[str, NDArray[np.generic]]
 
 
 def image(operator: str = "") -> onnx.ModelProto:
-    """A convolution over an image, behind an ``operator`` with a constant, beside a mask and a rate."""
+    """Build a convolution over an image, behind an ``operator`` with a constant, beside a mask and a rate."""
     scaled = f"s = {operator}(x, mean)" if operator else "s = Identity(x)"
     return onnx.parser.parse_model(
         f"""<ir_version: 8, opset_import: ["" : 17]>
@@ -26,7 +26,7 @@ def image(operator: str = "") -> onnx.ModelProto:
     )
 
 
-def good(samples: int = 8) -> Arrays:
+def representative(samples: int = 8) -> Arrays:
     generator = np.random.default_rng(0)
     return {
         "x": generator.normal(size=(samples, 3, 8, 8)).astype(np.float32),
@@ -47,7 +47,7 @@ def lines(feed: Arrays, operator: str = "") -> list[str]:
 
 
 def test_good_data_has_no_notes() -> None:
-    assert lines(good()) == []
+    assert lines(representative()) == []
 
 
 @pytest.mark.parametrize(
@@ -59,19 +59,19 @@ def test_good_data_has_no_notes() -> None:
     ],
 )
 def test_faults_are_named(changed: Arrays, expected: str) -> None:
-    (line,) = lines(good() | changed)
+    (line,) = lines(representative() | changed)
     assert line.startswith(expected)
 
 
 @pytest.mark.parametrize("operator", ["Sub", "Div"])
 def test_pixels_are_right_for_a_model_that_normalizes_them(operator: str) -> None:
-    assert lines(good() | {"x": pixels()}, operator) == []
+    assert lines(representative() | {"x": pixels()}, operator) == []
 
 
 def test_one_sample_or_many_equal_ones() -> None:
-    assert lines(good(1))[0].startswith("calibration holds a single sample")
-    same = {name: np.repeat(array[:1], 4, axis=0) for name, array in good().items()}
-    assert lines(same)[0].startswith("all 4 calibration samples are equal")
+    assert lines(representative(1))[0].startswith("calibration holds a single sample")
+    equal = {name: np.repeat(array[:1], 4, axis=0) for name, array in representative().items()}
+    assert lines(equal)[0].startswith("all 4 calibration samples are equal")
 
 
 def test_the_command_line_prints_them_and_the_report_keeps_them(

@@ -1,4 +1,4 @@
-"""What users have becomes feeds that fit the model, or one line that says why not."""
+"""Sources of data become feeds that fit the model, or one line with the reason why not."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -72,14 +72,14 @@ BAD = {
 
 
 @pytest.mark.parametrize(("feed", "message"), BAD.values(), ids=BAD.keys())
-def test_what_does_not_fit_is_named(feed: dict[str, np.ndarray], message: str) -> None:
+def test_data_that_do_not_fit_are_named(feed: dict[str, np.ndarray], message: str) -> None:
     for data in ([feed], lambda: [feed]):
         with pytest.raises(DataError, match=message):
             list(batches(data, MODEL))
 
 
 class Tensor:
-    """Like a torch tensor on a GPU: it must be asked twice before it becomes an array."""
+    """A stand-in for a torch tensor on a GPU, which becomes an array only when forced."""
 
     def __init__(self, data: np.ndarray) -> None:
         self.data = data
@@ -98,7 +98,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Table:
-    """Like a datasets.Dataset in Python's format: lists, one column more than the model has inputs, no batches kept."""
+    """A stand-in for a datasets.Dataset in Python's format: lists, and one column that is no input."""
 
     rows: int
 
@@ -121,13 +121,13 @@ BATCHES = {
 
 
 @pytest.mark.parametrize("data", BATCHES.values(), ids=BATCHES.keys())
-def test_what_loaders_yield_becomes_feeds(data: Sequence[object]) -> None:
+def test_batches_of_loaders_become_feeds(data: Sequence[object]) -> None:
     feeds = list(batches(iter(data), MODEL))
     assert [feed.keys() for feed in feeds] == [{"x", "n"}] * 2
     for feed, count in zip(feeds, (2, 1), strict=True):
-        for name, wanted in arrays(count).items():
-            np.testing.assert_array_equal(feed[name], wanted)
-            assert feed[name].dtype == wanted.dtype
+        for name, expected in arrays(count).items():
+            np.testing.assert_array_equal(feed[name], expected)
+            assert feed[name].dtype == expected.dtype
 
 
 def test_a_batch_that_is_no_tuple_is_the_only_input() -> None:

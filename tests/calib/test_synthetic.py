@@ -1,4 +1,4 @@
-"""Random feeds that a model runs with, whatever sizes belong together in it."""
+"""Random feeds that a model runs with, whatever sizes depend on each other in it."""
 
 import tracemalloc
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What no engine could compute is refused when it is loaded, in one line; what is only out of order is sorted."""
+"""A model that no engine could run is refused when it is loaded, in one line; nodes out of order are sorted."""
 
 from collections.abc import Callable
 
@@ -26,7 +26,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("text", "message"), BAD.values(), ids=BAD.keys())
-def test_what_cannot_be_computed_is_refused(text: str, message: str, build: Build) -> None:
+def test_a_graph_that_cannot_be_computed_is_refused(text: str, message: str, build: Build) -> None:
     with pytest.raises(SourceError, match=message):
         load(build(text))
 

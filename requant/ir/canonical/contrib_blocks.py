@@ -55,8 +55,8 @@ def embedding(
 def _count_tokens(builder: Builder, mask: ir.Value | None) -> ir.Value | None:
     if mask is None:
         return None
-    kept = builder.op("Equal", builder.op("Cast", mask, to=ir.DataType.INT64), [1])
-    return builder.op("ReduceSum", builder.op("Cast", kept, to=ir.DataType.INT32), [1], keepdims=0)
+    is_token = builder.op("Equal", builder.op("Cast", mask, to=ir.DataType.INT64), [1])
+    return builder.op("ReduceSum", builder.op("Cast", is_token, to=ir.DataType.INT32), [1], keepdims=0)
 
 
 def attention(

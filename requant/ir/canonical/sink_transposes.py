@@ -1,4 +1,4 @@
-"""Element-wise ops behind a Conv move before the Transpose that makes its channels the last axis:
+"""Element-wise ops behind a Conv move before the Transpose that moves its channels to the last axis:
 
     f(T(x), T(y), c) = T(f(x, y, T⁻¹(c)))        T⁻¹(T(x)) = x
 
@@ -97,7 +97,7 @@ def _cancel(node: ir.Node) -> bool:
     data, before = node.inputs[0], node.inputs[0].producer() if node.inputs[0] is not None else None
     if data is None or before is None or not _is_transpose(before) or node.outputs[0].is_graph_output():
         return False
-    first, second = (list(each.attributes.get_ints("perm", ())) for each in (before, node))
+    first, second = (list(transpose.attributes.get_ints("perm", ())) for transpose in (before, node))
     source = before.inputs[0]
     if source is None or len(first) != len(second) or [first[axis] for axis in second] != sorted(first):
         return False

@@ -77,7 +77,7 @@ def _slice(node: ir.Node, shapes: list[list[Dim]], contents: Contents) -> list[D
 
 
 def _nonzero(node: ir.Node, shapes: list[list[Dim]], contents: Contents) -> list[Dim] | None:
-    """The positions in a tensor of ones, which is how PyTorch spelled Range before opset 11."""
+    """Size the positions in a tensor of ones, by which PyTorch exported Range before opset 11."""
     source = node.inputs[0].producer() if node.inputs[0] is not None else None
     if source is None or source.op_type != "ConstantOfShape":
         return None

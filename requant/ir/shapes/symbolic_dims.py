@@ -64,8 +64,8 @@ def _collect(dims: Iterable[Dim]) -> tuple[int, Counter[str] | None]:
     for dim in dims:
         if dim is None:
             return number, None
-        factor, more = factors(dim)
-        number, names = number * factor, names + more
+        factor, dim_names = factors(dim)
+        number, names = number * factor, names + dim_names
     return number, names
 
 

@@ -87,13 +87,13 @@ def test_layers_around_containers_are_quantized(form: str, target: str, build: B
     assert all(layer.quantized for layer in layers.values()), layers
     assert not result.report.message
     onnx.checker.check_model(ir.to_proto(result.model), full_check=True)
-    for wanted, given in zip(runner(load(proto))(X), runner(result.model)(X), strict=True):
-        assert texts(given) == texts(wanted)
-        assert np.linalg.norm(numbers(given) - numbers(wanted)) <= 0.05 * np.linalg.norm(numbers(wanted))
+    for expected, actual in zip(runner(load(proto))(X), runner(result.model)(X), strict=True):
+        assert texts(actual) == texts(expected)
+        assert np.linalg.norm(numbers(actual) - numbers(expected)) <= 0.05 * np.linalg.norm(numbers(expected))
 
 
 @pytest.mark.parametrize("form", GRAPHS)
-def test_canonical_form_knows_what_is_no_tensor(form: str, build: Build) -> None:
+def test_canonical_form_keeps_types_that_are_not_tensors(form: str, build: Build) -> None:
     model = load(_model(form, build))
     canonicalize(model)
     sequences = {"SequenceConstruct", "SequenceInsert", "SequenceErase", "SplitToSequence", "SequenceEmpty"}
