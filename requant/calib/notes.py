@@ -8,6 +8,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ..ir.ops import ARITHMETIC, BLOCKING, LAYOUT
+from ..ir.traverse import consumers
 from ..runtime.feeds import Feed
 
 _NORMALIZES = ARITHMETIC | {"BatchNormalization", "Cast", "InstanceNormalization", "LayerNormalization"}
@@ -90,6 +91,4 @@ def _problem(value: ir.Value, extent: _Range) -> str | None:
 
 def _is_normalized(value: ir.Value) -> bool:
     """Tell whether the model scales or shifts ``value`` before it computes with it."""
-    uses = [use.node for use in value.uses()]
-    outputs = (output for node in uses if node.op_type in _MOVES for output in node.outputs)
-    return any(node.op_type in _NORMALIZES for node in uses) or any(map(_is_normalized, outputs))
+    return any(node.op_type in _NORMALIZES for node, _ in consumers(value, through=_MOVES))

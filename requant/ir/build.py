@@ -18,7 +18,7 @@ Outputs: TypeAlias = Sequence[ir.Value | None]
 """The values that replace the outputs of a node; None for an output that has no replacement."""
 
 
-class Builder:
+class NodeBuilder:
     """A tape of nodes that replace ``node``."""
 
     def __init__(self, graph: ir.Graph, node: ir.Node, opset: int) -> None:

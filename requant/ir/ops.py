@@ -15,7 +15,10 @@ BLOCKING = frozenset({"DepthToSpace", "SpaceToDepth"})
 LAYOUT = RESHAPING | BLOCKING | {"Identity", "Transpose"}
 """Every element of the input is in the output once."""
 
-SELECTION = frozenset({"Gather", "GatherElements", "GatherND", "Slice", "Split"})
+GATHERS = frozenset({"Gather", "GatherElements", "GatherND"})
+"""Elements of the first input are picked by indices."""
+
+SELECTION = GATHERS | {"Slice", "Split"}
 """Elements of the first input are picked, and none is changed."""
 
 REPETITION = frozenset({"Expand", "Tile"})
@@ -29,6 +32,9 @@ MOVEMENT = LAYOUT | SELECTION | REPETITION | JOINING
 
 CONVERSIONS = frozenset({"Cast", "Identity"})
 """The output is the input, possibly in another type."""
+
+IDENTITIES = frozenset({"Dropout", "Identity"})
+"""The output is the first input, at inference."""
 
 SIZES = frozenset({"Shape", "Size"})
 """Elements are not looked at."""
@@ -77,7 +83,13 @@ SUMS = frozenset({"ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "Re
 EXTREME_REDUCTIONS = frozenset({"ReduceMax", "ReduceMin"})
 REDUCTIONS = SUMS | EXTREME_REDUCTIONS | {"ReduceMean", "ReduceProd"}
 
+COMMUTING = (LAYOUT - {"Identity"}) | {"Slice", "Split"} | JOINING | MAX_POOLING
+"""Commutes with quantization, Q(f(x)) = f(Q(x)), and engines have kernels for integers."""
+
 RESAMPLING = frozenset({"Resize", "Upsample"})
+
+ATTENTION = frozenset({"Attention", "MultiHeadAttention"})
+"""Softmax(Q Kᵀ) V as one node."""
 
 SOFTMAXES = frozenset({"LogSoftmax", "Softmax"})
 

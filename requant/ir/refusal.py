@@ -1,8 +1,17 @@
 """Saying at DEBUG level why a pattern that almost matched is left alone."""
 
 import logging
+from dataclasses import dataclass
 
 import onnx_ir as ir
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A reason why a rewrite or a view does not apply at ``node``."""
+
+    node: ir.Node
+    reason: str
 
 
 def declined(logger: logging.Logger, node: ir.Node | ir.Value, reason: str) -> None:

@@ -8,6 +8,7 @@ import onnx_ir as ir
 from ..errors import SourceError
 from .ops import CONVERSIONS
 from .order import label, require_order
+from .traverse import producer
 
 MOST_NODES = 1_000_000
 """Nodes that a model may have once its functions are expanded."""
@@ -82,11 +83,11 @@ def _require_end(node: ir.Node, name: str) -> None:
     iterations, body = _number(node.inputs[0]), node.attributes.get("body")
     if iterations is None or iterations <= MOST_ITERATIONS or body is None or body.type != ir.AttributeType.GRAPH:
         return
-    graph = body.as_graph()
-    condition = graph.outputs[0] if graph.outputs else None
-    while condition is not None and (producer := condition.producer()) and producer.op_type in CONVERSIONS:
-        condition = producer.inputs[0]
-    if condition is not None and ((producer := condition.producer()) is None or producer.op_type == "Constant"):
+    outputs = body.as_graph().outputs
+    if not outputs:
+        return
+    source = producer(outputs[0], through=CONVERSIONS)
+    if source is None or source.op_type == "Constant":
         raise SourceError(f"{name}: node {label(node)!r} would run its body {iterations} times")
 
 

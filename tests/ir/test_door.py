@@ -21,6 +21,13 @@ BAD = {
     "rank": ("(float[4] x) => (float[4] y) { y = Transpose<perm = [1, 0]>(x) }", "Transpose"),
     "arity": ("(float[4] x) => (float[4] y) { y = MatMul(x) }", "has 1 inputs, but takes 2"),
     "size": ("(float[1000000000, 64] x) => (float[N, 64] y) { y = Neg(x) }", "is declared to have 64000000000"),
+    "endless loop": (
+        """(float[4] x) => (float[4] y) {
+        n = Constant<value = int64 {4611686018427387904}>()  c = Constant<value = bool {1}>()
+        y = Loop<body = b (int64 i, bool d, float[4] s) => (bool e, float[4] t) { e = Identity(d)  t = Relu(s) }>
+        (n, c, x) }""",
+        "node 'y' would run its body 4611686018427387904 times",
+    ),
     "products": ("(float[4, 8] x) => (float[4, 2] y) <float[4, 2] w> { y = MatMul(x, w) }", "Incompatible dimensions"),
 }
 

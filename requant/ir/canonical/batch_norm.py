@@ -15,7 +15,7 @@ from ..constants import array, constant, is_constant, lazily
 from ..linear import as_linear
 from ..ops import ARITHMETIC, BIASED, CONVOLUTIONS, is_op
 from ..refusal import declined
-from ..uses import sole_use
+from ..traverse import sole_use
 from .weight_factors import ALONG_OUTPUTS, Vector, along_inputs, product
 
 _LOGGER = logging.getLogger(__name__)

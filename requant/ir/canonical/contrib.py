@@ -15,7 +15,7 @@ from math import pi, sqrt
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from ..build import Builder, Outputs
+from ..build import NodeBuilder, Outputs
 from ..refusal import declined
 from ..shapes.contrib import CONTRIB
 from .contrib_blocks import SKIP_EPSILON, attention, embedding
@@ -35,7 +35,7 @@ class Unfuse(ir.passes.InPlacePass):
         for graph in model.graphs():
             for node in graph:
                 if node.domain == CONTRIB and node.op_type in _OPS and isinstance(graph, ir.Graph):
-                    modified |= _unfuse(Builder(graph, node, opset), _OPS[node.op_type])
+                    modified |= _unfuse(NodeBuilder(graph, node, opset), _OPS[node.op_type])
         if modified:
             common.NameFixPass()(model)
         return ir.passes.PassResult(model, modified)
@@ -53,7 +53,7 @@ class _Decomposition:
     has_constants: bool = False
 
 
-def _unfuse(builder: Builder, op: _Decomposition) -> bool:
+def _unfuse(builder: NodeBuilder, op: _Decomposition) -> bool:
     reason = _why_not(builder, op)
     if reason is not None:
         declined(_LOGGER, builder.node, reason)
@@ -64,7 +64,7 @@ def _unfuse(builder: Builder, op: _Decomposition) -> bool:
     return outputs is not None
 
 
-def _why_not(builder: Builder, op: _Decomposition) -> str | None:
+def _why_not(builder: NodeBuilder, op: _Decomposition) -> str | None:
     """Give the reason for which ``op`` cannot be applied; None where it can."""
     missing = [value for position, value in enumerate(builder.node.outputs) if position in op.missing]
     if any(value.uses() or value.is_graph_output() for value in missing):
@@ -86,7 +86,7 @@ def _takes(op: _Decomposition, inputs: Sequence[ir.Value | None]) -> bool:
 
 
 def _skip_layer_norm(
-    builder: Builder,
+    builder: NodeBuilder,
     x: ir.Value,
     skip: ir.Value,
     gamma: ir.Value,
@@ -99,14 +99,14 @@ def _skip_layer_norm(
 
 
 def _skip_rms_norm(
-    builder: Builder, x: ir.Value, skip: ir.Value, gamma: ir.Value, bias: ir.Value | None = None
+    builder: NodeBuilder, x: ir.Value, skip: ir.Value, gamma: ir.Value, bias: ir.Value | None = None
 ) -> Outputs:
     total = builder.sum(x, skip, bias)
     epsilon = builder.node.attributes.get_float("epsilon", SKIP_EPSILON)
     return builder.op("SimplifiedLayerNormalization", total, gamma, axis=-1, epsilon=epsilon), None, None, total
 
 
-def _gelu(builder: Builder, x: ir.Value, bias: ir.Value | None = None) -> Outputs:
+def _gelu(builder: NodeBuilder, x: ir.Value, bias: ir.Value | None = None) -> Outputs:
     """Compute x · Φ(x) in the ops that PyTorch exports."""
     x = builder.sum(x, bias)
     if builder.opset >= _GELU_SINCE:
@@ -115,7 +115,7 @@ def _gelu(builder: Builder, x: ir.Value, bias: ir.Value | None = None) -> Output
     return [builder.op("Mul", builder.op("Mul", x, normal), 0.5)]
 
 
-def _tanh_gelu(builder: Builder, x: ir.Value, bias: ir.Value | None = None) -> Outputs:
+def _tanh_gelu(builder: NodeBuilder, x: ir.Value, bias: ir.Value | None = None) -> Outputs:
     """Compute x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))."""
     x = builder.sum(x, bias)
     if builder.opset >= _GELU_SINCE:
@@ -125,7 +125,7 @@ def _tanh_gelu(builder: Builder, x: ir.Value, bias: ir.Value | None = None) -> O
     return [builder.op("Mul", builder.op("Mul", x, 0.5), builder.op("Add", tanh, 1.0))]
 
 
-def _quick_gelu(builder: Builder, x: ir.Value) -> Outputs:
+def _quick_gelu(builder: NodeBuilder, x: ir.Value) -> Outputs:
     alpha = builder.node.attributes.get_float("alpha", 1.702)
     return [builder.op("Mul", x, builder.op("Sigmoid", x if alpha == 1 else builder.op("Mul", x, alpha)))]
 

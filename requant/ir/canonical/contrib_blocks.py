@@ -10,7 +10,7 @@ import logging
 
 import onnx_ir as ir
 
-from ..build import Builder, Outputs
+from ..build import NodeBuilder, Outputs
 from ..refusal import declined
 from ..shapes.contrib import CONTRIB
 from ..shapes.symbolic_dims import dimensions
@@ -25,7 +25,7 @@ _COMMON_ATTRIBUTES = ("mask_filter_value", "num_heads", "scale", "unidirectional
 
 
 def embedding(
-    builder: Builder,
+    builder: NodeBuilder,
     ids: ir.Value,
     segments: ir.Value | None,
     words: ir.Value,
@@ -52,7 +52,7 @@ def embedding(
     return norm, _count_tokens(builder, mask), total
 
 
-def _count_tokens(builder: Builder, mask: ir.Value | None) -> ir.Value | None:
+def _count_tokens(builder: NodeBuilder, mask: ir.Value | None) -> ir.Value | None:
     if mask is None:
         return None
     is_token = builder.op("Equal", builder.op("Cast", mask, to=ir.DataType.INT64), [1])
@@ -60,7 +60,7 @@ def _count_tokens(builder: Builder, mask: ir.Value | None) -> ir.Value | None:
 
 
 def attention(
-    builder: Builder,
+    builder: NodeBuilder,
     x: ir.Value,
     w: ir.Value,
     b: ir.Value | None = None,

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from ..build import Builder, Outputs
+from ..build import NodeBuilder, Outputs
 from ..refusal import declined
 
 _LOGGER = logging.getLogger(__name__)
 
 
-def matmul(builder: Builder, x: ir.Value, y: ir.Value) -> Outputs | None:
+def matmul(builder: NodeBuilder, x: ir.Value, y: ir.Value) -> Outputs | None:
     """Decompose a FusedMatMul into α · x y, with Transposes."""
     attributes = builder.node.attributes
     flags = [attributes.get_int(name, 0) for name in ("transA", "transB")]
@@ -30,25 +30,25 @@ def matmul(builder: Builder, x: ir.Value, y: ir.Value) -> Outputs | None:
     return [product if alpha == 1 else builder.op("Mul", product, alpha)]
 
 
-def _transposed(builder: Builder, value: ir.Value) -> ir.Value:
+def _transposed(builder: NodeBuilder, value: ir.Value) -> ir.Value:
     rank = len(value.shape) if value.shape is not None else 0
     return builder.op("Transpose", value, perm=[*range(rank - 2), rank - 1, rank - 2])
 
 
-def gemm(builder: Builder, *inputs: ir.Value | None) -> Outputs | None:
+def gemm(builder: NodeBuilder, *inputs: ir.Value | None) -> Outputs | None:
     """Decompose a FusedGemm into a Gemm and its activation."""
     return _activated(builder, "Gemm", inputs, None)
 
 
 def conv(
-    builder: Builder, x: ir.Value, w: ir.Value, b: ir.Value | None = None, z: ir.Value | None = None
+    builder: NodeBuilder, x: ir.Value, w: ir.Value, b: ir.Value | None = None, z: ir.Value | None = None
 ) -> Outputs | None:
     """Decompose a FusedConv into a Conv, an Add and its activation."""
     return _activated(builder, "Conv", (x, w, b), z)
 
 
 def _activated(
-    builder: Builder, op_type: str, inputs: Sequence[ir.Value | None], addend: ir.Value | None
+    builder: NodeBuilder, op_type: str, inputs: Sequence[ir.Value | None], addend: ir.Value | None
 ) -> Outputs | None:
     """Compute activation(op(inputs) + addend), by the attributes of the fused node."""
     attributes = builder.node.attributes

@@ -18,7 +18,7 @@ from ..norm_patterns import bare, is_vector, mean_of, normalized, scaled_inverse
 from ..norms import affine_step
 from ..ops import MULTIPLICATIVE
 from ..refusal import declined
-from ..uses import sole_use
+from ..traverse import sole_use
 
 _LOGGER = logging.getLogger(__name__)
 
