@@ -30,14 +30,14 @@ JOINING = frozenset({"Concat"})
 MOVEMENT = LAYOUT | SELECTION | REPETITION | JOINING
 """The output has no other elements than the inputs."""
 
-CONVERSIONS = frozenset({"Cast", "Identity"})
-"""The output is the input, possibly in another type."""
-
 IDENTITIES = frozenset({"Dropout", "Identity"})
 """The output is the first input, at inference."""
 
 SIZES = frozenset({"Shape", "Size"})
 """Elements are not looked at."""
+
+CONVERSIONS = frozenset({"Cast", "Identity"})
+"""The output is the input, possibly in another type."""
 
 SIGN_FREE = frozenset({"Abs", "LeakyRelu", "Neg", "PRelu", "Relu"})
 """Unary, and commutes with a positive scale: f(a x) = a f(x)."""
