@@ -35,7 +35,7 @@ def data_files(data: object) -> tuple[Path, ...]:
 
 
 def require_data(data: object) -> None:
-    """Raise DataError when ``data`` is a path where there is nothing to read."""
+    """Raise DataError when ``data`` is a path without data."""
     if not isinstance(data, str | os.PathLike):
         return
     if not os.fspath(data):

@@ -60,7 +60,7 @@ class Notes:
         if samples == 1:
             notes.append("calibration holds a single sample: ranges from one sample rarely fit other data")
         elif samples > 1 and not self._differing:
-            notes.append(f"all {samples} calibration samples are equal: they add nothing to the first")
+            notes.append(f"all {samples} calibration samples are equal: the ranges come from a single one")
         for value in self.model.graph.inputs:
             extent = self._ranges.get(value.name or "")
             if extent is not None and (problem := _problem(value, extent)):

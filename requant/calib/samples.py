@@ -40,7 +40,7 @@ def feeds(samples: object, model: ir.Model) -> Iterator[Feed]:
 
 
 def named(sample: object, model: ir.Model) -> Feed:
-    """Map names to the arrays of ``sample``; names that are no inputs are left out when every input has data.
+    """Map names to the arrays of ``sample``; names that are not inputs are left out when every input has data.
 
     Raises:
         DataError: a value is not an array.

@@ -5,8 +5,8 @@ does for a model of one input. A folder holds such files, each a batch of its ow
 DataLoader, yields batches, and a callable returns an iterable. A datasets.Dataset is read in batches that the model
 takes.
 
-Every input needs data. What comes from a program may hold more, such as labels: columns that are no inputs, and items
-of a tuple beyond the inputs, are left out. A file belongs to a model, so there an unknown name is an error.
+Every input needs data. Data from a program may hold more, such as labels: columns that are not inputs, and items of a
+tuple beyond the inputs, are left out. A file belongs to a model, so there an unknown name is an error.
 """
 
 import os

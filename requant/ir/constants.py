@@ -22,7 +22,7 @@ def is_constant(value: ir.Value | None) -> bool:
 
 
 def constant(graph: ir.Graph, data: NDArray[np.generic] | ir.TensorProtocol, name: str) -> ir.Value:
-    """Register ``data`` in ``graph`` as an initializer called ``name``, with a number if that is taken."""
+    """Register ``data`` in ``graph`` as an initializer ``name``, with a number behind it if that is in use."""
     tensor = ir.Tensor(np.asarray(data)) if isinstance(data, np.ndarray | np.generic) else data
     unique = fresh_name(graph, name)
     value = ir.Value(name=unique, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype))

@@ -1,4 +1,4 @@
-"""Load a model from wherever it is, without modifying it and without reading its weights."""
+"""Loading of models from any source, without modifying it and without reading its weights."""
 
 import os
 from pathlib import Path
@@ -110,7 +110,7 @@ def _from_proto(proto: onnx.ModelProto, name: str) -> ir.Model:
 
 
 def _forget_negative_sizes(model: ir.Model) -> None:
-    """Let sizes below 0, by which some exporters mean any size, be unknown."""
+    """Make sizes below 0 unknown: some exporters write them for dynamic ones."""
     for graph in model.graphs():
         for value in (*graph.inputs, *(output for node in graph for output in node.outputs)):
             if value.shape is not None and any(isinstance(size, int) and size < 0 for size in value.shape):

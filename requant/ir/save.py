@@ -1,4 +1,4 @@
-"""Save a model so that it appears whole or not at all."""
+"""Saving of a model, which appears whole or not at all."""
 
 import os
 from pathlib import Path

@@ -16,7 +16,7 @@ _AHEAD_OF_ITS_OPSET = LAYER_NORMS - {"RMSNormalization"}
 
 @contextmanager
 def hidden(model: ir.Model, is_hidden: Callable[[ir.Node], bool]) -> Iterator[None]:
-    """Move the standard nodes for which ``is_hidden`` is true to a domain that no pass knows."""
+    """Move the standard nodes for which ``is_hidden`` is true to a domain of which passes know no op."""
     for node in all_nodes(model):
         if node.domain == "" and is_hidden(node):
             node.domain = _HIDING_PLACE

@@ -45,7 +45,7 @@ class SinkTransposes(ir.passes.InPlacePass):
 
 
 def _order(node: ir.Node, channels_first: set[ir.Node]) -> list[int] | None:
-    """Return the permutation of the Transposes before all data inputs of ``node``; None where there is no such one."""
+    """Return the permutation of the Transposes before all data inputs of ``node``; None where they differ."""
     if not is_op(node, _ELEMENTWISE) or len(node.outputs) != 1:
         return None
     orders = [_order_of(value, channels_first) for value in node.inputs if value is not None and array(value) is None]
