@@ -10,14 +10,14 @@ from .calib.ranges import RANGES
 from .choices import require_choice
 from .errors import RequantError
 from .ir.formats import (
-    CARRIED,
     FP8,
     INT8,
     INT8_DYNAMIC,
     INT8_WEIGHT,
+    SUPPORTED,
     Format,
     int4_weight,
-    require_carried,
+    require_supported,
 )
 from .passes.search_transforms import SearchTransforms
 from .passes.solvers import AwqSearch, Identity
@@ -45,16 +45,16 @@ class Recipe:
     rounding: Literal["nearest", "gptq", "compensated"] = "gptq"
 
     def __post_init__(self) -> None:
-        """Raise RequantError for a word that is no choice, and for formats that no engine multiplies."""
+        """Raise RequantError for a word that is no choice, and for formats for which no engine has a kernel."""
         if self.rounding == "compensated":
             warnings.warn('rounding="compensated" is now called "gptq"', DeprecationWarning, stacklevel=3)
             object.__setattr__(self, "rounding", "gptq")
         require_choice("ranges", self.ranges, RANGES)
         require_choice("rounding", self.rounding, _ROUNDINGS)
         if not self.formats:
-            raise RequantError(f"recipe {self.name!r} has no formats: choose one or more of {', '.join(CARRIED)}")
+            raise RequantError(f"recipe {self.name!r} has no formats: choose one or more of {', '.join(SUPPORTED)}")
         for fmt in self.formats:
-            require_carried(fmt)
+            require_supported(fmt)
 
     @property
     def plain(self) -> "Recipe":

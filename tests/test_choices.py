@@ -17,7 +17,7 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     "formats": (lambda: requant.Recipe(formats=()), "has no formats: choose one or more of int8 by int8"),
     "int8 by int4": (
         lambda: requant.Recipe(formats=(Format(weights=ir.DataType.INT4, bits=4),)),
-        "no engine multiplies int8 by int4: choose one of int8 by int8",
+        "no engine supports int8 by int4: choose one of int8 by int8",
     ),
 }
 

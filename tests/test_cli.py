@@ -178,9 +178,9 @@ BAD_INPUT: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "data missing": (lambda folder: (folder / "data.npz").unlink(), [], "no such file or folder"),
     "data not an npz": (lambda folder: (folder / "data.npz").write_text("hello"), [], "not an .npz"),
     "data with another name": (data(GOOD, "z"), [], "missing ['x']; unknown ['z']"),
-    "data of another rank": (data(GOOD[..., 0]), [], "has 2 dimensions, the model takes 3"),
-    "data of another width": (data(GOOD[..., :8]), [], "has 8 along axis 2, the model takes 64"),
-    "data of another type": (data(GOOD.astype(np.complex64)), [], "is complex64, the model takes float32"),
+    "data of another rank": (data(GOOD[..., 0]), [], "has 2 dimensions, but the model takes 3"),
+    "data of another width": (data(GOOD[..., :8]), [], "has size 8 along axis 2, but the model takes 64"),
+    "data of another type": (data(GOOD.astype(np.complex64)), [], "is complex64, but the model takes float32"),
     "data with NaN": (data(GOOD * np.nan), [], "holds NaN"),
     "no samples": (data(GOOD[:0]), [], "holds no samples"),
 }

@@ -17,50 +17,50 @@ from .sample_axes import count_samples, sample_axes
 from .statistics import ChannelStatistics, measure
 
 META = "requant.statistics"
-"""Key in `Value.meta` of what was seen of a value."""
+"""Key in `Value.meta` of the statistics of a value."""
 
 FIRST = "requant.feeds"
 """Key in `Graph.meta` of the first feeds, for passes that have to run the model."""
 
 MOST_KEPT = 4
-"""How many feeds are kept."""
+"""Number of feeds that are kept."""
 
 
 def statistics(value: ir.Value | None) -> ChannelStatistics | None:
-    """What `collect` left on ``value``, or None."""
-    found = value.meta.get(META) if value is not None else None
-    return found if isinstance(found, ChannelStatistics) else None
+    """Return the statistics that `collect` left on ``value``, or None."""
+    entry = value.meta.get(META) if value is not None else None
+    return entry if isinstance(entry, ChannelStatistics) else None
 
 
 def is_calibrated(model: ir.Model) -> bool:
-    """Whether `collect` looked at what linear layers read; a value that was always empty has no statistics even so."""
+    """Tell whether `collect` was run on ``model``; a value that was always empty has no statistics even then."""
     linears = list(find_linears(model.graph))
     return not linears or any(META in linear.data.meta for linear in linears)
 
 
 def first_feeds(model: ir.Model) -> tuple[Feed, ...]:
-    """The first of the feeds that `collect` saw."""
-    found = model.graph.meta.get(FIRST, ())
-    return found if isinstance(found, tuple) else ()
+    """Return the first feeds of the calibration data, which `collect` kept."""
+    entry = model.graph.meta.get(FIRST, ())
+    return entry if isinstance(entry, tuple) else ()
 
 
 def watched(model: ir.Model) -> dict[ir.Value, int]:
-    """The values to look at, with their channel axes: what linears read, and what a Conv may have to round."""
+    """Map each value to measure to its channel axis: inputs of linear layers, and int8 outputs of Convs."""
     linears = list(find_linears(model.graph))
-    rounded = [
+    int8_outputs = [
         conv_output.value for conv_output in conv_outputs(linears).values() if isinstance(conv_output, ConvOutput)
     ]
-    return {**dict.fromkeys(rounded, 1), **{linear.data: linear.data_axis for linear in linears}}
+    return {**dict.fromkeys(int8_outputs, 1), **{linear.data: linear.data_axis for linear in linears}}
 
 
 def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int], None] = lambda count: None) -> int:
     """Run ``model`` once on each feed and attach `ChannelStatistics` to the watched values; keep the first feeds.
 
     Time is one forward pass a feed; memory is the watched values of one feed, whatever the number of feeds. Rows that
-    are NaN or infinite are left out and counted (see `requant.calib.rows`), and a value that is empty says nothing.
+    are NaN or infinite are left out and counted (see `requant.calib.rows`); empty values are skipped.
 
     Returns:
-        The number of samples seen.
+        The number of samples.
 
     Raises:
         DataError: there are no samples.
@@ -74,11 +74,11 @@ def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int],
         first += [feed] if count <= MOST_KEPT else []
         seed, batch = fingerprint(feed), count_samples(feed, along)
         for name, data in zip(axes, run(feed)[outputs:], strict=True):
-            rows, kept = finite_rows(data, axes[name][1])
-            dropped[name] = dropped[name].and_of(len(kept), len(kept) - len(rows))
+            rows, finite = finite_rows(data, axes[name][1])
+            dropped[name] = dropped[name].plus(len(finite), len(finite) - len(rows))
             if len(rows):
-                seen = measure(rows, -1, seed, _samples(data, axes[name][1], batch, kept))
-                totals[name] = totals[name].merge(seen) if name in totals else seen
+                part = measure(rows, -1, seed, _samples(data, axes[name][1], batch, finite))
+                totals[name] = totals[name].merge(part) if name in totals else part
         samples += batch
         progress(count)
     if not samples:
@@ -90,7 +90,7 @@ def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int],
 
 
 def fingerprint(feed: Mapping[str, NDArray[np.generic]]) -> int:
-    """A number that depends on what the feed holds and on nothing else."""
+    """Hash the contents of ``feed``, and nothing else."""
     digest = hashlib.blake2b(digest_size=8)
     for name in sorted(feed):
         digest.update(name.encode())
@@ -98,7 +98,7 @@ def fingerprint(feed: Mapping[str, NDArray[np.generic]]) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
-def _samples(data: NDArray[np.generic], axis: int, batch: int, kept: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The sample of each row that is kept: samples lie along the first axis wherever that is as long as the batch."""
+def _samples(data: NDArray[np.generic], axis: int, batch: int, finite: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Number the sample of each finite row: samples lie along the first axis wherever that is as long as the batch."""
     first = data.ndim > 1 and axis % data.ndim != 0 and len(data) == batch
-    return np.repeat(np.arange(batch if first else 1), len(kept) // (batch if first else 1))[kept]
+    return np.repeat(np.arange(batch if first else 1), len(finite) // (batch if first else 1))[finite]

@@ -1,4 +1,4 @@
-"""Calibration data in files: `.npz`, `.npy`, or a folder of them, which are not trusted."""
+"""Calibration data in files: `.npz`, `.npy`, or a folder of them, from untrusted sources."""
 
 import os
 import zipfile
@@ -18,14 +18,14 @@ SUFFIXES = (".npz", ".npy")
 MOST_UNPACKED = 256 * 2**20
 """Bytes that an archive may unpack to, however small it is."""
 
-MOST_TIMES = 200
-"""How many times its own size an archive may unpack to beyond that; deflate makes a thousand times of zeros."""
+LARGEST_RATIO = 200
+"""Limit of the ratio at which an archive may unpack beyond that; deflate reaches a thousand with zeros."""
 
 _READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
 def data_files(data: object) -> tuple[Path, ...]:
-    """The files that ``data`` is read from, where it is a path; none otherwise."""
+    """List the files that ``data`` is read from, where it is a path; none otherwise."""
     if not isinstance(data, str | os.PathLike):
         return ()
     path = Path(os.fspath(data))
@@ -35,7 +35,7 @@ def data_files(data: object) -> tuple[Path, ...]:
 
 
 def require_data(data: object) -> None:
-    """Raise DataError when ``data`` is a path where there is nothing to read."""
+    """Raise DataError when ``data`` is a path without data."""
     if not isinstance(data, str | os.PathLike):
         return
     if not os.fspath(data):
@@ -52,10 +52,10 @@ def require_data(data: object) -> None:
 
 
 def read_arrays(path: Path, inputs: list[str]) -> dict[str, NDArray[np.generic]]:
-    """The arrays in ``path`` by name; that of an `.npy` file has the name of the model's only input.
+    """Read the arrays in ``path`` by name; that of an `.npy` file has the name of the model's only input.
 
     Raises:
-        DataError: it is no such file, claims more than it holds, or unpacks to far more than its size.
+        DataError: it is not such a file, declares more than it holds, or unpacks to far more than its size.
     """
     require_data(path)
     try:
@@ -67,7 +67,7 @@ def read_arrays(path: Path, inputs: list[str]) -> dict[str, NDArray[np.generic]]
             return dict(_arrays(archive, path))
     except DataError:
         raise
-    except Exception as error:  # zip and npy files can be broken in more ways than their consumers have errors for
+    except Exception as error:  # damaged zip and npy files raise errors of many types
         raise DataError(f"{path}: not an .npz or .npy of plain arrays") from error
 
 
@@ -78,12 +78,12 @@ def _only(inputs: list[str], path: Path) -> str:
 
 
 def _require_size(archive: zipfile.ZipFile, path: Path) -> None:
-    """Refuse, before anything is unpacked, what a few bytes would fill the memory with."""
+    """Refuse an archive that would fill the memory, before anything is unpacked."""
     unpacked, packed = sum(member.file_size for member in archive.infolist()), path.stat().st_size
-    if unpacked > max(MOST_UNPACKED, MOST_TIMES * packed):
+    if unpacked > max(MOST_UNPACKED, LARGEST_RATIO * packed):
         raise DataError(
-            f"{path}: {packed} bytes would unpack to {unpacked}, more than {MOST_TIMES} times as many; "
-            "save it with numpy.savez if that is right"
+            f"{path}: {packed} bytes would unpack to {unpacked}, more than {LARGEST_RATIO} times as many; "
+            "save it with numpy.savez if that is intended"
         )
 
 
@@ -91,20 +91,20 @@ def _arrays(archive: zipfile.ZipFile, path: Path) -> Iterator[tuple[str, NDArray
     for member in archive.infolist():
         name = member.filename.removesuffix(".npy")
         with archive.open(member) as file:
-            claimed = _claimed(file)
-        if claimed != member.file_size:
-            raise DataError(f"{path}: {name!r} claims {claimed} bytes and holds {member.file_size}")
+            declared = _declared_size(file)
+        if declared != member.file_size:
+            raise DataError(f"{path}: {name!r} declares {declared} bytes but holds {member.file_size}")
         with archive.open(member) as file:
             yield name, npy.read_array(file, allow_pickle=False)
 
 
-def _claimed(file: IO[bytes]) -> int:
-    """How long an `.npy` file is by its own header."""
+def _declared_size(file: IO[bytes]) -> int:
+    """Return the size of an `.npy` file by its own header."""
     version = npy.read_magic(file)
     shape, _, dtype = _READERS[version](file)
     if dtype.hasobject or any(size < 0 for size in shape):
-        raise ValueError("no plain array")
-    claimed = dtype.itemsize
+        raise ValueError("not a plain array")
+    declared = dtype.itemsize
     for size in shape:
-        claimed *= size  # Python's integers do not overflow
-    return file.tell() + claimed
+        declared *= size  # Python's integers do not overflow
+    return file.tell() + declared

@@ -1,7 +1,7 @@
-"""Samples of the calibration data that are held out: they set nothing, so that what is measured on them holds.
+"""Held-out samples of the calibration data: nothing is calibrated on them, so that measurements on them are fair.
 
-Whole feeds are held out, never rows of one: those resemble each other. Which ones depends on what they hold and not on
-their order; feeds that are equal stay together.
+Whole feeds are held out, never rows of one: those resemble each other. The choice depends on the contents of feeds and
+not on their order; feeds that are equal stay together.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,20 +15,20 @@ from .collect import fingerprint
 from .sources import Batches
 
 SHARE = 6
-"""One of so many feeds is held out."""
+"""The number of feeds of which one is held out."""
 
 FEWEST_SAMPLES, FEWEST_FEEDS = 12, 4
-"""With less than that there is nothing to spare: from 8 documents a quarter costs MiniLM half a decibel."""
+"""The least data to hold any out of: a quarter of 8 documents costs MiniLM half a decibel."""
 
 MOST = 32
-"""Samples that are held out at most, but for a single feed of more."""
+"""Samples that are held out at most, unless a single feed has more."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Calibration data in two parts: ``training`` sets ranges and transforms, ``held_out`` judges them, if any.
+    """The calibration data in two parts: ``training`` sets ranges and transforms, ``held_out`` judges them, if any.
 
-    ``samples`` counts those of the latter.
+    ``samples`` is the number of held-out samples.
     """
 
     training: Batches
@@ -37,7 +37,7 @@ class Split:
 
 
 def split(data: Batches, samples: Callable[[Feed], int]) -> Split:
-    """Split the data by content; ``samples`` says how many a feed holds.
+    """Split the data by content; ``samples`` counts those of a feed.
 
     Takes one pass over the data. Each iteration over a part is another one.
     """
@@ -45,21 +45,21 @@ def split(data: Batches, samples: Callable[[Feed], int]) -> Split:
     if sum(sizes.values()) < FEWEST_SAMPLES or len(sizes) < FEWEST_FEEDS:
         return Split(data)
     order = sorted(sizes)
-    held = np.cumsum([sizes[priority] for priority in order])
-    feeds = max(1, min(len(order) // SHARE, int(np.searchsorted(held, MOST, side="right"))))
+    cumulative = np.cumsum([sizes[priority] for priority in order])
+    feeds = max(1, min(len(order) // SHARE, int(np.searchsorted(cumulative, MOST, side="right"))))
     last = order[feeds - 1]
     training, held_out = (_part(data, last, held_out=flag) for flag in (False, True))
-    return Split(training, held_out, int(held[feeds - 1]))
+    return Split(training, held_out, int(cumulative[feeds - 1]))
 
 
 def _part(data: Batches, last: int, *, held_out: bool) -> Batches:
-    def chosen() -> Iterator[Feed]:
+    def part() -> Iterator[Feed]:
         return (feed for feed in data if (_priority(feed) <= last) is held_out)
 
-    return Batches(tuple(chosen()) if isinstance(data.feeds, tuple) else chosen, data.origin)
+    return Batches(tuple(part()) if isinstance(data.feeds, tuple) else part, data.origin)
 
 
 def _priority(feed: Feed) -> int:
-    """A number by what the feed holds, which says nothing about its group in the statistics."""
+    """Hash the contents of ``feed``, independently of its group in the statistics."""
     digest = blake2b(fingerprint(feed).to_bytes(8, "little"), digest_size=8, person=b"held out")
     return int.from_bytes(digest.digest(), "little")

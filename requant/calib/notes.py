@@ -1,4 +1,4 @@
-"""Notes on calibration data that is valid and still no good: all 0, constant, of one sample, or of another scale."""
+"""Warnings of valid calibration data that gives bad ranges: all 0, constant, of one sample, or of another scale."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -7,16 +7,18 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from ..ir.ops import ARITHMETIC, BLOCKING, LAYOUT
+from ..ir.traverse import consumers
 from ..runtime.feeds import Feed
 
-_NORMALIZES = ("Sub", "Add", "Mul", "Div", "BatchNormalization", "InstanceNormalization", "Cast", "LayerNormalization")
-_MOVES = ("Transpose", "Reshape", "Pad", "Resize", "Unsqueeze", "Squeeze", "Identity", "Slice")
+_NORMALIZES = ARITHMETIC | {"BatchNormalization", "Cast", "InstanceNormalization", "LayerNormalization"}
+_MOVES = LAYOUT - BLOCKING - {"Flatten"} | {"Pad", "Resize", "Slice"}
 _IMAGE_AXES, _BRIGHT = 4, 128
 
 
 @dataclass
 class _Range:
-    """What was seen of one input: its extremes, and whether all of it was whole numbers, as pixels are."""
+    """The range of one input; ``whole`` where all its elements are non-negative integers, as pixels are."""
 
     low: float = np.inf
     high: float = -np.inf
@@ -32,10 +34,10 @@ class _Range:
 
 @dataclass
 class Notes:
-    """Watches calibration data on its way, and says afterwards what its ranges cannot be trusted for.
+    """A collector of notes on calibration data whose ranges cannot be trusted.
 
-    Of constants only floating-point inputs of several elements are told: integers, such as masks and token types, and
-    single numbers, such as a rate, are the same in many a good data set.
+    Constants are reported of floating-point inputs of several elements only: integers, such as masks and token types,
+    and single numbers, such as a rate, are constant in many good data sets.
     """
 
     model: ir.Model
@@ -44,7 +46,7 @@ class Notes:
     _differing: bool = False
 
     def watch(self, feeds: Iterable[Feed]) -> Iterator[Feed]:
-        """Iterate over ``feeds`` and note what they hold."""
+        """Iterate over ``feeds`` and collect the ranges of their inputs."""
         for feed in feeds:
             self._differing = self._differing or self._differs(feed)
             for name, data in feed.items():
@@ -53,20 +55,20 @@ class Notes:
             yield feed
 
     def lines(self, samples: int) -> list[str]:
-        """List one line for each fault of the ``samples`` that were watched."""
-        found = []
+        """List one line for each problem of the ``samples`` that were watched."""
+        notes = []
         if samples == 1:
-            found.append("calibration holds a single sample: ranges of one sample rarely hold for others")
+            notes.append("calibration holds a single sample: ranges from one sample rarely fit other data")
         elif samples > 1 and not self._differing:
-            found.append(f"all {samples} calibration samples are equal: they say no more than one")
+            notes.append(f"all {samples} calibration samples are equal: the ranges come from a single one")
         for value in self.model.graph.inputs:
-            seen = self._ranges.get(value.name or "")
-            if seen is not None and (fault := _fault(value, seen)):
-                found.append(f"input {value.name!r} {fault}")
-        return found
+            extent = self._ranges.get(value.name or "")
+            if extent is not None and (problem := _problem(value, extent)):
+                notes.append(f"input {value.name!r} {problem}")
+        return notes
 
     def _differs(self, feed: Feed) -> bool:
-        """Tell whether any sample in ``feed`` differs from the first of all."""
+        """Tell whether any sample in ``feed`` differs from the first sample of the data."""
         if not self._first:
             self._first.update({name: np.atleast_1d(data)[:1].copy() for name, data in feed.items()})
         return any(
@@ -75,20 +77,18 @@ class Notes:
         )
 
 
-def _fault(value: ir.Value, seen: _Range) -> str:
-    if seen.low == seen.high:
-        return f"is {seen.low:.6g} in all of calibration"
-    pixels = seen.whole and seen.axes == _IMAGE_AXES and _BRIGHT <= seen.high <= np.iinfo(np.uint8).max
-    if pixels and not _normalized(value):
+def _problem(value: ir.Value, extent: _Range) -> str | None:
+    if extent.low == extent.high:
+        return f"is constant at {extent.low:.6g} in the calibration data"
+    pixels = extent.whole and extent.axes == _IMAGE_AXES and _BRIGHT <= extent.high <= np.iinfo(np.uint8).max
+    if pixels and not _is_normalized(value):
         return (
-            f"holds whole numbers up to {seen.high:.0f} in calibration and the model does not normalize them: "
-            "if it was trained on scaled pixels, calibrate with those"
+            f"holds integers up to {extent.high:.0f} in the calibration data, and the model does not normalize them: "
+            "if it was trained on scaled pixels, pass scaled pixels"
         )
-    return ""
+    return None
 
 
-def _normalized(value: ir.Value) -> bool:
+def _is_normalized(value: ir.Value) -> bool:
     """Tell whether the model scales or shifts ``value`` before it computes with it."""
-    uses = [use.node for use in value.uses()]
-    moved = (output for node in uses if node.op_type in _MOVES for output in node.outputs)
-    return any(node.op_type in _NORMALIZES for node in uses) or any(map(_normalized, moved))
+    return any(node.op_type in _NORMALIZES for node, _ in consumers(value, through=_MOVES))

@@ -1,7 +1,7 @@
-"""The rows of a value that statistics are taken of: finite ones.
+"""The rows of a value that enter its statistics: finite ones.
 
-A row of NaN is padding whose attention has nothing to look at, or a quotient that a Where behind it throws away; an
-infinite one is a mask, or has overflowed. No range covers them, and other rows are as good as without them.
+A row of NaN is padding whose attention is masked everywhere, or a quotient that a Where behind it discards; an
+infinite one is a mask, or has overflowed. No range covers them, and the other rows are valid without them.
 """
 
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 DROPPED = "requant.dropped"
-"""Key in `Value.meta` of the `Dropped` rows of a value that was looked at."""
+"""Key in `Value.meta` of the `Dropped` rows of a value that was calibrated."""
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """How many of ``rows`` in all of the data were ``dropped``."""
+    """The number of ``rows`` in all data, and of those that were ``dropped``."""
 
     rows: int = 0
     dropped: int = 0
 
-    def and_of(self, rows: int, dropped: int) -> "Dropped":
+    def plus(self, rows: int, dropped: int) -> "Dropped":
         """Count more data."""
         return Dropped(self.rows + rows, self.dropped + dropped)
 
@@ -30,7 +30,7 @@ def finite_rows(data: NDArray[np.generic], axis: int) -> tuple[NDArray[np.float3
     """Lay out ``data`` as rows [R, C] of the channels along ``axis``, without those that are not finite in float32.
 
     Returns:
-        The rows, and which of all rows they are.
+        The rows, and a mask [all rows] of the finite ones.
     """
     if data.size == 0:
         return np.zeros((0, data.shape[axis]), np.float32), np.zeros(0, np.bool_)
@@ -41,28 +41,28 @@ def finite_rows(data: NDArray[np.generic], axis: int) -> tuple[NDArray[np.float3
 
 
 def dropped(value: ir.Value) -> int:
-    """The number of rows of ``value`` that were left out."""
-    seen = value.meta.get(DROPPED)
-    return seen.dropped if isinstance(seen, Dropped) else 0
+    """Count the rows of ``value`` that were left out."""
+    entry = value.meta.get(DROPPED)
+    return entry.dropped if isinstance(entry, Dropped) else 0
 
 
 def unmeasured(value: ir.Value) -> str:
-    """Say why there are no statistics of ``value``."""
-    seen = value.meta.get(DROPPED)
-    if not isinstance(seen, Dropped):
+    """Give the reason for which there are no statistics of ``value``."""
+    entry = value.meta.get(DROPPED)
+    if not isinstance(entry, Dropped):
         return "its input was not calibrated"
-    if seen.rows:
-        return f"its input is NaN or infinite in all {seen.rows} rows of the calibration data"
-    return "its input is empty in all of the calibration data"
+    if entry.rows:
+        return f"its input is NaN or infinite in all {entry.rows} rows of the calibration data"
+    return "its input is empty in all calibration data"
 
 
-def dropped_rows(model: ir.Model) -> str:
-    """Say which values of ``model`` lost rows, or nothing."""
+def dropped_rows(model: ir.Model) -> str | None:
+    """Describe the values of ``model`` with dropped rows; None where there are none."""
     values = (value for node in model.graph for value in node.inputs if value is not None)
-    seen = {value.name: value.meta.get(DROPPED) for value in dict.fromkeys(values)}
-    lost = {name: drop for name, drop in seen.items() if isinstance(drop, Dropped) and drop.dropped}
-    if not lost:
-        return ""
-    (name, drop), *others = sorted(lost.items(), key=lambda item: -item[1].dropped)
-    more = f", and some at {len(others)} other values" if others else ""
-    return f"{drop.dropped} of {drop.rows} rows at {name!r} are NaN or infinite and were left out{more}"
+    entries = {value.name: value.meta.get(DROPPED) for value in dict.fromkeys(values)}
+    counts = {name: count for name, count in entries.items() if isinstance(count, Dropped) and count.dropped}
+    if not counts:
+        return None
+    (name, most), *rest = sorted(counts.items(), key=lambda item: -item[1].dropped)
+    rest_text = f", and some at {len(rest)} other values" if rest else ""
+    return f"{most.dropped} of {most.rows} rows at {name!r} are NaN or infinite and were left out{rest_text}"

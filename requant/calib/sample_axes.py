@@ -1,4 +1,4 @@
-"""Which axis of each input its samples lie along: the first one, unless the model scans over it.
+"""The axis of each input along which its samples lie: the first one, unless the model scans over it.
 
 x [T, N, C] → LSTM, Scan        samples lie along N, in all inputs that have such an axis
 """
@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import onnx_ir as ir
 
+from ..ir.ops import RECURRENT, is_op
 from ..runtime.feeds import Feed
-
-_RECURRENT = ("GRU", "LSTM", "RNN")
 
 Axes = Mapping[str, int | None]
 """The axis of samples by the name of the input; None where each sample has all of it."""
@@ -18,34 +17,34 @@ Axes = Mapping[str, int | None]
 def sample_axes(model: ir.Model) -> Axes:
     """Find the axes of samples from the names of dimensions, which a model in canonical form has everywhere.
 
-    All are None where the model scans over the first axis of an input and no axis of the inputs is that of samples.
+    All are None where the model scans over the first axis of an input and no axis of the inputs holds samples.
     """
     shapes = {value.name or "": _dims(value) for value in model.graph.inputs}
     first = {dims[0] for dims in shapes.values() if dims and isinstance(dims[0], str)}
-    for scanned, batch in _scans(model.graph):
-        if scanned in first:
-            named = batch if isinstance(batch, str) else None
-            return {name: dims.index(named) if named in dims else None for name, dims in shapes.items()}
+    for time, batch in _scans(model.graph):
+        if time in first:
+            batch_name = batch if isinstance(batch, str) else None
+            return {name: dims.index(batch_name) if batch_name in dims else None for name, dims in shapes.items()}
     return {name: 0 if dims != [] else None for name, dims in shapes.items()}
 
 
 def count_samples(feed: Feed, axes: Axes) -> int:
-    """The number of samples in ``feed``: as many as its first input has along its axis that has any."""
+    """Count the samples in ``feed``: the size of the sample axis of its first input that is not empty."""
     lengths = [array.shape[axis] for name, array in feed.items() if (axis := axes.get(name)) is not None and array.ndim]
     return next((length for length in lengths if length), 0 if lengths else 1)
 
 
 def _scans(graph: ir.Graph) -> Iterator[tuple[int | str | None, int | str | None]]:
-    """The dimension that each recurrent node scans over, and the one behind it, which is of samples."""
+    """Yield the dimension that each recurrent node scans over, and the one behind it, which is of samples."""
     for node in graph:
-        scanned: Sequence[ir.Value | None] = ()
-        if node.domain == "" and node.op_type in _RECURRENT and not node.attributes.get_int("layout", 0):
-            scanned = node.inputs[:1]
+        values: Sequence[ir.Value | None] = ()
+        if is_op(node, RECURRENT) and not node.attributes.get_int("layout", 0):
+            values = node.inputs[:1]
         elif node.domain == "" and node.op_type == "Scan":
             count = node.attributes.get_int("num_scan_inputs", 0)
             axes = node.attributes.get_ints("scan_input_axes", ())
-            scanned = () if any(axes) else node.inputs[len(node.inputs) - count :]
-        for value in scanned:
+            values = () if any(axes) else node.inputs[len(node.inputs) - count :]
+        for value in values:
             dims = _dims(value) if value is not None else []
             if len(dims) > 1:
                 yield dims[0], dims[1]

@@ -1,7 +1,7 @@
-"""What a program yields becomes arrays by the names of the model's inputs.
+"""Samples that a program yields, as arrays by the names of the model's inputs.
 
 A sample maps names to values, or is a tuple or list of values in the order of the inputs, or is the value of the only
-input. A value is a torch tensor on any device, a list of them, or whatever numpy takes for an array.
+input. A value is a torch tensor on any device, a list of them, or anything that numpy converts to an array.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,12 +15,12 @@ from ..errors import DataError
 from ..runtime.feeds import Feed
 
 DATA = "calibration data"
-"""What messages call data that has no path."""
+"""The name in messages of data that has no path."""
 
 
 @runtime_checkable
 class Tensor(Protocol):
-    """A torch tensor: it may be on a device and may need its gradient, so numpy cannot read it as it is."""
+    """A torch tensor: it may be on a device or require a gradient, so numpy cannot read it directly."""
 
     def detach(self) -> "Tensor": ...
 
@@ -28,10 +28,10 @@ class Tensor(Protocol):
 
 
 def feeds(samples: object, model: ir.Model) -> Iterator[Feed]:
-    """Each of ``samples`` as `named` gives it.
+    """Yield each of ``samples`` as `named` returns it.
 
     Raises:
-        DataError: they cannot be iterated over, or a value is no array.
+        DataError: they cannot be iterated over, or a value is not an array.
     """
     if not isinstance(samples, Iterable):
         raise DataError(f"{DATA}: a callable must return an iterable of batches, not {kind(samples)}")
@@ -40,10 +40,10 @@ def feeds(samples: object, model: ir.Model) -> Iterator[Feed]:
 
 
 def named(sample: object, model: ir.Model) -> Feed:
-    """The arrays of ``sample`` by name; what the model has no input for is left out when no input lacks its data.
+    """Map names to the arrays of ``sample``; names that are not inputs are left out when every input has data.
 
     Raises:
-        DataError: a value is no array.
+        DataError: a value is not an array.
     """
     inputs = [value.name or "" for value in model.graph.inputs]
     if not isinstance(sample, Mapping):
@@ -53,7 +53,7 @@ def named(sample: object, model: ir.Model) -> Feed:
 
 
 def kind(value: object) -> str:
-    """The name of the type of ``value``, for messages."""
+    """Name the type of ``value`` in messages."""
     return type(value).__name__
 
 
@@ -65,4 +65,4 @@ def _array(value: object, name: str) -> NDArray[np.generic]:
             return np.stack([_array(item, name) for item in value])
         return np.asarray(value)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{DATA}: input {name!r} is a {kind(value)} that is no array ({error})") from error
+        raise DataError(f"{DATA}: input {name!r} is a {kind(value)}, which is not an array ({error})") from error

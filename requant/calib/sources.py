@@ -1,12 +1,12 @@
-"""Data sources: from what a user has to feeds that fit the model.
+"""Data sources: files, mappings, iterables and callables become feeds that fit the model.
 
 An `.npz`, or a mapping in memory, holds an array for each input with the samples along the first dimension; an `.npy`
 does for a model of one input. A folder holds such files, each a batch of its own shape. An iterable, such as a torch
 DataLoader, yields batches, and a callable returns an iterable. A datasets.Dataset is read in batches that the model
 takes.
 
-Every input needs data. What comes from a program may hold more, such as labels: columns that are no inputs, and items
-of a tuple beyond the inputs, are left out. A file is made for a model, so there an unknown name is an error.
+Every input needs data. Data from a program may hold more, such as labels: columns that are not inputs, and items of a
+tuple beyond the inputs, are left out. A file belongs to a model, so there an unknown name is an error.
 """
 
 import os
@@ -29,24 +29,24 @@ from .synthetic import synthetic
 
 @runtime_checkable
 class Table(Protocol):
-    """A datasets.Dataset or IterableDataset: rows of named columns, which it gives in batches."""
+    """A datasets.Dataset or IterableDataset: rows of named columns, read in batches."""
 
     def iter(self, batch_size: int, drop_last_batch: bool = False) -> Iterator[Mapping[str, object]]: ...
 
 
 Data = str | os.PathLike[str] | Mapping[str, object] | Table | Iterable[object] | Callable[[], Iterable[object]]
-"""See `batches`: what an iterable may yield is told by looking at it."""
+"""The sources that `batches` reads; the items of an iterable are recognized by their type."""
 
 
 RANDOM = "not measured: random inputs say nothing about the accuracy; pass real samples for that"
-"""What is said in place of a distance on `Batches` that are random."""
+"""The message in place of a distance on `Batches` that are random."""
 
 
 @dataclass(frozen=True)
 class Batches:
-    """Checked feeds for a model, with a word for the report on where they come from.
+    """The validated feeds for a model, with their origin as the report names it.
 
-    ``missing`` says why there are none; ``random`` that they say nothing about the accuracy.
+    ``missing`` is the reason for having none; ``random`` marks inputs on which no accuracy can be measured.
     """
 
     feeds: tuple[Feed, ...] | Callable[[], Iterator[Feed]]
@@ -59,14 +59,14 @@ class Batches:
 
 
 def batches(data: Data | None, model: ir.Model, *, samples: int = 16, seed: int = 0) -> Batches:
-    """Feeds from ``data`` that fit the inputs of ``model``, checked as they are read.
+    """Read feeds from ``data`` that fit the inputs of ``model``, checked as they are read.
 
     Args:
         data: an `.npz`, an `.npy` for a model of one input, a folder of them, a mapping of all samples, a
             datasets.Dataset, an iterable of batches, or a callable that returns one. A batch maps names to arrays or
             tensors, or is a tuple in the order of the inputs, or is the only input. An iterable is read once and kept;
             a callable is called for each pass. None makes ``samples`` synthetic feeds from ``seed``.
-        model: its graph inputs say which names, types and dimensions are right.
+        model: its graph inputs define the valid names, types and dimensions.
 
     Raises:
         DataError: names the input and what is wrong with its name, type, rank, dimension or values.
@@ -75,21 +75,21 @@ def batches(data: Data | None, model: ir.Model, *, samples: int = 16, seed: int 
         return Batches(tuple(synthetic(model, samples, seed)), f"synthetic (seed {seed})", random=True)
     if isinstance(data, str | os.PathLike):
         path = Path(data)
-        return Batches(lambda: _checked(_from_path(path, model), model, str(path)), path.name or str(path))
+        return Batches(lambda: _validated(_from_path(path, model), model, str(path)), path.name or str(path))
     if isinstance(data, Table):
-        return Batches(lambda: _checked(_from_table(data, model), model, DATA), "dataset")
+        return Batches(lambda: _validated(_from_table(data, model), model, DATA), "dataset")
     if isinstance(data, Mapping):
         columns = named(data, model)
-        return Batches(lambda: _checked(_samples(columns, model, DATA), model, DATA), "mapping")
+        return Batches(lambda: _validated(_samples(columns, model, DATA), model, DATA), "mapping")
     if callable(data):
-        return Batches(lambda: _checked(feeds(data(), model), model, DATA), "callable")
+        return Batches(lambda: _validated(feeds(data(), model), model, DATA), "callable")
     if isinstance(data, Iterable):
-        return Batches(tuple(_checked(feeds(data, model), model, DATA)), "iterable")
+        return Batches(tuple(_validated(feeds(data, model), model, DATA)), "iterable")
     raise DataError(f"{DATA} must be a path, a mapping, an iterable of batches or a callable, not {kind(data)}")
 
 
 def _from_table(table: Table, model: ir.Model) -> Iterator[Feed]:
-    """One row at a time, since rows may differ in length, or as many as the model's fixed batch dimension asks for."""
+    """Yield one row at a time, since rows may differ in length, or as many as the model's fixed batch dimension."""
     return feeds(table.iter(batch_size=_fixed_batch(model), drop_last_batch=True), model)
 
 
@@ -104,7 +104,7 @@ def _from_path(path: Path, model: ir.Model) -> Iterator[Feed]:
 
 
 def _samples(arrays: Feed, model: ir.Model, origin: str) -> Iterator[Feed]:
-    """One feed a sample, or of as many samples as the model's fixed batch dimension asks for.
+    """Yield one feed a sample, or of as many samples as the model's fixed batch dimension asks for.
 
     Samples that do not fill a last batch are left out; the report counts those that were used. An input that is a
     number has one for all samples, or one for each.
@@ -113,8 +113,8 @@ def _samples(arrays: Feed, model: ir.Model, origin: str) -> Iterator[Feed]:
     axes = {name: 0 if name in numbers else axis for name, axis in sample_axes(model).items()}
     if axes and all(axis is None for axis in axes.values()):
         raise DataError(
-            f"{origin}: the model scans over the first axis of its inputs, so that it is not one of samples; pass a "
-            "folder of .npz or an iterable, each a batch as the model takes it"
+            f"{origin}: the model scans over the first axis of its inputs, so that axis does not hold samples; pass a "
+            "folder of .npz files or an iterable of batches as the model takes them"
         )
     along = {name: axes.get(name, 0) if array.ndim else None for name, array in arrays.items()}
     lengths = {name: arrays[name].shape[axis] for name, axis in along.items() if axis is not None}
@@ -135,9 +135,9 @@ def _part(array: NDArray[np.generic], axis: int | None, start: int, step: int) -
 
 
 def _number(name: str, array: NDArray[np.generic], origin: str) -> NDArray[np.generic]:
-    """What all samples of a batch have in common."""
+    """Return the one number that all samples of a batch share."""
     if array.ndim > 1 or array.size == 0 or (array != array.flat[0]).any():
-        raise DataError(f"{origin}: input {name!r} is one number for each batch, but samples of a batch have others")
+        raise DataError(f"{origin}: input {name!r} is one number for each batch, but its samples differ")
     return array.reshape(-1)[:1].reshape(())
 
 
@@ -146,19 +146,19 @@ def _fixed_batch(model: ir.Model) -> int:
     return max((size for size in fixed if isinstance(size, int)), default=1)
 
 
-def _checked(feeds: Iterable[Feed], model: ir.Model, origin: str) -> Iterator[Feed]:
-    """Those of ``feeds`` that hold samples, each as the model takes it."""
+def _validated(feeds: Iterable[Feed], model: ir.Model, origin: str) -> Iterator[Feed]:
+    """Yield those of ``feeds`` that hold samples, each as the model takes it."""
     count = 0
     for feed in feeds:
-        fitted = _fitted(feed, model, origin)
-        if not fitted or any(array.shape[:1] != (0,) for array in fitted.values()):
-            yield fitted
+        matched = _matched(feed, model, origin)
+        if not matched or any(array.shape[:1] != (0,) for array in matched.values()):
+            yield matched
             count += 1
     if count == 0:
         raise DataError(f"{origin}: holds no samples")
 
 
-def _fitted(feed: Feed, model: ir.Model, origin: str) -> Feed:
+def _matched(feed: Feed, model: ir.Model, origin: str) -> Feed:
     inputs = {value.name or "": value for value in model.graph.inputs}
     unknown, missing = sorted(feed.keys() - inputs.keys()), sorted(inputs.keys() - feed.keys())
     if unknown or missing:
@@ -172,16 +172,18 @@ def _fitted(feed: Feed, model: ir.Model, origin: str) -> Feed:
 
 def _fit(array: NDArray[np.generic], value: ir.Value, origin: str) -> NDArray[np.generic]:
     if value.type is not None and not isinstance(value.type, ir.TensorType):
-        raise DataError(f"{origin}: input {value.name!r} is no tensor, and data hold tensors alone")
-    wanted = value.dtype.numpy() if value.dtype is not None else array.dtype
-    if not np.can_cast(array.dtype, wanted, "same_kind"):
-        raise DataError(f"{origin}: input {value.name!r} is {array.dtype}, the model takes {wanted}")
+        raise DataError(f"{origin}: input {value.name!r} is not a tensor, and calibration data can only hold tensors")
+    dtype = value.dtype.numpy() if value.dtype is not None else array.dtype
+    if not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise DataError(f"{origin}: input {value.name!r} is {array.dtype}, but the model takes {dtype}")
     shape = list(value.shape) if value.shape is not None else list(array.shape)
     if array.ndim != len(shape):
-        raise DataError(f"{origin}: input {value.name!r} has {array.ndim} dimensions, the model takes {len(shape)}")
-    for axis, (given, fixed) in enumerate(zip(array.shape, shape, strict=True)):
-        if isinstance(fixed, int) and given != fixed:
-            raise DataError(f"{origin}: input {value.name!r} has {given} along axis {axis}, the model takes {fixed}")
+        raise DataError(f"{origin}: input {value.name!r} has {array.ndim} dimensions, but the model takes {len(shape)}")
+    for axis, (size, fixed) in enumerate(zip(array.shape, shape, strict=True)):
+        if isinstance(fixed, int) and size != fixed:
+            raise DataError(
+                f"{origin}: input {value.name!r} has size {size} along axis {axis}, but the model takes {fixed}"
+            )
     if np.issubdtype(array.dtype, np.floating) and np.isnan(array).any():
         raise DataError(f"{origin}: input {value.name!r} holds NaN")
-    return np.asarray(array, wanted, order="C")
+    return np.asarray(array, dtype, order="C")

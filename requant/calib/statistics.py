@@ -2,7 +2,7 @@
 
 Each is a commutative monoid with bit-identical results: minima and maxima, a sum of terms rounded to a fixed grid (so
 that floating-point addition is exact), and the rows of smallest priority, where a row's priority depends on the sample
-that it comes from and not on when it was seen.
+that it comes from and not on the order.
 
 Each sample belongs to one of 32 groups, by its content. Extremes are kept for each group, so that the range of some
 samples can be judged on the others.
@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 ROWS = 1024
-"""Rows kept for solvers and ranges: 4 KiB of float32 a channel."""
+"""Rows sampled for solvers and ranges: 4 KiB of float32 a channel."""
 
 GROUPS = 32
-"""Groups of samples."""
+"""The number of groups of samples."""
 
 _GRID = 2.0 ** np.arange(90, -91, -30)
 """Steps onto which a term is split: each part is a multiple of its step and below 2^31 steps (2^53 at the top)."""
@@ -26,7 +26,7 @@ _GRID = 2.0 ** np.arange(90, -91, -30)
 
 @dataclass(frozen=True)
 class ChannelStatistics:
-    """Statistics of C channels over the rows of some samples.
+    """The statistics of C channels over the rows of some samples.
 
     ``counts`` [32] are the rows of each group of samples; ``lowest`` and ``highest`` [32, C] its extremes, exact, and
     infinite for a group without rows. ``sums`` and ``squares`` hold Σx and Σx² split over a grid, of shape [7, C].
@@ -44,38 +44,38 @@ class ChannelStatistics:
 
     @cached_property
     def count(self) -> int:
-        """Rows in all."""
+        """The number of rows."""
         return int(self.counts.sum())
 
     @cached_property
     def minimum(self) -> NDArray[np.float64]:
-        """Smallest value of each channel, [C]; exact."""
+        """The smallest value of each channel, [C]; exact."""
         return np.asarray(self.lowest.min(axis=0))
 
     @cached_property
     def maximum(self) -> NDArray[np.float64]:
-        """Largest value of each channel, [C]; exact."""
+        """The largest value of each channel, [C]; exact."""
         return np.asarray(self.highest.max(axis=0))
 
     @property
     def mean(self) -> NDArray[np.float64]:
-        """Mean of each channel, [C]."""
+        """The mean of each channel, [C]."""
         mean: NDArray[np.float64] = self.sums.sum(axis=0) / self.count
         return mean
 
     @property
     def variance(self) -> NDArray[np.float64]:
-        """Variance of each channel, [C]."""
+        """The variance of each channel, [C]."""
         mean_square: NDArray[np.float64] = self.squares.sum(axis=0) / self.count
         return np.maximum(mean_square - self.mean**2, 0.0)
 
     @property
     def magnitude(self) -> NDArray[np.float64]:
-        """Largest absolute value of each channel, [C]."""
+        """The largest absolute value of each channel, [C]."""
         return np.maximum(np.abs(self.minimum), np.abs(self.maximum))
 
     def merge(self, other: "ChannelStatistics") -> "ChannelStatistics":
-        """The statistics of both sets of rows; commutative and associative to the bit."""
+        """Merge the statistics of two sets of rows; commutative and associative to the bit."""
         priorities = np.concatenate([self.priorities, other.priorities])
         keep = np.argsort(priorities, kind="stable")[:ROWS]
         return ChannelStatistics(
@@ -90,7 +90,7 @@ class ChannelStatistics:
         )
 
     def taken(self, order: NDArray[np.intp]) -> "ChannelStatistics":
-        """The statistics of the channels in ``order``; one may come several times."""
+        """Select the channels in ``order``; one may come several times."""
         return replace(
             self,
             lowest=self.lowest[:, order],
@@ -100,21 +100,21 @@ class ChannelStatistics:
             rows=self.rows[:, order],
         )
 
-    def without(self, left: NDArray[np.bool_]) -> "ChannelStatistics":
-        """The counts, extremes and rows of all groups but those ``left`` out, [32]; sums stay those of all."""
-        kept, others = ~left[self.groups], left[:, None]
+    def without(self, excluded: NDArray[np.bool_]) -> "ChannelStatistics":
+        """Leave the ``excluded`` groups [32] out of counts, extremes and rows; sums stay those of all groups."""
+        mask, columns = ~excluded[self.groups], excluded[:, None]
         return replace(
             self,
-            counts=np.where(left, 0, self.counts),
-            lowest=np.where(others, np.inf, self.lowest),
-            highest=np.where(others, -np.inf, self.highest),
-            rows=self.rows[kept],
-            priorities=self.priorities[kept],
-            groups=self.groups[kept],
+            counts=np.where(excluded, 0, self.counts),
+            lowest=np.where(columns, np.inf, self.lowest),
+            highest=np.where(columns, -np.inf, self.highest),
+            rows=self.rows[mask],
+            priorities=self.priorities[mask],
+            groups=self.groups[mask],
         )
 
     def transformed(self, scale: NDArray[np.float64], shift: NDArray[np.float64]) -> "ChannelStatistics":
-        """The statistics of (x - shift) / scale, in closed form: no second look at the data."""
+        """Compute the statistics of (x - shift) / scale, in closed form, without another pass over the data."""
         mean = (self.mean - shift) / scale
         return replace(
             self,
@@ -129,10 +129,10 @@ class ChannelStatistics:
 def measure(
     data: NDArray[np.generic], axis: int, seed: int, samples: NDArray[np.int64] | None = None
 ) -> ChannelStatistics:
-    """The statistics of one array, whose channels lie along ``axis``.
+    """Measure the statistics of one array, whose channels lie along ``axis``.
 
-    ``seed`` identifies the feed that the array comes from; it decides which rows are kept. ``samples`` [R] are the
-    sample of each row, in order; None where all are of one.
+    ``seed`` identifies the feed that the array comes from; it decides which rows are sampled. ``samples`` [R] are the
+    sample of each row, in order; None where all rows are of one sample.
     """
     rows = np.moveaxis(data, axis, -1).reshape(-1, data.shape[axis]).astype(np.float32, copy=False)
     priorities = np.random.Generator(np.random.PCG64(seed)).random(len(rows))
@@ -156,7 +156,7 @@ def measure(
 
 
 def _split(terms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Parts of ``terms`` on each step of the grid, so that adding up to 2^22 of them rounds nothing."""
+    """Split ``terms`` into parts on each step of the grid, so that sums of up to 2^22 of them are exact."""
     parts, rest = np.empty((len(_GRID), len(terms))), terms
     for i, step in enumerate(_GRID):
         parts[i] = np.round(rest / step) * step

@@ -2,8 +2,8 @@
 
     past [N, H, P, D], ids [N, S], mask [N, P + S]        N = 1, P = S = 32, and the mask has 64
 
-Dimensions of one name are equal. That one is the sum of others is read from their names, as "past + new", or is found
-out by running the model: it is what else no graph with such a cache runs with.
+Dimensions of one name are equal. A dimension that is the sum of others is recognized by its name, such as "past + new",
+or found by running the model, since a graph with such a cache runs with no other sizes.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,10 +22,10 @@ LENGTH = 32
 """The size of a dynamic dimension that is not of samples."""
 
 MOST_TRIED = 200
-"""How many sets of sizes are tried at most."""
+"""Sets of sizes that are tried at most."""
 
 MOST_ELEMENTS = 2**26
-"""Elements that one random feed may have: 256 MiB of float32, of which 16 are kept."""
+"""Elements of one random feed at most: 256 MiB of float32, of which 16 are kept."""
 
 Sizes = Mapping[str, int]
 """The size of each dynamic dimension by its name."""
@@ -35,12 +35,12 @@ def synthetic(model: ir.Model, samples: int, seed: int) -> Iterator[Feed]:
     """Make ``samples`` feeds of one sample each, or of as many as the model has fixed.
 
     Raises:
-        DataError: an input is no tensor of numbers of known rank, the inputs are too large to be made up, or no sizes
-            are found with which the model runs.
+        DataError: an input is not a tensor of numbers of known rank, the inputs are too large, or no sizes are found
+            with which the model runs.
     """
     for value in model.graph.inputs:
-        if reason := _unknown(value):
-            raise DataError(f"input {value.name!r} {reason}, so synthetic data cannot be made: pass calibration")
+        if reason := _unsupported(value):
+            raise DataError(f"input {value.name!r} {reason}, so synthetic data cannot be made: pass calibration data")
     sizes = fitting_sizes(model, seed)
     generator = np.random.default_rng(seed)
     for _ in range(samples):
@@ -51,29 +51,33 @@ def fitting_sizes(model: ir.Model, seed: int = 0) -> Sizes:
     """Find sizes of the dynamic dimensions of ``model`` with which it runs.
 
     Raises:
-        DataError: there are none among those that are tried, or they are too large.
+        DataError: none of those that are tried run, or they are too large.
     """
-    run, reason = runner(model, optimized=True), ""
+    run, failure = runner(model, optimized=True), ""
     for sizes in _candidates(model)[:MOST_TRIED]:
         try:
             run(_feed(model, sizes, np.random.default_rng(seed)))
         except SourceError as error:
-            reason = reason or str(error)
+            failure = failure or str(error)
         else:
             return sizes
-    raise DataError(f"random inputs do not fit the model, pass calibration: {reason}")
+    raise DataError(f"random inputs do not fit the model, pass calibration data: {failure}")
 
 
 def _candidates(model: ir.Model) -> list[Sizes]:
-    """Sizes as their names tell, and then with one name more that is a sum of two others, or larger than one by 1."""
+    """List sizes by their names, and then with one more name that is the sum of two others, or larger than one by 1."""
     shapes = [_dims(value) for value in model.graph.inputs]
     names = dict.fromkeys(dim for shape in shapes for dim in shape if isinstance(dim, str))
     batch = {name for name in names if all(name not in shape[1:] for shape in shapes)}
     sums = dict(_sums(names))
-    free = [name for name in names if name not in batch and name not in sums]
-    plain = {name: 1 if name in batch else LENGTH for name in names}
-    tried = [{**sums, total: parts} for total in free for parts in _parts([name for name in free if name != total])]
-    return [_settled(plain, some) for some in (sums, *tried)]
+    independent = [name for name in names if name not in batch and name not in sums]
+    sizes = {name: 1 if name in batch else LENGTH for name in names}
+    guesses = [
+        {**sums, total: parts}
+        for total in independent
+        for parts in _parts([name for name in independent if name != total])
+    ]
+    return [_evaluate(sizes, equations) for equations in (sums, *guesses)]
 
 
 def _parts(names: list[str]) -> Iterator[tuple[str | int, ...]]:
@@ -81,17 +85,17 @@ def _parts(names: list[str]) -> Iterator[tuple[str | int, ...]]:
     yield from ((name, 1) for name in names)
 
 
-def _settled(sizes: Sizes, sums: Mapping[str, tuple[str | int, ...]]) -> Sizes:
-    """``sizes`` where those that are ``sums`` are; sums may be of sums."""
-    settled = dict(sizes)
+def _evaluate(sizes: Sizes, sums: Mapping[str, tuple[str | int, ...]]) -> Sizes:
+    """Replace those of ``sizes`` that are ``sums``; sums may be of sums."""
+    evaluated = dict(sizes)
     for _ in sums:
         for total, parts in sums.items():
-            settled[total] = sum(part if isinstance(part, int) else settled[part] for part in parts)
-    return settled
+            evaluated[total] = sum(part if isinstance(part, int) else evaluated[part] for part in parts)
+    return evaluated
 
 
 def _sums(names: Mapping[str, None]) -> Iterator[tuple[str, tuple[str | int, ...]]]:
-    """Which of ``names`` are called a sum of others, such as "past_sequence_length + 1"."""
+    """Find those of ``names`` that are a sum of others, such as "past_sequence_length + 1"."""
     for name in names:
         parts = tuple(int(part) if part.strip().isdigit() else part.strip() for part in name.split("+"))
         if len(parts) > 1 and all(isinstance(part, int) or part in names for part in parts):
@@ -102,11 +106,11 @@ def _feed(model: ir.Model, sizes: Sizes, generator: np.random.Generator) -> Feed
     shapes = [_shape(value, sizes) for value in model.graph.inputs]
     if (elements := sum(prod(shape) for shape in shapes)) > MOST_ELEMENTS:
         raise DataError(
-            f"random inputs would have {elements} elements a sample, of {MOST_ELEMENTS} that are made up at most, so "
-            "that several fit into memory: pass calibration, or give the model a smaller batch"
+            f"random inputs would have {elements} elements a sample, more than the {MOST_ELEMENTS} allowed: "
+            "pass calibration data, or give the model a smaller batch"
         )
-    named = zip(model.graph.inputs, shapes, strict=True)
-    return {value.name or "": _random(value, shape, generator) for value, shape in named}
+    inputs = zip(model.graph.inputs, shapes, strict=True)
+    return {value.name or "": _random(value, shape, generator) for value, shape in inputs}
 
 
 def _shape(value: ir.Value, sizes: Sizes) -> list[int]:
@@ -128,10 +132,10 @@ def _dims(value: ir.Value) -> list[int | str | None]:
     return [] if value.shape is None else [dim if isinstance(dim, int) else dim.value for dim in value.shape]
 
 
-def _unknown(value: ir.Value) -> str:
-    """Say why no random array would do for the input ``value``, or nothing."""
+def _unsupported(value: ir.Value) -> str | None:
+    """Give the reason for which no random array fits the input ``value``; None where one does."""
     if value.type is not None and not isinstance(value.type, ir.TensorType):
-        return "is no tensor"
+        return "is not a tensor"
     if value.shape is None or value.dtype is None:
-        return "has no shape or type"
-    return "holds text" if value.dtype == ir.DataType.STRING else ""
+        return "has no known shape or type"
+    return "holds text" if value.dtype == ir.DataType.STRING else None

@@ -1,4 +1,4 @@
-"""The graph: load and save, canonical form, linear ops seen one way, channel analysis, the exact rewrite."""
+"""The graph: load and save, canonical form, linear ops as one type, channel analysis, exact transforms."""
 
 from ..deprecation import renamed
 from .canonical import canonicalize

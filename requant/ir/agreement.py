@@ -1,6 +1,6 @@
-"""Whether the shapes in a graph agree, by onnx's own inference: what ONNX Runtime asks of a model that it loads.
+"""Validation of the shapes in a graph by onnx's own inference, as ONNX Runtime does when it loads a model.
 
-Shapes and types that the model declares for what its nodes make are left out: exporters leave stale ones, and ONNX
+Shapes and types that the model declares for outputs of nodes are left out: exporters leave stale ones, and ONNX
 Runtime overrules them too.
 """
 
@@ -16,7 +16,7 @@ from ..errors import SourceError
 from .ownership import own_tensors
 
 _SMALL = 1000
-"""Bytes up to which a weight may hold sizes or axes, and is shown to the inference with its data."""
+"""Bytes up to which a weight may hold sizes or axes, so that the inference needs its data."""
 
 
 _SIZES = (ir.DataType.INT64, ir.DataType.INT32)
@@ -26,7 +26,7 @@ def require_agreement(model: ir.Model, name: str) -> None:
     """Check that the shapes of constants and inputs fit the nodes that read them. The model is not modified.
 
     Raises:
-        SourceError: names the first node whose inputs do not fit, or says why the model cannot be written.
+        SourceError: names the first node whose inputs do not fit, or the reason why the model cannot be serialized.
     """
     copy = model.clone()
     own_tensors(copy)
@@ -37,7 +37,7 @@ def require_agreement(model: ir.Model, name: str) -> None:
                 value.type = value.type if value.is_graph_output() else None
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(copy)
     for value in list(copy.graph.initializers.values()):
-        _show(copy.graph, value)
+        _expose(copy.graph, value)
     try:
         proto = ir.to_proto(copy)
     except ir.serde.SerdeError as error:
@@ -45,12 +45,12 @@ def require_agreement(model: ir.Model, name: str) -> None:
     try:
         onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
-        if trouble := next(_troubles(error), ""):
-            raise SourceError(f"{name}: {trouble}") from error
+        if problem := next(_problems(error), None):
+            raise SourceError(f"{name}: {problem}") from error
 
 
-def _show(graph: ir.Graph, value: ir.Value) -> None:
-    """Let a large weight be an input of its shape, and a small one be in memory."""
+def _expose(graph: ir.Graph, value: ir.Value) -> None:
+    """Make a large weight an input of its shape, and load a small one into memory."""
     tensor = value.const_value
     if tensor is None:
         return
@@ -77,16 +77,16 @@ def _cause(error: BaseException) -> str:
     return str(error)
 
 
-def _troubles(error: Exception) -> Iterator[str]:
-    """What is wrong, node by node; not with what onnx spells out itself, which it does wrongly for some attributes."""
+def _problems(error: Exception) -> Iterator[str]:
+    """Yield the problems, node by node; not those of ops with a function body, which onnx expands wrongly for some."""
     for line in str(error).splitlines():
         text = re.sub(r"\[\w+Error\] (Inference error\(s\): )?", "", line).strip()
         op_type = re.match(r"\(op_type:(\w+)", text)
-        if text and not (op_type and _is_spelled_out(op_type[1])):
+        if text and not (op_type and _has_function(op_type[1])):
             yield text
 
 
-def _is_spelled_out(op_type: str) -> bool:
+def _has_function(op_type: str) -> bool:
     try:
         schema = onnx.defs.get_schema(op_type)
     except onnx.defs.SchemaError:

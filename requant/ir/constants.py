@@ -10,19 +10,19 @@ from .names import fresh_name
 
 
 def array(value: ir.Value | None) -> NDArray[np.generic] | None:
-    """The constant that ``value`` holds, or None when it is absent or computed at run time."""
+    """Read the constant that ``value`` holds; None when it is absent or computed at run time."""
     if value is None or value.const_value is None or value.is_graph_input():
         return None
     return value.const_value.numpy()
 
 
 def is_constant(value: ir.Value | None) -> bool:
-    """Whether ``value`` is an initializer that no caller can override. Reads no data."""
+    """Tell whether ``value`` is an initializer that no caller can override. Reads no data."""
     return value is not None and value.const_value is not None and not value.is_graph_input()
 
 
 def constant(graph: ir.Graph, data: NDArray[np.generic] | ir.TensorProtocol, name: str) -> ir.Value:
-    """Register ``data`` in ``graph`` as an initializer called ``name``, with a number if that is taken."""
+    """Register ``data`` in ``graph`` as an initializer ``name``, with a number behind it if that is in use."""
     tensor = ir.Tensor(np.asarray(data)) if isinstance(data, np.ndarray | np.generic) else data
     unique = fresh_name(graph, name)
     value = ir.Value(name=unique, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype))
@@ -39,7 +39,7 @@ def lazily(
     dtype: ir.DataType | None = None,
     shape: tuple[int, ...] | None = None,
 ) -> ir.LazyTensor:
-    """``function(tensor)``, computed each time it is read, so that no copy of a weight stays in memory."""
+    """Wrap ``function(tensor)``, computed each time it is read, so that no copy of a weight stays in memory."""
     out_dtype = dtype or tensor.dtype
     out_shape = ir.Shape(tensor.shape.numpy() if shape is None else shape)
 

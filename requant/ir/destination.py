@@ -1,4 +1,4 @@
-"""Where a file may be written, and how: whole or not at all.
+"""The destination of a file, which is written whole or not at all.
 
 A file is written in a folder of its own beside its destination and renamed at the end. A symbolic link is followed:
 the file that it points to is replaced, and the link stays.
@@ -16,8 +16,8 @@ from pathlib import Path
 from ..errors import OutputError
 
 _PREFIX = ".requant."
-_LEFT_BEHIND = re.compile(r"\.requant\.[a-z0-9_]{8}")
-"""The names that `tempfile` makes of the prefix."""
+_TEMPORARY = re.compile(r"\.requant\.[a-z0-9_]{8}")
+"""The names that `tempfile` derives from the prefix."""
 
 _DAY = 24 * 60 * 60
 
@@ -30,15 +30,15 @@ _KINDS: dict[Callable[[int], bool], str] = {
 }
 
 
-def irregular(path: str | os.PathLike[str]) -> str:
-    """Name what exists at ``path`` if it is no regular file; empty if it is one, or does not exist."""
+def irregular(path: str | os.PathLike[str]) -> str | None:
+    """Name what exists at ``path`` if it is not a regular file; None if it is one, or does not exist."""
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):
-        return ""
+        return None
     if stat.S_ISREG(mode):
-        return ""
-    return next((name for test, name in _KINDS.items() if test(mode)), "no regular file")
+        return None
+    return next((name for test, name in _KINDS.items() if test(mode)), "not a regular file")
 
 
 def require_writable(destination: Path) -> None:
@@ -46,7 +46,7 @@ def require_writable(destination: Path) -> None:
     if str(destination) == "-":
         raise OutputError("-: models and reports are not written to stdout; name a file")
     if "\0" in str(destination):
-        raise OutputError(f"{str(destination)!r}: is no path")
+        raise OutputError(f"{str(destination)!r}: not a valid path")
     if kind := irregular(destination):
         raise OutputError(f"{destination}: is {kind}")
     with _named(destination), suppress(FileNotFoundError, NotADirectoryError):
@@ -61,16 +61,16 @@ def require_writable(destination: Path) -> None:
 
 
 def followed(path: Path) -> Path:
-    """``path``, or where it points to if it is a symbolic link."""
+    """Return ``path``, or the target of a symbolic link there."""
     return Path(os.path.realpath(path)) if os.path.islink(path) else path
 
 
 @contextmanager
 def appearing(destination: Path) -> Iterator[Path]:
-    """Give a path to write to, in an empty folder; what lies in the folder at the end appears beside ``destination``.
+    """Give a path to write to, in an empty folder, whose files appear beside ``destination`` at the end.
 
     Raises:
-        OutputError: the files cannot be written, for one because the disk is full; all is then as it was.
+        OutputError: the files cannot be written, for example because the disk is full; nothing has changed then.
     """
     require_writable(destination)
     target = followed(destination)
@@ -82,7 +82,7 @@ def appearing(destination: Path) -> Iterator[Path]:
 
 @contextmanager
 def _named(destination: Path) -> Iterator[None]:
-    """Raise what the system raises as OutputError."""
+    """Raise errors of the system as OutputError."""
     try:
         yield
     except OSError as error:
@@ -90,30 +90,30 @@ def _named(destination: Path) -> Iterator[None]:
 
 
 def _move(source: Path, target: Path) -> None:
-    """Move all files of ``source`` into ``target``; when one cannot be moved, the others' places are as before."""
+    """Move all files of ``source`` into ``target``; when one cannot be moved, all files of ``target`` are as before."""
     names = sorted((file.name for file in source.iterdir()), reverse=True)  # the data before the graph that needs it
-    former = [name for name in names[:-1] if (target / name).exists()]
-    kept = Path(tempfile.mkdtemp(dir=source)) if former else source
+    replaced = [name for name in names[:-1] if (target / name).exists()]
+    backup = Path(tempfile.mkdtemp(dir=source)) if replaced else source
     try:
-        for name in former:
-            os.replace(target / name, kept / name)
+        for name in replaced:
+            os.replace(target / name, backup / name)
         for name in names:
             os.replace(source / name, target / name)
     except OSError:
         for name in names[:-1]:
             if not (source / name).exists():
                 (target / name).unlink()
-        for name in former:
-            if (kept / name).exists():
-                os.replace(kept / name, target / name)
+        for name in replaced:
+            if (backup / name).exists():
+                os.replace(backup / name, target / name)
         raise
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what runs that were killed more than a day ago left in ``folder``."""
+    """Remove the temporary folders in ``folder`` of runs that were killed more than a day ago."""
     with suppress(OSError):  # it is there for tidiness: what cannot be removed does not stop a run
         for entry in list(os.scandir(folder)):
-            if _LEFT_BEHIND.fullmatch(entry.name) and _is_old_folder(entry):
+            if _TEMPORARY.fullmatch(entry.name) and _is_old_folder(entry):
                 files = [file for file in os.scandir(entry) if file.is_file(follow_symlinks=False)]
                 for file in files:
                     os.unlink(file)

@@ -1,4 +1,4 @@
-"""Number formats: what the two operands of a linear layer are coded in."""
+"""Number formats: the types in which the two operands of a linear layer are quantized."""
 
 from dataclasses import dataclass, replace
 
@@ -9,14 +9,14 @@ from ..errors import RequantError
 
 @dataclass(frozen=True)
 class Format:
-    """How a linear layer's data and weight are coded.
+    """A quantization format of a linear layer's data and weight.
 
     Attributes:
-        activations: the type of the data's codes, or None when the data stay in float.
-        weights: the type of the weight's codes.
-        bits: width of integer codes; fewer than the type has are simulated by a Clip before each quantizer.
-        block: how many rows of a weight share a scale, 0 for all of them.
-        dynamic: whether the data's scale is computed at run time, from the data.
+        activations: the type of the quantized data, or None for weight-only quantization.
+        weights: the type of the quantized weight.
+        bits: width of integers; fewer than the type has are simulated by a Clip before each quantizer.
+        block: the number of rows of a weight that share a scale, 0 for all of them.
+        dynamic: True where the data's scale is computed at run time, from the data.
     """
 
     activations: ir.DataType | None = ir.DataType.INT8
@@ -27,14 +27,14 @@ class Format:
 
     @property
     def opset(self) -> int:
-        """The lowest ONNX opset that has such codes."""
+        """The lowest ONNX opset whose QuantizeLinear writes the format."""
         if self.block or self.weights.bitwidth < 8:
             return 21
         return 19 if self.weights.is_floating_point() else 17
 
     @property
     def static(self) -> bool:
-        """Whether the data's scale comes from calibration."""
+        """True where the data's scale comes from calibration."""
         return self.activations is not None and not self.dynamic
 
     def __str__(self) -> str:
@@ -50,11 +50,11 @@ INT8_WEIGHT = Format(activations=None)
 
 
 def int4_weight(block: int = 64, *, symmetric: bool = True) -> Format:
-    """Weights of 4 bits with a scale for each ``block`` rows of a column, and a zero point where not ``symmetric``."""
+    """Make a weight-only format of 4 bits, with a scale (and zero point) for each ``block`` rows of a column."""
     return Format(None, ir.DataType.INT4 if symmetric else ir.DataType.UINT4, 4, block)
 
 
-CARRIED = (
+SUPPORTED = (
     "int8 by int8",
     "dynamic int8 by int8",
     "float8e4m3fn by float8e4m3fn",
@@ -62,22 +62,24 @@ CARRIED = (
     "float by int4",
     "float by uint4",
 )
-"""The types of data and weights, as `str` of a format names them, that some engine multiplies."""
+"""The formats, as `str` of a format names them, for which some engine has a kernel."""
 
 
-def require_carried(chosen: Format) -> None:
+def require_supported(layer_format: Format) -> None:
     """Raise RequantError for a format for which no engine has a kernel, whatever the layer."""
-    if not isinstance(chosen, Format):
-        raise RequantError(f"{chosen!r} is no format: choose one of {', '.join(CARRIED)}")
-    if str(replace(chosen, block=0)) not in CARRIED:
-        raise RequantError(f"no engine multiplies {chosen}: choose one of {', '.join(CARRIED)}")
-    widest = chosen.weights.bitwidth
-    if not 2 <= chosen.bits <= widest:
-        raise RequantError(f"{chosen} has {chosen.bits} bits: choose 2 to {widest}")
-    if chosen.block and chosen.activations is not None:
-        raise RequantError(f"no engine multiplies {chosen}: blocks are for weights by float data")
-    if chosen.block < 0:
-        raise RequantError(f"{chosen} has blocks of {chosen.block}: choose 0 for none, or a power of two from 16")
+    if not isinstance(layer_format, Format):
+        raise RequantError(f"{layer_format!r} is not a format: choose one of {', '.join(SUPPORTED)}")
+    if str(replace(layer_format, block=0)) not in SUPPORTED:
+        raise RequantError(f"no engine supports {layer_format}: choose one of {', '.join(SUPPORTED)}")
+    widest = layer_format.weights.bitwidth
+    if not 2 <= layer_format.bits <= widest:
+        raise RequantError(f"{layer_format} cannot have {layer_format.bits} bits: choose 2 to {widest}")
+    if layer_format.block and layer_format.activations is not None:
+        raise RequantError(f"no engine supports {layer_format}: blocks need weight-only quantization")
+    if layer_format.block < 0:
+        raise RequantError(
+            f"{layer_format} cannot have blocks of {layer_format.block}: choose 0, or a power of two from 16"
+        )
 
 
 def _name(dtype: ir.DataType) -> str:

@@ -1,4 +1,4 @@
-"""The interface of a model: the names and types of what it takes and returns, in order."""
+"""The interface of a model: the names and types of its inputs and outputs, in order."""
 
 from collections.abc import Iterable
 from typing import TypeAlias
@@ -11,16 +11,16 @@ Port: TypeAlias = tuple[str | None, ir.TypeProtocol | None]
 """The name of an input or output, and its type if that is declared."""
 
 
-def require_interface(wanted: ir.Model, model: ir.Model, *, narrowed: bool = False) -> None:
-    """Check that ``model`` takes and returns what ``wanted`` does.
+def require_interface(original: ir.Model, model: ir.Model, *, narrowed: bool = False) -> None:
+    """Check that ``model`` takes and returns what ``original`` does.
 
     Inputs that have a default in the model do not count. A type that either does not declare counts as any, and with
     ``narrowed`` so does a floating-point type.
 
     Raises:
-        VerificationError: says which inputs or outputs there are, and which there should be.
+        VerificationError: lists the actual and the expected inputs or outputs.
     """
-    ports = [(_ports(each.graph.inputs), _ports(each.graph.outputs)) for each in (wanted, model)]
+    ports = [(_ports(graph.inputs), _ports(graph.outputs)) for graph in (original.graph, model.graph)]
     for kind, before, after in zip(("inputs", "outputs"), *ports, strict=True):
         if len(before) != len(after) or not all(_agree(*pair, narrowed) for pair in zip(before, after, strict=True)):
             raise VerificationError(
@@ -34,10 +34,10 @@ def _ports(values: Iterable[ir.Value]) -> list[Port]:
 
 
 def _agree(before: Port, after: Port, narrowed: bool) -> bool:
-    (name, wanted), (other, found) = before, after
-    if name != other or wanted is None or found is None or wanted == found:
-        return name == other
-    return narrowed and wanted.dtype.is_floating_point() and found.dtype.is_floating_point()
+    (name, expected), (new_name, actual) = before, after
+    if name != new_name or expected is None or actual is None or expected == actual:
+        return name == new_name
+    return narrowed and expected.dtype.is_floating_point() and actual.dtype.is_floating_point()
 
 
 def _text(ports: Iterable[Port]) -> str:

@@ -1,4 +1,4 @@
-"""Load a model from wherever it is, without modifying it and without reading its weights."""
+"""Loading of models from any source, without modifying it and without reading its weights."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ from .validate import stored_tensors, validate
 
 @runtime_checkable
 class Exported(Protocol):
-    """What ``torch.onnx.export(..., dynamo=True)`` returns: an object that carries its IR model."""
+    """The result of ``torch.onnx.export(..., dynamo=True)``: an object that carries its IR model."""
 
     @property
     def model(self) -> ir.Model: ...
@@ -28,11 +28,11 @@ Source = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model | Exported
 
 
 LARGEST = 2**31
-"""Bytes at which protobuf's messages end."""
+"""Bytes that a protobuf message cannot hold."""
 
 
 def load(source: Source) -> ir.Model:
-    """A private copy of the model in ``source``; weights are read only when somebody needs them.
+    """Load a private copy of the model in ``source``; its weights are read when they are first used.
 
     Args:
         source: a path, serialized bytes, an ``onnx.ModelProto``, an ``onnx_ir.Model`` or a
@@ -53,7 +53,7 @@ def load(source: Source) -> ir.Model:
 
 
 def describe(source: Source) -> str:
-    """How messages call ``source``: its path, or what it is."""
+    """Name ``source`` in messages: by its path, or by its type."""
     return os.fspath(source) if isinstance(source, str | os.PathLike) else f"<{type(source).__name__}>"
 
 
@@ -78,7 +78,7 @@ def _from_file(path: Path) -> ir.Model:
         raise SourceError(f"{path}: is {kind}, not an ONNX file")
     try:
         if path.stat().st_size >= LARGEST:
-            raise SourceError(f"{path}: not an ONNX model (those end at 2 GiB; their weights lie in other files)")
+            raise SourceError(f"{path}: not an ONNX model (larger than 2 GiB, the limit of a protobuf message)")
         data = path.read_bytes()
     except FileNotFoundError:
         raise SourceError(f"{path}: no such file") from None
@@ -103,14 +103,14 @@ def _from_proto(proto: onnx.ModelProto, name: str) -> ir.Model:
     try:
         for opset in proto.opset_import:
             opset.domain = "" if opset.domain == "ai.onnx" else opset.domain  # two names of one domain
-        with quiet("onnx_ir"):  # what it warns of is refused at the door
+        with quiet("onnx_ir"):  # what it warns of is refused by `validate`
             return ir.from_proto(proto)
-    except Exception as error:  # a stranger's bytes raise whatever they like
+    except Exception as error:  # damaged bytes raise errors of any type
         raise SourceError(f"{name}: damaged ONNX model ({reason(error)})") from error
 
 
 def _forget_negative_sizes(model: ir.Model) -> None:
-    """Let sizes below 0, by which some exporters mean any size, be unknown."""
+    """Make sizes below 0 unknown: some exporters write them for dynamic ones."""
     for graph in model.graphs():
         for value in (*graph.inputs, *(output for node in graph for output in node.outputs)):
             if value.shape is not None and any(isinstance(size, int) and size < 0 for size in value.shape):
@@ -118,7 +118,7 @@ def _forget_negative_sizes(model: ir.Model) -> None:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of what began ``error``, without the stations it went through."""
+    """Return the first line of the error that began ``error``, without those raised from it."""
     while inner := error.__cause__ or error.__context__:
         error = inner
     return (str(error).splitlines() or [type(error).__name__])[0]

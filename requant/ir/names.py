@@ -1,7 +1,7 @@
-"""One register of the names in a graph: what a pass adds is called like no value that is there.
+"""One register of the names in a graph, so that a pass adds values under names that are not in use.
 
-ONNX wants the names of inputs, initializers and values to be different, also from those in bodies of control flow, and
-a model may have values that are called as ours are, such as "norm.scale" or "dense.kernel.codes".
+ONNX requires the names of inputs, initializers and values to differ, also from those in bodies of control flow, and a
+model may have values with names as passes choose them, such as "norm.scale" or "dense.kernel.codes".
 """
 
 import itertools
@@ -10,14 +10,14 @@ from weakref import WeakKeyDictionary
 
 import onnx_ir as ir
 
-GIVEN = "requant.given"
-"""Key in `Node.meta` of the name that a node has in the model, where it shares that with another."""
+ORIGINAL_NAME = "requant.given"
+"""Key in `Node.meta` of the original name of a node that shared it with another."""
 
 _REGISTERS: WeakKeyDictionary[ir.Graph, set[str]] = WeakKeyDictionary()
 
 
 def fresh_name(graph: ir.Graph, name: str) -> str:
-    """Take ``name`` for a value of ``graph``, with a number behind it where it is taken."""
+    """Take ``name`` for a value of ``graph``, with a number behind it where it is in use."""
     if graph not in _REGISTERS:
         _REGISTERS[graph] = set(_names(graph))
     names, unique, count = _REGISTERS[graph], name, 0
@@ -29,30 +29,30 @@ def fresh_name(graph: ir.Graph, name: str) -> str:
 
 
 def forget_names(graph: ir.Graph) -> None:
-    """Read the names of ``graph`` again when the next one is taken: passes of others may have added some."""
+    """Read the names of ``graph`` again when the next one is taken: passes of other libraries may have added some."""
     _REGISTERS.pop(graph, None)
 
 
 def separate_nodes(model: ir.Model) -> None:
     """Give different names to nodes of ``model`` that share one, which ONNX allows and ONNX Runtime refuses."""
-    taken = {node.name for node in model.graph.all_nodes()}
-    seen: set[str | None] = {None, ""}
+    names = {node.name for node in model.graph.all_nodes()}
+    visited: set[str | None] = {None, ""}
     for node in model.graph.all_nodes():
-        if node.name in seen and node.name:
-            node.meta[GIVEN] = node.name
-            node.name = next(name for count in itertools.count(1) if (name := f"{node.name}.{count}") not in taken)
-            taken.add(node.name)
-        seen.add(node.name)
+        if node.name in visited and node.name:
+            node.meta[ORIGINAL_NAME] = node.name
+            node.name = next(name for count in itertools.count(1) if (name := f"{node.name}.{count}") not in names)
+            names.add(node.name)
+        visited.add(node.name)
 
 
 def remember_names(original: ir.Model, model: ir.Model) -> None:
-    """Note on the nodes of ``model``, a canonical form of ``original``, what `separate_nodes` noted there."""
-    given = {value.name: node.meta.get(GIVEN) for node in original.graph for value in node.outputs}
+    """Note on the nodes of ``model``, the canonical form of ``original``, their names before `separate_nodes`."""
+    original_names = {value.name: node.meta.get(ORIGINAL_NAME) for node in original.graph for value in node.outputs}
     for node in model.graph:
-        node.meta[GIVEN] = given.get(node.outputs[0].name) if node.outputs else None
+        node.meta[ORIGINAL_NAME] = original_names.get(node.outputs[0].name) if node.outputs else None
 
 
 def _names(graph: ir.Graph) -> Iterator[str]:
     for part in (graph, *graph.subgraphs()):
-        made = (value for node in part for value in node.outputs)
-        yield from (value.name or "" for value in (*part.inputs, *part.initializers.values(), *made))
+        outputs = (value for node in part for value in node.outputs)
+        yield from (value.name or "" for value in (*part.inputs, *part.initializers.values(), *outputs))

@@ -1,4 +1,4 @@
-"""What standard operators do, as sets of their names: the alphabet from which passes and rules say what they take.
+"""Traits of standard operators, as sets of their names, from which passes and rules build the sets that they take.
 
 An op belongs to each set whose sentence holds for it. A literal list of ops elsewhere has a comment that says why no
 expression over these sets is right there.
@@ -6,12 +6,19 @@ expression over these sets is right there.
 
 import onnx_ir as ir
 
-LAYOUT = frozenset(
-    {"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze", "DepthToSpace", "SpaceToDepth"}
-)
+RESHAPING = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
+"""The output has the elements of the input in the same order, in another shape."""
+
+BLOCKING = frozenset({"DepthToSpace", "SpaceToDepth"})
+"""Blocks of pixels become channels, or channels become blocks of pixels."""
+
+LAYOUT = RESHAPING | BLOCKING | {"Identity", "Transpose"}
 """Every element of the input is in the output once."""
 
-SELECTION = frozenset({"Gather", "GatherElements", "GatherND", "Slice", "Split"})
+GATHERS = frozenset({"Gather", "GatherElements", "GatherND"})
+"""Elements of the first input are picked by indices."""
+
+SELECTION = GATHERS | {"Slice", "Split"}
 """Elements of the first input are picked, and none is changed."""
 
 REPETITION = frozenset({"Expand", "Tile"})
@@ -23,8 +30,14 @@ JOINING = frozenset({"Concat"})
 MOVEMENT = LAYOUT | SELECTION | REPETITION | JOINING
 """The output has no other elements than the inputs."""
 
+IDENTITIES = frozenset({"Dropout", "Identity"})
+"""The output is the first input, at inference."""
+
 SIZES = frozenset({"Shape", "Size"})
 """Elements are not looked at."""
+
+CONVERSIONS = frozenset({"Cast", "Identity"})
+"""The output is the input, possibly in another type."""
 
 SIGN_FREE = frozenset({"Abs", "LeakyRelu", "Neg", "PRelu", "Relu"})
 """Unary, and commutes with a positive scale: f(a x) = a f(x)."""
@@ -54,8 +67,14 @@ PRODUCTS = frozenset({"Gemm", "MatMul"})
 LINEAR = CONVOLUTIONS | PRODUCTS
 """Products with a weight, where that is constant."""
 
+BIASED = CONVOLUTIONS | {"Gemm"}
+"""Products that add a bias themselves."""
+
+LOGICAL = frozenset({"And", "Not", "Or", "Xor"})
+
 RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
 
+GLOBAL_POOLING = frozenset({"GlobalAveragePool", "GlobalMaxPool"})
 MAX_POOLING = frozenset({"GlobalMaxPool", "MaxPool"})
 MEAN_POOLING = frozenset({"AveragePool", "GlobalAveragePool"})
 POOLING = MAX_POOLING | MEAN_POOLING
@@ -69,12 +88,18 @@ COMMUTING = (LAYOUT - {"Identity"}) | {"Slice", "Split"} | JOINING | MAX_POOLING
 
 RESAMPLING = frozenset({"Resize", "Upsample"})
 
+ATTENTION = frozenset({"Attention", "MultiHeadAttention"})
+"""Softmax(Q Kᵀ) V as one node."""
+
 SOFTMAXES = frozenset({"LogSoftmax", "Softmax"})
 
 LAYER_NORMS = frozenset({"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"})
 
 QUANTIZERS = frozenset({"DequantizeLinear", "QuantizeLinear"})
+DYNAMIC_QUANTIZERS = frozenset({"DynamicQuantizeLinear"})
 INTEGER_PRODUCTS = frozenset({"ConvInteger", "MatMulInteger"})
+QLINEAR_PRODUCTS = frozenset({"QLinearConv", "QLinearMatMul"})
+"""Products of integers, requantized to integers."""
 
 
 def is_op(node: ir.Node, op_types: frozenset[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Another opset for a model: raised without forgetting what its values know, or lowered where that says the same."""
+"""Another opset for a model: raised with the metadata of its values kept, or lowered where no operator changed."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,9 @@ from .shapes.infer import InferShapes
 
 
 def raise_opset(model: ir.Model, version: int) -> bool:
-    """Convert ``model`` in place to opset ``version``, and its IR version with it; says whether it was below.
+    """Convert ``model`` in place to opset ``version``, and its IR version with it.
+
+    Returns True if the opset was below.
 
     The nodes and values are other objects afterwards; those that kept their names keep their `meta`.
 
@@ -38,35 +40,37 @@ def lower_opset(model: ir.Model, highest: int, highest_ir: int) -> None:
     """Declare ``model``, which has no functions, to be of opset ``highest`` and IR version ``highest_ir`` at most.
 
     Raises:
-        TargetError: an operator that the model has came, or changed in what it computes, later.
+        TargetError: an operator of the model was added later, or changed in what it computes.
     """
     opset = model.opset_imports.get("", 1)
     if opset > highest:
         for node in model.graph.all_nodes():
-            if node.domain == "" and not _is_known(node, opset, highest):
-                raise TargetError(f"the engine reads opset {highest}, and {node.op_type} of opset {opset} is not in it")
+            if node.domain == "" and not _is_defined(node, opset, highest):
+                raise TargetError(
+                    f"the engine supports opset {highest} at most, which lacks {node.op_type} as of opset {opset}"
+                )
         model.opset_imports[""] = highest
     if opset > highest or model.ir_version > highest_ir:
         model.ir_version = min(model.ir_version, highest_ir)
 
 
-def _is_known(node: ir.Node, opset: int, lower: int) -> bool:
-    """Whether ``node`` means at the ``lower`` opset what it does at ``opset``: later versions only add types."""
+def _is_defined(node: ir.Node, opset: int, lower: int) -> bool:
+    """Tell whether ``node`` computes the same at the ``lower`` opset as at ``opset``: later versions only add types."""
     if not onnx.defs.has(node.op_type):  # the engine's own, which it knows at every opset
         return True
     try:
-        now, before = (onnx.defs.get_schema(node.op_type, version, "") for version in (opset, lower))
+        newer, older = (onnx.defs.get_schema(node.op_type, version, "") for version in (opset, lower))
     except onnx.defs.SchemaError:
         return False
-    if now.since_version == before.since_version:
+    if newer.since_version == older.since_version:
         return True
-    signature = OpSignature.from_op_schema(before)
+    signature = OpSignature.from_op_schema(older)
     sides = ((node.inputs, signature.inputs), (node.outputs, signature.outputs))
-    return node.attributes.keys() <= before.attributes.keys() and all(_take(*side) for side in sides)
+    return node.attributes.keys() <= older.attributes.keys() and all(_accept(*side) for side in sides)
 
 
-def _take(values: Sequence[ir.Value | None], parameters: Sequence[Parameter]) -> bool:
-    """Whether ``parameters``, of which the last may stand for many, allow the types of ``values``."""
+def _accept(values: Sequence[ir.Value | None], parameters: Sequence[Parameter]) -> bool:
+    """Tell whether ``parameters``, of which the last may be variadic, allow the types of ``values``."""
     last = len(parameters) - 1
     return all(
         value is None or value.type is None or value.type in parameters[min(index, last)].type_constraint.allowed_types

@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 
 def own_tensors(model: ir.Model) -> None:
-    """Let a clone's weights have names of their own: they share their data with the model they came from."""
+    """Give a clone's weights names of their own; their data stays shared with the model they came from."""
     for graph in model.graphs():
         for value in graph.initializers.values():
             if value.const_value is not None:

@@ -1,6 +1,6 @@
-"""A quantizer: the real values that codes stand for.
+"""A quantizer: the map between real values and quantized values.
 
-    x ≈ s · (q - z)        q = clip(round(x / s) + z)        an e4m3 code is the nearest such number to x / s
+    x ≈ s · (q - z)        q = clip(round(x / s) + z)        in fp8, q is the e4m3 number nearest to x / s
 
 One s for an activation, one for each output channel of a weight, or one for each block of a weight's rows.
 """
@@ -16,17 +16,17 @@ QUANTIZER = "requant.quantizer"
 """Key of a value's quantizer in `Value.meta`."""
 
 E4M3_LARGEST = 448.0
-"""The largest number that a float8e4m3fn code stands for."""
+"""The largest float8e4m3fn number."""
 
 
 @dataclass(frozen=True)
 class Quantizer:
-    """A quantizer of codes of type ``dtype``, integer ones ``bits`` wide.
+    """A quantizer to ``dtype``, integers of ``bits`` bits.
 
     ``scale`` is a scalar, has an entry for each index of ``axis``, or, with a ``block`` size, the shape of the value
     with ⌈K / block⌉ entries along ``axis``; ``zero_point`` has the shape of ``scale``, and is None where it is 0.
-    ``interval`` is what an activation was seen to cover. ``codes`` are those of a constant, in its shape, or None for
-    the nearest ones.
+    ``interval`` is the calibrated range of an activation. ``codes`` are the quantized values of a constant, in its
+    shape, or None where each is rounded to nearest.
     """
 
     scale: NDArray[np.float32]
@@ -39,7 +39,7 @@ class Quantizer:
     codes: NDArray[np.generic] | None = None
 
     def nearest(self, steps: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The codes nearest to ``steps`` = x / s + z, as numbers.
+        """Round ``steps`` = x / s + z to the nearest quantized values, as numbers.
 
         Weights in int8 leave out -128, so that they are as symmetric as their range.
         """
@@ -50,7 +50,7 @@ class Quantizer:
         return np.clip(np.round(steps), lowest, high)
 
     def spread(self, parameter: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """``parameter``, the scale or the zero point, broadcastable to a value of ``shape``."""
+        """Reshape ``parameter``, the scale or the zero point, so that it broadcasts to a value of ``shape``."""
         if self.axis is None:
             return parameter
         if self.block:
@@ -58,7 +58,7 @@ class Quantizer:
         return parameter.reshape([-1 if axis == self.axis % len(shape) else 1 for axis in range(len(shape))])
 
     def encode(self, data: NDArray[np.generic]) -> NDArray[np.float32]:
-        """The codes of ``data``, as numbers."""
+        """Quantize ``data``; returns the quantized values as numbers."""
         values = data.astype(np.float32, copy=False)
         steps = values / self.spread(self.scale, values.shape)
         if self.zero_point is not None:
@@ -66,14 +66,14 @@ class Quantizer:
         return self.nearest(steps)
 
     def decode(self, codes: NDArray[np.generic]) -> NDArray[np.float64]:
-        """What ``codes`` stand for."""
+        """Dequantize ``codes``."""
         steps = codes.astype(np.float64)
         if self.zero_point is not None:
             steps -= self.spread(self.zero_point, codes.shape)
         return steps * self.spread(self.scale, codes.shape)
 
     def with_zero_point(self, dtype: ir.DataType) -> "Quantizer":
-        """The finest grid of ``dtype`` codes that covers the interval: where 0 lies in it is the zero point."""
+        """Make the asymmetric quantizer to ``dtype`` of the smallest scale that covers the interval."""
         assert self.interval is not None
         lowest, highest = float(dtype.min), float(dtype.max)
         low, high = min(self.interval[0], 0.0), max(self.interval[1], 0.0)
@@ -83,23 +83,23 @@ class Quantizer:
 
 
 def quantizer(value: ir.Value | None) -> Quantizer | None:
-    """The quantizer planned for ``value``, or None."""
-    found = value.meta.get(QUANTIZER) if value is not None else None
-    return found if isinstance(found, Quantizer) else None
+    """Return the quantizer planned for ``value``, or None."""
+    entry = value.meta.get(QUANTIZER) if value is not None else None
+    return entry if isinstance(entry, Quantizer) else None
 
 
 def code_range(dtype: ir.DataType, bits: int) -> tuple[int, int]:
-    """The smallest and the largest integer code."""
+    """Return the smallest and the largest integer."""
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dtype.is_signed() else (0, 2**bits - 1)
 
 
 def largest_code(dtype: ir.DataType, bits: int) -> float:
-    """The largest number that a code of ``dtype`` stands for, before it is scaled."""
+    """Return the largest quantized value of ``dtype``."""
     return E4M3_LARGEST if dtype.is_floating_point() else float(code_range(dtype, bits)[1])
 
 
 def e4m3(steps: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The float8e4m3fn numbers nearest to ``steps``; those out of range saturate."""
-    codes = np.clip(steps, -E4M3_LARGEST, E4M3_LARGEST).astype(ml_dtypes.float8_e4m3fn)
-    numbers: NDArray[np.float32] = codes.astype(np.float32)
+    """Round ``steps`` to the nearest float8e4m3fn numbers; those out of range saturate."""
+    rounded = np.clip(steps, -E4M3_LARGEST, E4M3_LARGEST).astype(ml_dtypes.float8_e4m3fn)
+    numbers: NDArray[np.float32] = rounded.astype(np.float32)
     return numbers

@@ -1,4 +1,4 @@
-"""Save a model so that it appears whole or not at all."""
+"""Saving of a model, which appears whole or not at all."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ def save(model: ir.Model, path: str | os.PathLike[str]) -> None:
     The files are written beside their destination and renamed at the end. A symbolic link is followed.
 
     Raises:
-        OutputError: the folder does not exist or cannot be written, or what exists at ``path`` is no regular file.
+        OutputError: the folder does not exist or cannot be written, or ``path`` exists and is not a regular file.
     """
     destination = Path(path)
     if _is_large(model):
@@ -28,12 +28,12 @@ def save(model: ir.Model, path: str | os.PathLike[str]) -> None:
 
 
 def data_beside(destination: Path) -> Path:
-    """Where the weights of a model at ``destination`` lie when they do not fit into it."""
+    """Return the path of the external data of a model at ``destination``, where its weights do not fit into it."""
     return Path(f"{destination}.data")
 
 
 def to_bytes(model: ir.Model) -> bytes:
-    """``model`` serialized in one piece; the caller knows that it fits in memory and under 2 GiB."""
+    """Serialize ``model`` in one piece; the caller ensures that it fits in memory and under 2 GiB."""
     data: bytes = ir.to_proto(_in_memory(model)).SerializeToString(deterministic=True)
     return data
 

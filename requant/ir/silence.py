@@ -1,4 +1,4 @@
-"""Silence for loggers of other libraries that tell of trouble with which the caller copes."""
+"""Silence for loggers of other libraries, where the caller handles what they warn of."""
 
 import logging
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet(name: str) -> Iterator[None]:
-    """Let the logger called ``name`` say nothing below critical."""
+    """Mute the logger ``name`` below critical."""
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -21,7 +21,7 @@ def make_dense(proto: onnx.ModelProto, name: str) -> None:
     """Replace the sparse initializers of every graph of ``proto`` by dense ones of the same names.
 
     Raises:
-        SourceError: names the first whose indices or size make no tensor.
+        SourceError: names the first whose indices or size are invalid.
     """
     for graph in _graphs(proto.graph):
         for sparse in graph.sparse_initializer:
@@ -30,28 +30,28 @@ def make_dense(proto: onnx.ModelProto, name: str) -> None:
 
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    waiting = [graph]
-    while waiting:
-        found = waiting.pop()
-        waiting += [body for node in found.node for a in node.attribute for body in (a.g, *a.graphs)]
-        yield found
+    stack = [graph]
+    while stack:
+        part = stack.pop()
+        stack += [body for node in part.node for a in node.attribute for body in (a.g, *a.graphs)]
+        yield part
 
 
 def _dense(sparse: onnx.SparseTensorProto, name: str) -> onnx.TensorProto:
-    called, dims = sparse.values.name, tuple(sparse.dims)
-    values, indices = _array(sparse.values, called, name), _array(sparse.indices, called, name)
+    label, dims = sparse.values.name, tuple(sparse.dims)
+    values, indices = _array(sparse.values, label, name), _array(sparse.indices, label, name)
     if values.ndim != 1 or any(size < 0 for size in dims) or values.itemsize * _product(dims) >= LARGEST:
-        raise SourceError(f"{name}: sparse weight {called!r} of shape {list(dims)} has no dense form")
+        raise SourceError(f"{name}: sparse weight {label!r} of shape {list(dims)} has no dense form")
     flat = _flat(indices, dims)
     if flat is None or flat.shape != values.shape or ((flat < 0) | (flat >= _product(dims))).any():
-        raise SourceError(f"{name}: sparse weight {called!r} has indices outside of its shape {list(dims)}")
+        raise SourceError(f"{name}: sparse weight {label!r} has indices outside of its shape {list(dims)}")
     dense = np.zeros(_product(dims), values.dtype)
     dense[flat] = values
-    return onnx.numpy_helper.from_array(dense.reshape(dims), called)
+    return onnx.numpy_helper.from_array(dense.reshape(dims), label)
 
 
 def _flat(indices: NDArray[np.generic], dims: tuple[int, ...]) -> NDArray[np.int64] | None:
-    """``indices`` [n] or [n, rank] into the flattened tensor, -1 where one is outside; None if they are no indices."""
+    """Flatten ``indices`` [n] or [n, rank], -1 where one is outside; None if they are not indices."""
     if indices.dtype != np.int64 or indices.shape[1:] not in ((), (len(dims),)):
         return None
     positions = indices.astype(np.int64)
@@ -62,18 +62,18 @@ def _flat(indices: NDArray[np.generic], dims: tuple[int, ...]) -> NDArray[np.int
     return np.where(outside, -1, positions @ strides)
 
 
-def _array(tensor: onnx.TensorProto, called: str, name: str) -> NDArray[np.generic]:
-    """The numbers of a part of a sparse tensor, which lie in the file itself."""
+def _array(tensor: onnx.TensorProto, label: str, name: str) -> NDArray[np.generic]:
+    """Read the numbers of a part of a sparse tensor, which may not be external data."""
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        raise SourceError(f"{name}: sparse weight {called!r} lies in another file, which is not supported")
+        raise SourceError(f"{name}: sparse weight {label!r} is external data, which is not supported")
     try:
         return onnx.numpy_helper.to_array(tensor)
-    except (TypeError, ValueError, KeyError) as error:  # its type and its bytes do not go together
-        raise SourceError(f"{name}: sparse weight {called!r} is damaged ({error})") from error
+    except (TypeError, ValueError, KeyError) as error:  # its bytes do not fit its type
+        raise SourceError(f"{name}: sparse weight {label!r} is damaged ({error})") from error
 
 
 def _product(dims: tuple[int, ...]) -> int:
-    """The number of elements, exact for sizes of any length."""
+    """Multiply ``dims``, exactly for sizes of any magnitude."""
     total = 1
     for size in dims:
         total *= size

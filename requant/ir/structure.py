@@ -1,4 +1,4 @@
-"""The structure of a stranger's graph: each value is made once and before it is read, and nothing goes on for ever."""
+"""The structure of an untrusted graph: each value is produced once and before it is read, and every loop ends."""
 
 from collections.abc import Iterable, Mapping
 from itertools import chain
@@ -6,13 +6,15 @@ from itertools import chain
 import onnx_ir as ir
 
 from ..errors import SourceError
+from .ops import CONVERSIONS
 from .order import label, require_order
+from .traverse import producer
 
 MOST_NODES = 1_000_000
-"""Nodes that a model may have once its functions are written out."""
+"""Nodes that a model may have once its functions are expanded."""
 
-MOST_TRIPS = 2**24
-"""How often a loop may run its body when nothing in it can end it."""
+MOST_ITERATIONS = 2**24
+"""Iterations of a loop whose body cannot end it."""
 
 MOST_ELEMENTS = 2**34
 """Elements that a declared shape may have: 64 GiB of float32."""
@@ -26,48 +28,48 @@ def require_structure(model: ir.Model, name: str) -> None:
     """Bring the nodes of ``model`` into an order in which it can be computed, and refuse what has none.
 
     Raises:
-        SourceError: names the node or value at fault: read and never made, part of a circle, of a size that no
-            machine holds, a function that calls itself.
+        SourceError: names the node or value at fault: read and never produced, part of a cycle, too large for any
+            machine, a function that calls itself.
     """
     for graph in roots(model):
         for node in graph.all_nodes():
-            _require_made(node, node.inputs, name)
+            _require_produced(node, node.inputs, name)
             _require_texts(node, name)
         require_order(graph, name)
     for graph in model.graphs():
         for value in graph.outputs:
-            if not _is_made(value):
-                raise SourceError(f"{name}: nothing makes the output {value.name!r}")
+            if not _is_defined(value):
+                raise SourceError(f"{name}: no node produces the output {value.name!r}")
     _require_sizes(model, name)
-    _expanded(model.graph, model.functions, name, {}, ())
+    _expanded_size(model.graph, model.functions, name, {}, ())
 
 
 def roots(model: ir.Model) -> tuple[ir.Graph | ir.Function, ...]:
-    """The graph of ``model`` and its functions: what holds nodes and is no body of one."""
+    """Return the graph of ``model`` and its functions: all that holds nodes and is not the body of one."""
     return (model.graph, *model.functions.values())
 
 
-def _require_made(node: ir.Node, values: Iterable[ir.Value | None], name: str) -> None:
+def _require_produced(node: ir.Node, values: Iterable[ir.Value | None], name: str) -> None:
     for value in values:
-        if value is not None and not _is_made(value):
-            raise SourceError(f"{name}: node {node.name!r} reads {value.name!r}, which nothing makes")
+        if value is not None and not _is_defined(value):
+            raise SourceError(f"{name}: node {node.name!r} reads {value.name!r}, which no node produces")
 
 
-def _is_made(value: ir.Value) -> bool:
+def _is_defined(value: ir.Value) -> bool:
     return value.producer() is not None or value.is_graph_input() or value.is_initializer()
 
 
 def _require_texts(node: ir.Node, name: str) -> None:
     values = [value.name for value in (*node.inputs, *node.outputs) if value is not None]
     if not all(isinstance(text, str) for text in (node.name or "", node.op_type, node.domain, *values)):
-        raise SourceError(f"{name}: node {node.name!r} or one of its values has a name that is no text")
+        raise SourceError(f"{name}: node {node.name!r} or one of its values has a name that is not valid text")
 
 
 def require_ends(model: ir.Model, name: str) -> None:
-    """Refuse loops that run for years, in a model whose nodes are what their operators take.
+    """Refuse loops that practically never end, in a model that `require_schemas` accepts.
 
     Raises:
-        SourceError: names the first.
+        SourceError: names the first one.
     """
     for graph in roots(model):
         for node in graph.all_nodes():
@@ -75,32 +77,30 @@ def require_ends(model: ir.Model, name: str) -> None:
 
 
 def _require_end(node: ir.Node, name: str) -> None:
-    """Refuse a Loop with an endless number of trips whose body hands on its condition as it is."""
+    """Refuse a Loop of too many iterations whose body passes its condition on unchanged."""
     if node.op_type != "Loop" or node.domain or len(node.inputs) < 2:
         return
-    trips, body = _number(node.inputs[0]), node.attributes.get("body")
-    if body is None or body.type != ir.AttributeType.GRAPH or (trips is not None and trips <= MOST_TRIPS):
+    iterations, body = _number(node.inputs[0]), node.attributes.get("body")
+    if iterations is None or iterations <= MOST_ITERATIONS or body is None or body.type != ir.AttributeType.GRAPH:
         return
-    graph = body.as_graph()
-    condition = graph.outputs[0] if graph.outputs else None
-    while condition is not None and (maker := condition.producer()) and maker.op_type in ("Identity", "Cast"):
-        condition = maker.inputs[0]
-    constant = condition is not None and (maker := condition.producer()) is not None and maker.op_type == "Constant"
-    if trips is not None and condition is not None and (constant or condition.producer() is None):
-        raise SourceError(f"{name}: node {label(node)!r} would run its body {trips} times")
+    outputs = body.as_graph().outputs
+    if not outputs:
+        return
+    source = producer(outputs[0], through=CONVERSIONS)
+    if source is None or source.op_type == "Constant":
+        raise SourceError(f"{name}: node {label(node)!r} would run its body {iterations} times")
 
 
 def _number(value: ir.Value | None) -> int | None:
-    """The constant that ``value`` is, if it is one number."""
+    """Return the constant that ``value`` is, if it is one number."""
     tensor = ir.convenience.get_const_tensor(value) if value is not None else None
     return int(tensor.numpy().item()) if tensor is not None and tensor.size == 1 else None
 
 
 def _require_sizes(model: ir.Model, name: str) -> None:
-    """Refuse declared shapes that no machine holds, before anything is made in them."""
+    """Refuse declared shapes that are too large for any machine, before memory is allocated for them."""
     for graph in model.graphs():
-        made = chain.from_iterable(node.outputs for node in graph)
-        for value in chain(graph.inputs, made):
+        for value in chain(graph.inputs, *(node.outputs for node in graph)):
             elements = 1
             for size in value.shape or ():
                 elements *= size if isinstance(size, int) and size > 0 else 1
@@ -108,23 +108,23 @@ def _require_sizes(model: ir.Model, name: str) -> None:
                 raise SourceError(f"{name}: value {value.name!r} is declared to have {elements} elements")
 
 
-def _expanded(
-    graph: ir.Graph | ir.Function, functions: _Functions, name: str, known: dict[ir.OperatorIdentifier, int],
+def _expanded_size(
+    graph: ir.Graph | ir.Function, functions: _Functions, name: str, counts: dict[ir.OperatorIdentifier, int],
     stack: tuple[ir.OperatorIdentifier, ...],
 ) -> int:  # fmt: skip
-    """How many nodes ``graph`` has with its functions written out."""
+    """Count the nodes of ``graph`` with its functions expanded."""
     total = 0
     for node in graph.all_nodes():
-        called = node.op_identifier()
-        if called in functions:
-            if called in stack:
+        function = node.op_identifier()
+        if function in functions:
+            if function in stack:
                 raise SourceError(f"{name}: function {node.op_type!r} calls itself")
             if len(stack) >= _DEEPEST:
-                raise SourceError(f"{name}: functions call each other {_DEEPEST} deep")
-            if called not in known:
-                known[called] = _expanded(functions[called], functions, name, known, (*stack, called))
-            total += known[called]
+                raise SourceError(f"{name}: functions are nested {_DEEPEST} deep")
+            if function not in counts:
+                counts[function] = _expanded_size(functions[function], functions, name, counts, (*stack, function))
+            total += counts[function]
         total += 1
     if total > MOST_NODES:
-        raise SourceError(f"{name}: its functions are {total} nodes when they are written out, of {MOST_NODES} allowed")
+        raise SourceError(f"{name}: its functions expand to {total} nodes, more than the {MOST_NODES} allowed")
     return total

@@ -1,4 +1,4 @@
-"""Distrust of a stranger's model: where its data lies, how long it is, and whether it is finite."""
+"""Validation of a model from an untrusted source: the location and size of its data, and its structure."""
 
 import os
 from collections.abc import Iterator
@@ -15,26 +15,26 @@ from .schema import require_schemas
 from .structure import require_ends, require_structure
 
 _LONGEST = 1000
-"""Letters of a place of weights; systems take 255 a part."""
+"""Characters of a path of external data; systems take 255 a part."""
 
 
 def validate(model: ir.Model, name: str) -> None:
-    """Check every stored tensor's place and size without reading it, then the structure of the graph and its nodes.
+    """Check every stored tensor's location and size without reading it, then the structure of the graph and its nodes.
 
     Nodes are sorted where they are not in an order in which they can be computed.
 
     Raises:
-        SourceError: names the node or the tensor, and what is wrong with it.
+        SourceError: names the node or the tensor, and the problem.
     """
     for tensor in stored_tensors(model):
         if tensor.dtype == ir.DataType.UNDEFINED or any(size < 0 for size in tensor.shape.numpy()):
-            raise SourceError(f"{name}: weight {tensor.name!r} has no type, or a negative dimension")
+            raise SourceError(f"{name}: weight {tensor.name!r} has no type or a negative dimension")
         if isinstance(tensor, ir.ExternalTensor):
             _validate_external(tensor, name)
         elif isinstance(tensor, ir.serde.TensorProtoTensor):
             _validate_inline(tensor, name)
         elif isinstance(tensor, ir.StringTensor) and len(tensor.string_data()) != tensor.size:
-            raise SourceError(f"{name}: weight {tensor.name!r} has not the {tensor.size} strings of its shape")
+            raise SourceError(f"{name}: weight {tensor.name!r} does not hold the {tensor.size} strings of its shape")
     require_structure(model, name)
     require_schemas(model, name)
     require_ends(model, name)
@@ -53,7 +53,7 @@ def refuse_nan(model: ir.Model, name: str) -> None:
 
 
 def stored_tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
-    """Every tensor that the model stores: initializers and tensor attributes, in every graph and function."""
+    """Yield every tensor that the model stores: initializers and tensor attributes, in every graph and function."""
     for graph in (*model.graphs(), *chain.from_iterable(f.subgraphs() for f in model.functions.values())):
         for value in graph.initializers.values():
             if value.const_value is not None:
@@ -73,24 +73,24 @@ def stored_bytes(model: ir.Model) -> int:
 
 def _validate_external(tensor: ir.ExternalTensor, name: str) -> None:
     if "\0" in str(tensor.location) or len(str(tensor.location)) > _LONGEST:
-        raise SourceError(f"{name}: weight {tensor.name!r} lies in {str(tensor.location)[:80]!r}…, which is no path")
+        raise SourceError(f"{name}: weight {tensor.name!r}: {str(tensor.location)[:80]!r}… is not a valid path")
     folder = Path(tensor.base_dir).resolve()
     location = Path(tensor.location)
     path = (folder / location).resolve()
     if not str(tensor.base_dir):
         raise SourceError(
-            f"{name}: weight {tensor.name!r} lies in {str(location)!r}, but a model in memory has no folder: "
-            "load it by its path"
+            f"{name}: weight {tensor.name!r} is stored in {str(location)!r}, but a model in memory has no folder: "
+            "load the model from its path"
         )
     if location.is_absolute() or not path.is_relative_to(folder):
-        raise SourceError(f"{name}: weight {tensor.name!r} lies outside the model's folder ({location})")
+        raise SourceError(f"{name}: weight {tensor.name!r} is stored outside the model's folder ({location})")
     if kind := irregular(path):
-        raise SourceError(f"{name}: weights file {str(location)!r} is missing: it is {kind} (weight {tensor.name!r})")
+        raise SourceError(f"{name}: weights file {str(location)!r} is {kind} (weight {tensor.name!r})")
     if not os.path.isfile(path):
         raise SourceError(f"{name}: weights file {str(location)!r} is missing (weight {tensor.name!r})")
     start, length = tensor.offset or 0, tensor.nbytes if tensor.length is None else tensor.length
     if length != tensor.nbytes:
-        raise SourceError(f"{name}: weight {tensor.name!r} has {length} bytes, its shape and type need {tensor.nbytes}")
+        raise SourceError(f"{name}: weight {tensor.name!r} has {length} bytes, but its shape needs {tensor.nbytes}")
     if start < 0 or start + length > path.stat().st_size:
         raise SourceError(
             f"{name}: weights file {str(location)!r} is too short for weight {tensor.name!r} "
@@ -101,13 +101,13 @@ def _validate_external(tensor: ir.ExternalTensor, name: str) -> None:
 def _validate_inline(tensor: ir.serde.TensorProtoTensor, name: str) -> None:
     size = len(tensor.raw.raw_data) if tensor.raw.HasField("raw_data") else _typed_bytes(tensor)
     if size != tensor.nbytes:
-        raise SourceError(f"{name}: weight {tensor.name!r} has {size} bytes, its shape and type need {tensor.nbytes}")
+        raise SourceError(f"{name}: weight {tensor.name!r} has {size} bytes, but its shape needs {tensor.nbytes}")
 
 
 def _typed_bytes(tensor: ir.serde.TensorProtoTensor) -> int:
-    """The length of data spelled as numbers, not as raw bytes; 0 when it does not fit the shape."""
+    """Return the length of data stored as numbers, not as raw bytes; 0 when it does not fit the shape."""
     try:
-        tensor.numpy()  # asks whether the type goes with the field
+        tensor.numpy()  # raises where the type does not match the field
         return len(tensor.tobytes())
-    except (ValueError, TypeError, AssertionError):  # onnx_ir asserts what it takes for granted
+    except (ValueError, TypeError, AssertionError):  # onnx_ir asserts what it assumes
         return 0

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from ..ir.conv_outputs import ConvOutput
 from ..ir.formats import INT8, Format
 from ..ir.linear import Linear, find_linears
-from ..ir.names import GIVEN
+from ..ir.names import ORIGINAL_NAME
 from ..runtime.targets import Target, target
 from .annotations import DIRECT, KEPT, SKIPPED, is_quantized
 from .lowering.integer_convs import integer_convs
@@ -76,6 +76,6 @@ def unmatched(model: ir.Model, keep: Iterable[str]) -> list[str]:
 
 def named(linears: Iterable[Linear], pattern: str) -> list[Linear]:
     """Return those of ``linears`` whose name is ``pattern``, or else those that it matches as a glob."""
-    names = [(linear, {linear.name, str(linear.node.meta.get(GIVEN) or linear.name)}) for linear in linears]
+    names = [(linear, {linear.name, str(linear.node.meta.get(ORIGINAL_NAME) or linear.name)}) for linear in linears]
     literal = [linear for linear, aliases in names if pattern in aliases]
     return literal or [linear for linear, aliases in names if any(fnmatchcase(name, pattern) for name in aliases)]

@@ -1,4 +1,4 @@
-"""The collector sees what the model computes, whatever the order of the samples."""
+"""The collector measures what the model computes, whatever the order of the samples."""
 
 from collections.abc import Sequence
 from dataclasses import astuple
@@ -32,24 +32,24 @@ def test_minima_and_maxima_are_exact() -> None:
     model = collected(feeds)
     names = [value.name or "" for value in watched(model)]
     run = runner(model, names, optimized=True)
-    seen = [run(feed)[1:] for feed in feeds]
+    computed = [run(feed)[1:] for feed in feeds]
     for index, value in enumerate(watched(model)):
-        data = np.concatenate([outputs[index].reshape(-1, outputs[index].shape[-1]) for outputs in seen])
-        found = statistics(value)
-        assert found is not None
-        np.testing.assert_array_equal(found.minimum, data.min(0))
-        np.testing.assert_array_equal(found.maximum, data.max(0))
-        assert found.count == len(data)
+        data = np.concatenate([outputs[index].reshape(-1, outputs[index].shape[-1]) for outputs in computed])
+        measured = statistics(value)
+        assert measured is not None
+        np.testing.assert_array_equal(measured.minimum, data.min(0))
+        np.testing.assert_array_equal(measured.maximum, data.max(0))
+        assert measured.count == len(data)
 
 
 def test_the_order_of_samples_does_not_matter() -> None:
     feeds = synthetic.feeds(SPEC, 4)
-    for one, other in zip(watched(collected(feeds)), watched(collected(feeds[::-1])), strict=True):
-        first, second = statistics(one), statistics(other)
+    for value, same_value in zip(watched(collected(feeds)), watched(collected(feeds[::-1])), strict=True):
+        first, second = statistics(value), statistics(same_value)
         assert first is not None
         assert second is not None
-        for left, right in zip(astuple(first), astuple(second), strict=True):
-            np.testing.assert_array_equal(left, right)
+        for array, same_array in zip(astuple(first), astuple(second), strict=True):
+            np.testing.assert_array_equal(array, same_array)
 
 
 def exponential(feeds: Sequence[Feed]) -> tuple[ir.Model, ir.Value]:
@@ -72,25 +72,25 @@ SPOILT = np.stack([ONES[0], np.where(np.arange(16) == 3, 100, ONES[0])]).astype(
 
 def test_rows_that_are_not_finite_are_left_out_and_counted() -> None:
     model, data = exponential([{"x": SPOILT}, {"x": ONES}, {"x": -np.inf * ONES}])
-    found = statistics(data)
-    assert found is not None
-    assert (found.count, found.minimum[3]) == (5, 0)
-    assert found.maximum[3] == pytest.approx(np.e)
+    measured = statistics(data)
+    assert measured is not None
+    assert (measured.count, measured.minimum[3]) == (5, 0)
+    assert measured.maximum[3] == pytest.approx(np.e)
     assert dropped_rows(model) == "1 of 6 rows at 'big' are NaN or infinite and were left out"
 
 
-def test_what_is_empty_says_nothing() -> None:
+def test_an_empty_value_adds_nothing() -> None:
     model, data = exponential([{"x": NONE}, {"x": ONES}, {"x": NONE}])
-    found = statistics(data)
-    assert found is not None
-    assert found.count == 2
-    assert dropped_rows(model) == ""
+    measured = statistics(data)
+    assert measured is not None
+    assert measured.count == 2
+    assert dropped_rows(model) is None
 
 
 @pytest.mark.parametrize(
-    ("x", "reason"), [(100 * ONES, "is NaN or infinite in all 2 rows"), (NONE, "is empty in all of the calibration")]
+    ("x", "reason"), [(100 * ONES, "is NaN or infinite in all 2 rows"), (NONE, "is empty in all calibration")]
 )
-def test_what_was_never_measured_has_its_reason(x: np.ndarray, reason: str) -> None:
+def test_a_value_without_statistics_has_a_reason(x: np.ndarray, reason: str) -> None:
     feeds = [{"x": x, "z": ONES}]
     model = ir.from_onnx_text(
         '<ir_version: 8, opset_import: ["": 17]> g (float[n, 16] x, float[m, 16] z) => (float[n, 16] y, float u) '

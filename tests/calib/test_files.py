@@ -1,4 +1,4 @@
-"""Archives are distrusted before they are unpacked, and an `.npy` is data for a model of one input."""
+"""Archives are validated before they are unpacked, and an `.npy` is data for a model of one input."""
 
 import io
 import zipfile
@@ -18,16 +18,16 @@ def test_an_npy_is_the_only_input(tmp_path: Path) -> None:
         read_arrays(tmp_path / "x.npy", ["x", "y"])
 
 
-def test_what_unpacks_to_far_more_than_its_size_is_refused(tmp_path: Path) -> None:
+def test_an_archive_that_unpacks_to_far_more_than_its_size_is_refused(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "bomb.npz", x=np.zeros(2**26, np.float32), y=np.zeros(2**20, np.float32))
     with pytest.raises(DataError, match="would unpack to"):
         read_arrays(tmp_path / "bomb.npz", ["x"])
 
 
-def test_what_claims_more_than_it_holds_is_refused(tmp_path: Path) -> None:
+def test_an_array_that_declares_more_than_it_holds_is_refused(tmp_path: Path) -> None:
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (1 << 49,)})
     with zipfile.ZipFile(tmp_path / "lie.npz", "w") as archive:
         archive.writestr("x.npy", header.getvalue() + bytes(64))
-    with pytest.raises(DataError, match="'x' claims"):
+    with pytest.raises(DataError, match="'x' declares"):
         read_arrays(tmp_path / "lie.npz", ["x"])

@@ -45,7 +45,7 @@ def test_nothing_is_held_out_of_little(number: int, size: int) -> None:
     assert parts.training is data
 
 
-def test_which_ones_depends_on_what_they_hold() -> None:
+def test_the_choice_depends_on_contents() -> None:
     data = feeds(40)
     straight = split(Batches(data, "here"), count)
     lazily = split(Batches(lambda: iter(data[::-1]), "here"), count)
@@ -68,8 +68,8 @@ def test_the_number_is_measured_on_data_that_set_nothing(build: Build, number: i
     result = requant.optimize(build(TEXT), data, target="tensorrt")
     report = result.report
     assert report.calibration == {"source": "iterable", "samples": number, "held_out": 0 if held is None else 6}
-    wanted = "samples of the calibration data itself" if held is None else "held-out samples"
-    assert report.measured_on == wanted
+    expected = "samples of the calibration data itself" if held is None else "held-out samples"
+    assert report.measured_on == expected
     assert report.measured_samples == (4 if held is None else 6)
 
 
@@ -82,6 +82,6 @@ def test_data_of_the_users_measures_instead(build: Build) -> None:
 def test_one_sample_is_not_believed(build: Build) -> None:
     result = requant.optimize(build(TEXT), feeds(1), target="tensorrt")
     plain = requant.optimize(build(TEXT), feeds(1), "int8-plain", "tensorrt")
-    graphs = [onnx.printer.to_text(ir.to_proto(one.model).graph) for one in (result, plain)]
+    graphs = [onnx.printer.to_text(ir.to_proto(each.model).graph) for each in (result, plain)]
     assert graphs[0] == graphs[1]
     assert "one sample" in result.report.notes[0]

@@ -1,4 +1,4 @@
-"""Valid data that is no good for ranges is named in one line, and good data is not."""
+"""Valid data that gives bad ranges is reported in one line, and other data is not."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ Arrays = dict[str, NDArray[np.generic]]
 
 
 def image(operator: str = "") -> onnx.ModelProto:
-    """A convolution over an image, behind an ``operator`` with a constant, beside a mask and a rate."""
+    """Build a convolution over an image, behind an ``operator`` with a constant, beside a mask and a rate."""
     scaled = f"s = {operator}(x, mean)" if operator else "s = Identity(x)"
     return onnx.parser.parse_model(
         f"""<ir_version: 8, opset_import: ["" : 17]>
@@ -26,7 +26,7 @@ def image(operator: str = "") -> onnx.ModelProto:
     )
 
 
-def good(samples: int = 8) -> Arrays:
+def representative(samples: int = 8) -> Arrays:
     generator = np.random.default_rng(0)
     return {
         "x": generator.normal(size=(samples, 3, 8, 8)).astype(np.float32),
@@ -47,31 +47,31 @@ def lines(feed: Arrays, operator: str = "") -> list[str]:
 
 
 def test_good_data_has_no_notes() -> None:
-    assert lines(good()) == []
+    assert lines(representative()) == []
 
 
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({"mask": np.zeros((8, 8), np.float32)}, "input 'mask' is 0 in all of calibration"),
-        ({"mask": np.full((8, 8), 2.5, np.float32)}, "input 'mask' is 2.5 in all of calibration"),
-        ({"x": pixels()}, "input 'x' holds whole numbers up to 255"),
+        ({"mask": np.zeros((8, 8), np.float32)}, "input 'mask' is constant at 0 in the calibration data"),
+        ({"mask": np.full((8, 8), 2.5, np.float32)}, "input 'mask' is constant at 2.5 in the calibration data"),
+        ({"x": pixels()}, "input 'x' holds integers up to 255"),
     ],
 )
 def test_faults_are_named(changed: Arrays, expected: str) -> None:
-    (line,) = lines(good() | changed)
+    (line,) = lines(representative() | changed)
     assert line.startswith(expected)
 
 
 @pytest.mark.parametrize("operator", ["Sub", "Div"])
 def test_pixels_are_right_for_a_model_that_normalizes_them(operator: str) -> None:
-    assert lines(good() | {"x": pixels()}, operator) == []
+    assert lines(representative() | {"x": pixels()}, operator) == []
 
 
 def test_one_sample_or_many_equal_ones() -> None:
-    assert lines(good(1))[0].startswith("calibration holds a single sample")
-    same = {name: np.repeat(array[:1], 4, axis=0) for name, array in good().items()}
-    assert lines(same)[0].startswith("all 4 calibration samples are equal")
+    assert lines(representative(1))[0].startswith("calibration holds a single sample")
+    equal = {name: np.repeat(array[:1], 4, axis=0) for name, array in representative().items()}
+    assert lines(equal)[0].startswith("all 4 calibration samples are equal")
 
 
 def test_the_command_line_prints_them_and_the_report_keeps_them(
@@ -84,7 +84,7 @@ def test_the_command_line_prints_them_and_the_report_keeps_them(
     weight = np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32)
     proto.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
     data = {"x": np.random.default_rng(1).normal(size=(16, 32)).astype(np.float32), "z": np.zeros((16, 32), np.float32)}
-    note = "input 'z' is 0 in all of calibration"
+    note = "input 'z' is constant at 0 in the calibration data"
     with pytest.warns(requant.CalibrationWarning, match=note):
         assert requant.optimize(proto, data, "int8-plain").report.notes == [note]
     onnx.save(proto, tmp_path / "model.onnx")

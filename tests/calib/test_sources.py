@@ -1,4 +1,4 @@
-"""What users have becomes feeds that fit the model, or one line that says why not."""
+"""Sources of data become feeds that fit the model, or one line with the reason why not."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -53,33 +53,33 @@ def test_synthetic_data_is_seeded_and_says_so() -> None:
 def test_float64_is_taken_as_float32_and_other_kinds_are_not() -> None:
     [feed] = batches([{**arrays(1), "x": arrays(1)["x"].astype(np.float64)}], MODEL)
     assert feed["x"].dtype == np.float32
-    with pytest.raises(DataError, match=r"'n' is float32, the model takes int64"):
+    with pytest.raises(DataError, match=r"'n' is float32, but the model takes int64"):
         list(batches([{**arrays(1), "n": np.zeros(1, np.float32)}], MODEL))
 
 
 BAD = {
     "missing": ({"x": arrays()["x"]}, r"missing \['n'\]"),
     "renamed": ({"z": arrays()["x"], "n": arrays()["n"]}, r"missing \['x'\]; unknown \['z'\]"),
-    "ragged": ({**arrays(), "x": [[1.0], [1.0, 2.0]]}, "'x' is a list that is no array"),
-    "object": ({**arrays(), "x": object()}, "'x' is object, the model takes float32"),
+    "ragged": ({**arrays(), "x": [[1.0], [1.0, 2.0]]}, "'x' is a list, which is not an array"),
+    "object": ({**arrays(), "x": object()}, "'x' is object, but the model takes float32"),
     "half of a tuple": ((arrays()["x"],), r"missing \['n'\]"),
     "text": ("hello", r"missing \['n'\]"),
-    "rank": ({**arrays(), "x": np.zeros((3, 4, 1), np.float32)}, "has 3 dimensions, the model takes 2"),
-    "dimension": ({**arrays(), "x": np.zeros((3, 5), np.float32)}, "has 5 along axis 1, the model takes 4"),
+    "rank": ({**arrays(), "x": np.zeros((3, 4, 1), np.float32)}, "has 3 dimensions, but the model takes 2"),
+    "dimension": ({**arrays(), "x": np.zeros((3, 5), np.float32)}, "has size 5 along axis 1, but the model takes 4"),
     "nan": ({**arrays(), "x": np.full((3, 4), np.nan, np.float32)}, "'x' holds NaN"),
     "empty": ({"x": np.zeros((0, 4), np.float32), "n": np.zeros(0, np.int64)}, "holds no samples"),
 }
 
 
 @pytest.mark.parametrize(("feed", "message"), BAD.values(), ids=BAD.keys())
-def test_what_does_not_fit_is_named(feed: dict[str, np.ndarray], message: str) -> None:
+def test_data_that_do_not_fit_are_named(feed: dict[str, np.ndarray], message: str) -> None:
     for data in ([feed], lambda: [feed]):
         with pytest.raises(DataError, match=message):
             list(batches(data, MODEL))
 
 
 class Tensor:
-    """Like a torch tensor on a GPU: it must be asked twice before it becomes an array."""
+    """A stand-in for a torch tensor on a GPU, which becomes an array only when forced."""
 
     def __init__(self, data: np.ndarray) -> None:
         self.data = data
@@ -98,7 +98,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Table:
-    """Like a datasets.Dataset in Python's format: lists, one column more than the model has inputs, no batches kept."""
+    """A stand-in for a datasets.Dataset in Python's format: lists, and one column that is no input."""
 
     rows: int
 
@@ -121,13 +121,13 @@ BATCHES = {
 
 
 @pytest.mark.parametrize("data", BATCHES.values(), ids=BATCHES.keys())
-def test_what_loaders_yield_becomes_feeds(data: Sequence[object]) -> None:
+def test_batches_of_loaders_become_feeds(data: Sequence[object]) -> None:
     feeds = list(batches(iter(data), MODEL))
     assert [feed.keys() for feed in feeds] == [{"x", "n"}] * 2
     for feed, count in zip(feeds, (2, 1), strict=True):
-        for name, wanted in arrays(count).items():
-            np.testing.assert_array_equal(feed[name], wanted)
-            assert feed[name].dtype == wanted.dtype
+        for name, expected in arrays(count).items():
+            np.testing.assert_array_equal(feed[name], expected)
+            assert feed[name].dtype == expected.dtype
 
 
 def test_a_batch_that_is_no_tuple_is_the_only_input() -> None:

@@ -29,16 +29,16 @@ def test_merging_is_commutative_and_associative_to_the_bit(seed: int, order: lis
         np.testing.assert_array_equal(one, other)
 
 
-def test_they_are_what_numpy_says() -> None:
+def test_they_agree_with_numpy() -> None:
     rng = np.random.default_rng(0)
     data = rng.normal(3, 2, (4, 100, 6)).astype(np.float32)
-    seen = reduce(ChannelStatistics.merge, [measure(part, -1, index) for index, part in enumerate(data)])
+    statistics = reduce(ChannelStatistics.merge, [measure(part, -1, index) for index, part in enumerate(data)])
     rows = data.reshape(-1, 6).astype(np.float64)
-    assert seen.count == 400
-    np.testing.assert_array_equal(seen.minimum, rows.min(0))
-    np.testing.assert_array_equal(seen.maximum, rows.max(0))
-    np.testing.assert_allclose(seen.mean, rows.mean(0), rtol=1e-12)
-    np.testing.assert_allclose(seen.variance, rows.var(0), rtol=1e-9)
+    assert statistics.count == 400
+    np.testing.assert_array_equal(statistics.minimum, rows.min(0))
+    np.testing.assert_array_equal(statistics.maximum, rows.max(0))
+    np.testing.assert_allclose(statistics.mean, rows.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(statistics.variance, rows.var(0), rtol=1e-9)
 
 
 def test_the_channel_axis_may_be_anywhere() -> None:
@@ -48,10 +48,10 @@ def test_the_channel_axis_may_be_anywhere() -> None:
 
 def test_the_sample_is_bounded_and_made_of_rows_that_were_seen() -> None:
     data = np.arange(10 * ROWS, dtype=np.float32).reshape(-1, 2)
-    seen = measure(data, -1, 7).merge(measure(data + 0.5, -1, 8))
-    assert seen.rows.shape == (ROWS, 2)
-    np.testing.assert_array_equal(seen.rows[:, 1] - seen.rows[:, 0], 1)
-    assert 0.3 < np.mean(seen.rows[:, 0] % 1 == 0) < 0.7
+    statistics = measure(data, -1, 7).merge(measure(data + 0.5, -1, 8))
+    assert statistics.rows.shape == (ROWS, 2)
+    np.testing.assert_array_equal(statistics.rows[:, 1] - statistics.rows[:, 0], 1)
+    assert 0.3 < np.mean(statistics.rows[:, 0] % 1 == 0) < 0.7
 
 
 @given(seed=st.integers(0, 1000))
@@ -66,9 +66,9 @@ def test_a_rebased_value_has_the_statistics_that_a_second_look_would_give(seed: 
 
 def test_ranges() -> None:
     data = np.concatenate([np.linspace(-1, 1, 999), [5.0]]).astype(np.float32).reshape(-1, 1)
-    seen = measure(data, -1, 0)
-    assert minmax(seen) == (-1.0, 5.0)
-    assert percentile(seen, 99.0)[1] == pytest.approx(0.98, abs=0.03)
+    statistics = measure(data, -1, 0)
+    assert minmax(statistics) == (-1.0, 5.0)
+    assert percentile(statistics, 99.0)[1] == pytest.approx(0.98, abs=0.03)
     low, high = mse(measure(np.repeat(data, 5, axis=1), -1, 0), bits=4)
     assert high < 5
     assert low > -1

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, links are followed, and what killed runs left is removed."""
+"""Files appear whole or not at all, links are followed, and temporary folders of killed runs are removed."""
 
 import errno
 import os
@@ -29,9 +29,7 @@ def test_only_old_folders_of_ours_are_removed(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {".requant.efgh5678", ".requant.cache", "out"}
 
 
-def test_what_was_there_comes_back_when_one_of_two_cannot_be_moved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_old_files_come_back_when_one_of_two_cannot_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("m", "m.data"):
         (tmp_path / name).write_text("old")
     real = os.replace

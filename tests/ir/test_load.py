@@ -1,4 +1,4 @@
-"""Every source gives the same private model, and nothing that a stranger sends gets past the door."""
+"""Every source gives the same private model, and invalid models from untrusted sources are refused."""
 
 import os
 from collections.abc import Callable
@@ -36,14 +36,14 @@ BRANCHES = """(float[B,4] x, bool c) => (float[B,4] y) {
 
 @dataclass(frozen=True)
 class Program:
-    """Carries its model as torch.onnx.ONNXProgram does."""
+    """A carrier of its model, as torch.onnx.ONNXProgram is."""
 
     model: ir.Model
 
 
 SOURCES: dict[str, Callable[[onnx.ModelProto, Path], Source]] = {
-    "path": lambda proto, folder: _written(proto, folder),
-    "text": lambda proto, folder: str(_written(proto, folder)),
+    "path": lambda proto, folder: _write(proto, folder),
+    "text": lambda proto, folder: str(_write(proto, folder)),
     "bytes": lambda proto, folder: proto.SerializeToString(),
     "proto": lambda proto, folder: proto,
     "ir": lambda proto, folder: ir.from_proto(proto),
@@ -51,7 +51,7 @@ SOURCES: dict[str, Callable[[onnx.ModelProto, Path], Source]] = {
 }
 
 
-def _written(proto: onnx.ModelProto, folder: Path) -> Path:
+def _write(proto: onnx.ModelProto, folder: Path) -> Path:
     onnx.save(proto, folder / "model.onnx")
     return folder / "model.onnx"
 
@@ -67,7 +67,7 @@ def _bytes(source: Source) -> bytes:
 
 
 def _external(proto: onnx.ModelProto, folder: Path, edit: Edit = lambda tensor: None) -> Path:
-    """Write ``proto`` with all weights in "weights.bin"; ``edit`` may spoil the last one's entry."""
+    """Write ``proto`` with all weights in "weights.bin"; ``edit`` may damage the last one's entry."""
     path = folder / "model.onnx"
     onnx.save(proto, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
     stored = onnx.load(path, load_external_data=False)
@@ -115,11 +115,11 @@ def test_the_source_is_left_alone(kind: str, text: str, tmp_path: Path, build: B
 
 def test_external_weights_are_read_only_when_asked(tmp_path: Path, build: Build) -> None:
     model = load(_external(build(LINEAR), tmp_path))
-    wanted = np.arange(16, dtype=np.float32).reshape(4, 4)
-    (tmp_path / "weights.bin").write_bytes(wanted.tobytes())
+    expected = np.arange(16, dtype=np.float32).reshape(4, 4)
+    (tmp_path / "weights.bin").write_bytes(expected.tobytes())
     weight = model.graph.initializers["w"].const_value
     assert isinstance(weight, ir.ExternalTensor)
-    np.testing.assert_array_equal(weight.numpy(), wanted)
+    np.testing.assert_array_equal(weight.numpy(), expected)
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,8 @@ def test_external_weights_are_read_only_when_asked(tmp_path: Path, build: Build)
         (_entry("location", "{absolute}"), "outside the model's folder"),
         (_entry("location", "link.bin"), "outside the model's folder"),
         (_entry("location", "linked/outside.bin"), "outside the model's folder"),
-        (_entry("location", "folder"), "weights file 'folder' is missing"),
-        (_entry("length", "60"), "weight 'w' has 60 bytes, its shape and type need 64"),
+        (_entry("location", "folder"), "weights file 'folder' is a folder"),
+        (_entry("length", "60"), "weight 'w' has 60 bytes, but its shape needs 64"),
         (_entry("length", "-64"), "length must be non-negative.*'w'"),
         (_entry("offset", "4"), "too short for weight 'w'"),
         (_entry("offset", "-4"), "offset must be non-negative.*'w'"),
@@ -184,14 +184,14 @@ def test_external_data_of_a_function_cannot_escape(tmp_path: Path) -> None:
 def test_external_data_needs_a_folder(tmp_path: Path, build: Build) -> None:
     path = _external(build(LINEAR), tmp_path)
     for source in (path.read_bytes(), onnx.load(path, load_external_data=False)):
-        with pytest.raises(SourceError, match="load it by its path"):
+        with pytest.raises(SourceError, match="load the model from its path"):
             load(source)
     assert to_bytes(load(ir.load(path))) == to_bytes(load(path))
 
 
 @pytest.mark.parametrize("name", ["absent.onnx", "absent/model.onnx", "", "model.onnx/inner", "m" * 300])
 def test_files_that_cannot_be_read_are_refused(name: str, tmp_path: Path, build: Build) -> None:
-    _written(build(LINEAR), tmp_path)
+    _write(build(LINEAR), tmp_path)
     with pytest.raises(SourceError, match=r"no such file|is a folder|cannot be read"):
         load(tmp_path / name)
 
@@ -213,13 +213,13 @@ def test_other_objects_are_refused(source: Source) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda tensor: setattr(tensor, "raw_data", tensor.raw_data[:-4]), "60 bytes.*need 64"),
-        (lambda tensor: setattr(tensor, "raw_data", b""), "0 bytes.*need 64"),
-        (lambda tensor: tensor.ClearField("raw_data"), "0 bytes.*need 64"),
-        (lambda tensor: (tensor.ClearField("raw_data"), tensor.float_data.extend([1.0] * 15)), "need 64"),
-        (lambda tensor: tensor.dims.append(2), "need 128"),
+        (lambda tensor: setattr(tensor, "raw_data", tensor.raw_data[:-4]), "60 bytes.*needs 64"),
+        (lambda tensor: setattr(tensor, "raw_data", b""), "0 bytes.*needs 64"),
+        (lambda tensor: tensor.ClearField("raw_data"), "0 bytes.*needs 64"),
+        (lambda tensor: (tensor.ClearField("raw_data"), tensor.float_data.extend([1.0] * 15)), "needs 64"),
+        (lambda tensor: tensor.dims.append(2), "needs 128"),
         (lambda tensor: tensor.dims.extend([-1, -1]), "negative dimension"),
-        (lambda tensor: setattr(tensor, "name", "v"), "reads 'w', which nothing makes"),
+        (lambda tensor: setattr(tensor, "name", "v"), "reads 'w', which no node produces"),
     ],
 )
 def test_inline_weights_that_do_not_fit_are_refused(edit: Edit, message: str, build: Build) -> None:
@@ -251,7 +251,7 @@ _DAMAGED = pre_norm(Transformer(width=4, heads=2, layers=1, hidden=4)).Serialize
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_a_file_without_permission_is_refused(tmp_path: Path, build: Build) -> None:
-    path = _written(build(LINEAR), tmp_path)
+    path = _write(build(LINEAR), tmp_path)
     path.chmod(0)
     with pytest.raises(SourceError, match="cannot be read"):
         load(path)

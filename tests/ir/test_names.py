@@ -1,4 +1,4 @@
-"""Names that passes take, and models whose values are called as ours are."""
+"""Names that passes choose, and models whose values have such names already."""
 
 from collections.abc import Callable
 
@@ -37,14 +37,14 @@ def test_values_may_be_called_as_ours_are(part: str, target: str, precision: Pre
     _rename(proto, names)
     result = requant.optimize(proto, X, target=target, precision=precision)
     assert all(layer.quantized for layer in result.report.layers)
-    made = [value.name for node in result.model.graph for value in node.outputs]
-    taken = [*made, *result.model.graph.initializers, *(value.name for value in result.model.graph.inputs)]
-    assert len(taken) == len(set(taken))
-    wanted, given = (numbers(runner(model)(X[0])) for model in (load(proto), before_exact_scales(result.model)))
-    assert np.linalg.norm(wanted - given) <= 0.05 * np.linalg.norm(wanted)
+    outputs = [value.name for node in result.model.graph for value in node.outputs]
+    all_names = [*outputs, *result.model.graph.initializers, *(value.name for value in result.model.graph.inputs)]
+    assert len(all_names) == len(set(all_names))
+    expected, actual = (numbers(runner(model)(X[0])) for model in (load(proto), before_exact_scales(result.model)))
+    assert np.linalg.norm(expected - actual) <= 0.05 * np.linalg.norm(expected)
 
 
-def test_a_name_is_taken_once_whoever_has_it(build: Build) -> None:
+def test_names_are_unique_also_in_bodies(build: Build) -> None:
     graph = ir.from_proto(
         build("""(float[4] x) => (float[4] y) <float[4] w> {
         c = ReduceMax<keepdims = 0>(x)  p = Greater(c, c)

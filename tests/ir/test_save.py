@@ -23,7 +23,7 @@ SPEC = Transformer(width=8, heads=2, layers=1)
 
 
 def _lazy(model: ir.Model, evaluate: Callable[[NDArray[np.generic]], NDArray[np.generic]]) -> ir.Model:
-    """``model`` with every weight of at least two axes computed by ``evaluate`` when it is written."""
+    """Copy ``model`` with weights of two or more axes that ``evaluate`` computes when they are written."""
     for value in model.graph.initializers.values():
         tensor = value.const_value
         if tensor is not None and len(tensor.shape) > 1:
@@ -56,12 +56,12 @@ def test_lazy_weights_are_written_as_they_compute(limit: int, tmp_path: Path, mo
     monkeypatch.setattr(SAVING, "INLINE_LIMIT", limit)
     model = _lazy(load(pre_norm(SPEC)), lambda weight: weight * 2)
     save(model, tmp_path / "model.onnx")
-    written = _weights(load(tmp_path / "model.onnx"))
+    actual = _weights(load(tmp_path / "model.onnx"))
     assert set(_files(tmp_path)) == {"model.onnx"} | ({"model.onnx.data"} if limit == 100 else set())
     original = _weights(load(pre_norm(SPEC)))
-    assert written.keys() == original.keys()
+    assert actual.keys() == original.keys()
     for name, weight in original.items():
-        np.testing.assert_array_equal(written[name], weight * (2 if weight.ndim > 1 else 1))
+        np.testing.assert_array_equal(actual[name], weight * (2 if weight.ndim > 1 else 1))
     onnx.checker.check_model(tmp_path / "model.onnx")
     assert any(isinstance(value.const_value, ir.LazyTensor) for value in model.graph.initializers.values())
 

@@ -1,4 +1,4 @@
-"""Sparse initializers are the dense weights that ONNX Runtime makes of them."""
+"""Sparse initializers are the dense weights as which ONNX Runtime loads them."""
 
 import numpy as np
 import onnx
@@ -38,8 +38,8 @@ def test_a_sparse_weight_of_a_body_is_found() -> None:
     proto.graph.input.append(onnx.helper.make_tensor_value_info("c", onnx.TensorProto.BOOL, []))
     proto.graph.node.append(onnx.helper.make_node("If", ["c"], ["y"], then_branch=body, else_branch=body))
     x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
-    found = runner(load(proto))({"x": x, "c": np.array(True)})[0].astype(np.float32)
-    np.testing.assert_allclose(found, x @ WEIGHT, rtol=1e-6)
+    output = runner(load(proto))({"x": x, "c": np.array(True)})[0].astype(np.float32)
+    np.testing.assert_allclose(output, x @ WEIGHT, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_sparse_weight_of_a_body_is_found() -> None:
         ([1, 6, 11], (1 << 40, 3), "has no dense form"),
     ],
 )
-def test_what_makes_no_tensor_is_refused(indices: object, dims: tuple[int, ...], reason: str) -> None:
+def test_an_invalid_sparse_tensor_is_refused(indices: object, dims: tuple[int, ...], reason: str) -> None:
     with pytest.raises(SourceError, match=f"sparse weight 'w' .*{reason}"):
         load(source(indices, dims))
 
@@ -62,6 +62,6 @@ def test_what_makes_no_tensor_is_refused(indices: object, dims: tuple[int, ...],
 def test_a_dangling_value_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     proto = source([1, 6, 11])
     del proto.graph.sparse_initializer[:]
-    with pytest.raises(SourceError, match="reads 'w', which nothing makes"):
+    with pytest.raises(SourceError, match="reads 'w', which no node produces"):
         load(proto)
     assert not caplog.records, "the library that reads the file says nothing of its own"

@@ -1,4 +1,4 @@
-"""The canonical form: one spelling for every exporter's dialect."""
+"""The canonical form: one representation of what exporters write in many ways."""
 
 from .canonicalize import canonicalize
 

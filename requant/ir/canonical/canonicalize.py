@@ -1,8 +1,8 @@
-"""One spelling for every graph, so that the analysis has one case to understand.
+"""The canonical form of a graph, so that the analysis has one case to handle.
 
-Functions are inlined, constants are initializers, identities are gone, the layout of weights is settled, the
-opset is at least 17, what ONNX Runtime fused is spelled out, decomposed LayerNorms are LayerNormalization nodes,
-BatchNorms are folded into the layers beside them, behind a Conv they are before a Transpose, and shapes are known.
+Functions are inlined, constants are initializers, identities are eliminated, the layout of weights is folded, the opset
+is at least 17, ops that ONNX Runtime fused are decomposed, decomposed LayerNorms are LayerNormalization nodes,
+element-wise ops behind a Conv come before a Transpose, BatchNorms are folded into layers, and shapes are inferred.
 """
 
 import onnx_ir as ir
@@ -12,6 +12,7 @@ from onnxscript.optimizer import fold_constants
 from ...errors import SourceError
 from ..load import reason
 from ..names import forget_names
+from ..ops import DYNAMIC_QUANTIZERS, INTEGER_PRODUCTS, QLINEAR_PRODUCTS, QUANTIZERS
 from ..schema import require_schemas
 from ..shapes.infer import InferShapes
 from ..silence import quiet
@@ -30,20 +31,15 @@ LOWEST_OPSET = 17
 LOWEST_IR = 8
 """The IR version that came with opset 17."""
 
-_QUANTIZED = (
-    "QuantizeLinear",
-    "DynamicQuantizeLinear",
-    "QLinearConv",
-    "QLinearMatMul",
-    "MatMulInteger",
-    "ConvInteger",
-    "DynamicQuantizeMatMul",
-    "MatMulIntegerToFloat",
-    "QAttention",
-    "QGemm",
-)
+_CONTRIB_QUANTIZED = frozenset({"DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QAttention", "QGemm"})
+"""Ops of ONNX Runtime's own domain, which `requant.ir.ops` does not cover."""
 
-_INLINE = ir.passes.Sequential(common.InlinePass())  # which tells of its errors as PassError
+_QUANTIZED = (
+    QUANTIZERS - {"DequantizeLinear"} | DYNAMIC_QUANTIZERS | INTEGER_PRODUCTS | QLINEAR_PRODUCTS | _CONTRIB_QUANTIZED
+)
+"""Ops of a quantized model; a DequantizeLinear alone may be a compressed weight of a float model."""
+
+_INLINE = ir.passes.Sequential(common.InlinePass())  # so that its errors are raised as PassError
 
 _CLEAN = ir.passes.Sequential(
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
@@ -57,20 +53,20 @@ def canonicalize(model: ir.Model, opset: int = LOWEST_OPSET) -> None:
     """Bring ``model`` into canonical form, in place, at ``opset`` or above.
 
     Raises:
-        SourceError: the model is quantized already, its opset cannot be converted, or it is malformed.
+        SourceError: the model is quantized already, its opset cannot be converted, or it is invalid.
     """
     refuse_quantized(model)
     try:
         _rewrite(model, opset)
-    except ir.passes.PassError as error:  # functions whose opset is not the model's
+    except ir.passes.PassError as error:  # a function's opset is not the model's
         raise SourceError(f"the model cannot be brought into canonical form: {reason(error)}") from error
 
 
 def _rewrite(model: ir.Model, opset: int) -> None:
     _clean(model)
-    require_schemas(model, "the model")  # a function may hand on an input that its caller left out
+    require_schemas(model, "the model")  # a function may pass on an input that its caller left out
     convert_opset(model, opset)
-    _settle(model)
+    _fold_constants(model)
     _clean(model)
     DropLeadingAxes()(model)
     FuseNorms()(model)
@@ -81,26 +77,26 @@ def _rewrite(model: ir.Model, opset: int) -> None:
     common.TopologicalSortPass()(model)
     common.NameFixPass()(model)
     forget_names(model.graph)
-    _forget_the_dead(model)
+    _detach_removed_nodes(model)
     model.ir_version = max(lowest_ir_version(model.graph.opset_imports.get("", 0)), LOWEST_IR)
 
 
-def _forget_the_dead(model: ir.Model) -> None:
-    """Nodes in the bodies of an If that was folded away still count as consumers of what they captured."""
-    alive = set(model.graph.all_nodes())
-    made = (value for node in alive for value in node.outputs)
-    for value in (*model.graph.inputs, *model.graph.initializers.values(), *made):
+def _detach_removed_nodes(model: ir.Model) -> None:
+    """Detach nodes in bodies of an If that was folded: they still count as consumers of values outside."""
+    nodes = set(model.graph.all_nodes())
+    outputs = (value for node in nodes for value in node.outputs)
+    for value in (*model.graph.inputs, *model.graph.initializers.values(), *outputs):
         for use in tuple(value.uses()):
-            if use.node not in alive:
+            if use.node not in nodes:
                 use.node.replace_input_with(use.idx, None)
 
 
-def _settle(model: ir.Model) -> None:
-    """Spell out foreign ops, know every shape, and compute what follows from the static ones."""
+def _fold_constants(model: ir.Model) -> None:
+    """Decompose ONNX Runtime's own ops, infer every shape, and fold what is constant given the static ones."""
     infer, unfuse = InferShapes(), Unfuse()
     unfuse(model)
     infer(model)
-    while unfuse(model).modified:  # what needs types or ranks can be spelled out now
+    while unfuse(model).modified:  # ops that need types or ranks can be decomposed now
         infer(model)
     modified = FoldWeightLayout()(model).modified | _fold(model)
     while modified:
@@ -123,7 +119,7 @@ def _clean(model: ir.Model) -> None:
 
 
 def refuse_quantized(model: ir.Model) -> None:
-    """Raise SourceError if ``model`` computes in integers: there is no float function left to keep."""
+    """Raise SourceError if ``model`` is quantized: the float model that requant starts from is lost."""
     for node in all_nodes(model):
         if node.op_type in _QUANTIZED:
             raise SourceError(f"the model is quantized already (node {node.name!r} is a {node.op_type})")

@@ -6,19 +6,19 @@ from onnxscript.version_converter import ConvertVersionPass
 
 from ...errors import SourceError
 from ..silence import quiet
-from .old_resize import FIRST_WITH_MODES, settle_old_resizes
+from .old_resize import FIRST_WITH_MODES, convert_old_resizes
 from .opaque_nodes import ahead_of_its_opset, hidden
 
 
 def convert_opset(model: ir.Model, version: int) -> bool:
-    """Convert ``model`` in place to opset ``version`` if it is below; says whether it was.
+    """Convert ``model`` in place to opset ``version`` if it is below.
 
-    The nodes and values may be other objects afterwards.
+    Returns True if it was below. The nodes and values may be other objects afterwards.
 
     Raises:
         SourceError: the opset cannot be converted.
     """
-    opset = model.graph.opset_imports.setdefault("", version)  # a model may do without standard ops
+    opset = model.graph.opset_imports.setdefault("", version)  # a model may have no standard ops
     if opset >= version:
         return False
     with quiet("onnxscript.version_converter"), hidden(model, ahead_of_its_opset):
@@ -29,11 +29,11 @@ def convert_opset(model: ir.Model, version: int) -> bool:
     if model.graph.opset_imports.get("") != version:
         raise SourceError(f"the model's opset {opset} cannot be converted to {version}")
     if opset < FIRST_WITH_MODES:
-        settle_old_resizes(model)
+        convert_old_resizes(model)
     return True
 
 
 def lowest_ir_version(opset: int) -> int:
-    """The IR version of the first ONNX release that had ``opset``."""
+    """Return the IR version of the first ONNX release that had ``opset``."""
     versions = {row[2]: row[1] for row in reversed(onnx.helper.VERSION_TABLE)}
     return versions.get(opset, max(versions.values()))

@@ -1,8 +1,8 @@
-"""Resize as it was before opset 11, in words that later opsets have for it: ONNX's converter leaves them out.
+"""Resize as it was before opset 11, by attributes of later opsets, which ONNX's converter leaves out.
 
     x_original = x_resized / scale        nearest: the floor of that where an axis grows, the ceiling where it shrinks
 
-Source: ONNX Runtime's kernels of Upsample 7 and 9 and Resize 10; ONNX's text of these versions says nothing.
+Source: ONNX Runtime's kernels of Upsample 7 and 9 and Resize 10; ONNX does not specify these versions.
 """
 
 import numpy as np
@@ -13,11 +13,11 @@ from ..constants import constant
 from ..names import fresh_name
 
 FIRST_WITH_MODES = 11
-"""The first opset in which a Resize says where its coordinates are."""
+"""The first opset in which a Resize has an attribute for its coordinates."""
 
 
-def settle_old_resizes(model: ir.Model) -> None:
-    """Let each Resize of ``model``, whose opset was raised from below `FIRST_WITH_MODES`, compute what it did there."""
+def convert_old_resizes(model: ir.Model) -> None:
+    """Keep what each Resize of ``model`` computes, whose opset was raised from below `FIRST_WITH_MODES`."""
     for node in list(model.graph.all_nodes()):
         if node.op_type == "Resize" and node.domain == "" and "coordinate_transformation_mode" not in node.attributes:
             node.attributes["coordinate_transformation_mode"] = ir.AttrString(
@@ -45,6 +45,6 @@ def _round(node: ir.Node) -> None:
 
 
 def _scales(node: ir.Node) -> NDArray[np.float32] | None:
-    """The scales, unless they are computed at run time; the constant may still be a node."""
+    """Read the scales, unless they are computed at run time; the constant may still be a node."""
     tensor = ir.convenience.get_const_tensor(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
     return None if tensor is None else tensor.numpy().astype(np.float32)

@@ -1,4 +1,4 @@
-"""Hiding nodes from passes of others that would not know what to do with them."""
+"""Nodes hidden from passes of other libraries that handle them wrongly."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,17 +6,19 @@ from itertools import chain
 
 import onnx_ir as ir
 
+from ..ops import LAYER_NORMS
+
 _HIDING_PLACE = "hidden"
 
-_AHEAD_OF_ITS_OPSET = ("LayerNormalization", "SimplifiedLayerNormalization")
-"""What ONNX Runtime puts into the standard domain at any opset."""
+_AHEAD_OF_ITS_OPSET = LAYER_NORMS - {"RMSNormalization"}
+"""Ops that ONNX Runtime writes into the standard domain at any opset."""
 
 
 @contextmanager
-def hidden(model: ir.Model, which: Callable[[ir.Node], bool]) -> Iterator[None]:
-    """Let the standard nodes that ``which`` picks be of a domain that nobody knows."""
+def hidden(model: ir.Model, is_hidden: Callable[[ir.Node], bool]) -> Iterator[None]:
+    """Move the standard nodes for which ``is_hidden`` is true to a domain of which passes know no op."""
     for node in all_nodes(model):
-        if node.domain == "" and which(node):
+        if node.domain == "" and is_hidden(node):
             node.domain = _HIDING_PLACE
             model.graph.opset_imports[_HIDING_PLACE] = 1
     try:
@@ -29,36 +31,36 @@ def hidden(model: ir.Model, which: Callable[[ir.Node], bool]) -> Iterator[None]:
 
 
 def ahead_of_its_opset(node: ir.Node) -> bool:
-    """Whether a converter of opsets would not know the op, though it looks like a standard one."""
+    """Tell whether ``node`` looks like a standard op, but is newer than its opset, so that no converter knows it."""
     return node.op_type in _AHEAD_OF_ITS_OPSET
 
 
 def splits_at_run_time(node: ir.Node) -> bool:
-    """Tell whether a sequence is split by sizes that are computed, which onnxscript's folding takes for constants."""
+    """Tell whether ``node`` splits a sequence by computed sizes, which onnxscript's folding takes for constants."""
     sizes = node.inputs[1] if node.op_type == "SplitToSequence" and len(node.inputs) > 1 else None
     return sizes is not None and ir.convenience.get_const_tensor(sizes) is None
 
 
 def necessary_identities(model: ir.Model) -> frozenset[ir.Node]:
-    """Find the Identity nodes without which an output of a graph or of a body would have to be two things at once.
+    """Find the Identity nodes that separate an output of a graph or of a body from another input or output.
 
     A graph's outputs are values of its own and different from each other, from its inputs and from its initializers.
     """
-    taken: set[ir.Value] = set()
+    sources: set[ir.Value] = set()
     necessary: set[ir.Node] = set()
     for node in model.graph.all_nodes():
         if _is_identity(node) and node.outputs[0].is_graph_output():
             source = _source(node)
-            own = source.producer() is not None and source.graph is node.graph and not source.is_graph_output()
-            if own and source not in taken:
-                taken.add(source)
+            is_local = source.producer() is not None and source.graph is node.graph and not source.is_graph_output()
+            if is_local and source not in sources:
+                sources.add(source)
             else:
                 necessary.add(node)
     return frozenset(necessary)
 
 
 def _source(identity: ir.Node) -> ir.Value:
-    """The value that comes through ``identity`` and those before it, up to an output of a graph."""
+    """Return the value that ``identity`` and the Identity nodes before it copy, up to an output of a graph."""
     node: ir.Node | None = identity
     value = identity.inputs[0]
     while node is not None and _is_identity(node) and (value := node.inputs[0]) and not value.is_graph_output():
@@ -72,5 +74,5 @@ def _is_identity(node: ir.Node) -> bool:
 
 
 def all_nodes(model: ir.Model) -> Iterator[ir.Node]:
-    """The nodes of the graph, of its functions, and of the bodies in both."""
+    """Yield the nodes of the graph, of its functions, and of the bodies in both."""
     return chain(model.graph.all_nodes(), *(function.all_nodes() for function in model.functions.values()))

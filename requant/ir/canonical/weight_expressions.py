@@ -1,54 +1,50 @@
-"""Weights that are computed from constants become constants, whatever their size.
+"""Folding of weights that are computed from constants, whatever their size.
 
-    W + α A B        W · gain        g · V / ‖V‖        adapters that were not merged, equalized and normalized weights
+    W + α A B        W · gain        g · V / ‖V‖        unmerged adapters, equalized and normalized weights
 
 An engine computes them once when it loads the model, and then multiplies by the result.
 """
-
-from collections.abc import Iterator
 
 import onnx_ir as ir
 from onnxscript.optimizer import fold_constants
 
 from ..constants import is_constant
+from ..ops import ARITHMETIC, CONVERSIONS, EXTREMA, JOINING, LINEAR, RESHAPING, is_op
 
-_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-
-_ARITHMETIC = frozenset(
-    {"Abs", "Add", "Cast", "Clip", "Concat", "Div", "Exp", "Identity", "MatMul", "Max", "Min", "Mul", "Neg", "Pow"}
-    | {"Reciprocal", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceSum", "ReduceSumSquare", "Reshape", "Sigmoid"}
-    | {"Slice", "Softplus", "Sqrt", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze"}
-)
-"""Ops by which exporters leave weights to be computed."""
+_FUNCTIONS = frozenset({"Abs", "Exp", "Neg", "Pow", "Reciprocal", "Sigmoid", "Softplus", "Sqrt", "Tanh"})
+_NORMS = frozenset({"ReduceL2", "ReduceMax", "ReduceMean", "ReduceSum", "ReduceSumSquare"})
+_EXPRESSION = (
+    ARITHMETIC | EXTREMA | CONVERSIONS | JOINING | _FUNCTIONS | _NORMS
+    | (RESHAPING - {"Flatten"}) | {"Clip", "MatMul", "Slice", "Transpose"}
+)  # fmt: skip
+"""Ops of which exporters write weight expressions; a literal set where they write only some of a kind."""
 
 _ANY_SIZE = 2**62
 
 
 def fold_weights(model: ir.Model) -> bool:
-    """Compute every weight of the main graph that is an expression of constants; says whether there was one."""
-    chosen = set(_expressions(model.graph))
-    if not chosen:
+    """Fold every weight of the main graph that is an expression of constants; returns True if there was one."""
+    expressions = _expressions(model.graph)
+    if not expressions:
         return False
     result = fold_constants(
-        model, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE, should_fold=lambda node: node in chosen
+        model, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE, should_fold=lambda node: node in expressions
     )
     return bool(result.modified)
 
 
-def _expressions(graph: ir.Graph) -> Iterator[ir.Node]:
-    """The nodes of all expressions of constants that end in the weight of a layer."""
-    constant: set[ir.Node] = set()
+def _expressions(graph: ir.Graph) -> set[ir.Node]:
+    """Find the nodes of all expressions of constants that end in the weight of a layer."""
+    constants: set[ir.Node] = set()
     for node in graph:
         inputs = [value for value in node.inputs if value is not None]
-        known = all(is_constant(value) or value.producer() in constant for value in inputs)
-        if known and inputs and node.domain == "" and node.op_type in _ARITHMETIC and len(node.outputs) == 1:
-            constant.add(node)
-    waiting = [node.inputs[1] for node in graph if node.op_type in _LAYERS and len(node.inputs) > 1]
-    met = set[ir.Node]()
-    while waiting:
-        value = waiting.pop()
-        maker = value.producer() if value is not None else None
-        if maker in constant and maker is not None and maker not in met:
-            met.add(maker)
-            yield maker
-            waiting += maker.inputs
+        is_known = all(is_constant(value) or value.producer() in constants for value in inputs)
+        if is_known and inputs and len(node.outputs) == 1 and is_op(node, _EXPRESSION):
+            constants.add(node)
+    weights = {node.inputs[1] for node in graph if node.op_type in LINEAR and len(node.inputs) > 1}
+    expressions: set[ir.Node] = set()
+    for node in reversed(graph):
+        if node in constants and node.outputs[0] in weights:
+            expressions.add(node)
+            weights.update(node.inputs)
+    return expressions

@@ -1,17 +1,22 @@
-"""Constants as the ops that read them want them, computed when they are read.
+"""Constants in the layout in which their consumers read them, computed lazily.
 
 Transpose(W), Cast(W), Reshape(W) are initializers        a factor, an addend or a gain [1, …, 1, C] is [C]
 """
 
+import logging
 from collections.abc import Callable
 
 import onnx_ir as ir
 
 from ..constants import constant, is_constant, lazily
+from ..ops import ARITHMETIC, LAYER_NORMS
+from ..refusal import declined
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class FoldWeightLayout(ir.passes.InPlacePass):
-    """Transpose, Cast and Reshape of an initializer become an initializer, computed when it is read."""
+    """Fold a Transpose, Cast or Reshape of an initializer into an initializer, computed when it is read."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         modified = False
@@ -23,7 +28,7 @@ class FoldWeightLayout(ir.passes.InPlacePass):
 
 
 class DropLeadingAxes(ir.passes.InPlacePass):
-    """A constant of shape [1, …, 1, C] becomes one of shape [C] where it is broadcast in the same way."""
+    """Reshape a constant [1, …, 1, C] to [C] where it broadcasts in the same way."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         modified = False
@@ -36,12 +41,16 @@ class DropLeadingAxes(ir.passes.InPlacePass):
 
 def _fold(graph: ir.Graph, node: ir.Node) -> bool:
     source, out = node.inputs[0], node.outputs[0]
-    if source is None or source.const_value is None or out.is_graph_output():
+    if source is None or source.const_value is None:
+        return False
+    if out.is_graph_output():
+        declined(_LOGGER, node, f"{out.name!r} is an output of the graph")
         return False
     if source.const_value.size == 1:
-        return False  # a number, which fold_constants settles
+        return False  # a number, which fold_constants handles
     tensor = _LAYOUT[node.op_type](node, source.const_value)
     if tensor is None:
+        declined(_LOGGER, node, "its output has no static shape")
         return False
     ir.convenience.replace_all_uses_with(out, constant(graph, tensor, f"{out.name}.folded"))
     graph.remove(node, safe=True)
@@ -59,7 +68,7 @@ def _cast(node: ir.Node, tensor: ir.TensorProtocol) -> ir.LazyTensor:
 
 
 def _reshaped(node: ir.Node, tensor: ir.TensorProtocol) -> ir.LazyTensor | None:
-    """PaddlePaddle reshapes γ by a slice of x's shape, which is static although it is computed."""
+    """Reshape lazily; PaddlePaddle reshapes γ by a slice of x's shape, which is static although it is computed."""
     shape = node.outputs[0].shape
     if shape is None or not shape.is_static():
         return None
@@ -73,17 +82,16 @@ _LAYOUT: dict[str, Callable[[ir.Node, ir.TensorProtocol], ir.LazyTensor | None]]
 }
 
 _BROADCAST = {
-    **dict.fromkeys(("Add", "Div", "Mul", "Sub"), (0, 1)),
+    **dict.fromkeys(ARITHMETIC, (0, 1)),
     "LayerNormalization": (1, 2),
-    "RMSNormalization": (1,),
-    "SimplifiedLayerNormalization": (1,),
+    **dict.fromkeys(LAYER_NORMS - {"LayerNormalization"}, (1,)),
 }
-"""The inputs that a vector for the last axis may be plugged in."""
+"""The inputs that may be a vector for the last axis."""
 
 
 def _flatten(graph: ir.Graph, node: ir.Node, position: int) -> bool:
     value = node.inputs[position] if len(node.inputs) > position else None
-    data = node.inputs[1 - position] if node.op_type in ("Add", "Div", "Mul", "Sub") else node.inputs[0]
+    data = node.inputs[1 - position] if node.op_type in ARITHMETIC else node.inputs[0]
     if value is None or value.const_value is None or not is_constant(value) or data is None or data.shape is None:
         return False
     shape = value.const_value.shape.numpy()

@@ -1,1 +1,1 @@
-"""Shapes and types of all values: inference, the rules beside it, and names for dimensions."""
+"""Shapes and types of all values: inference, further rules, and names for dimensions."""

@@ -1,10 +1,12 @@
-"""Shapes through ops that ONNX does not know: each as a function whose outputs have the same shapes and types."""
+"""Shapes through ops that ONNX does not define: each as a function whose outputs have the same shapes and types."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import onnx
 import onnx_ir as ir
+
+from ..ops import POOLING
 
 CONTRIB = "com.microsoft"
 """The domain of the ops that ONNX Runtime adds."""
@@ -13,19 +15,19 @@ _SAME = "(x) => (y) { y = Identity(x) }"
 
 _PACKED = """(q) => (y) {
     n = NonZero(q)  c = CastLike(n, q)  y = Einsum<equation = "btc,nd->btd">(q, c) }"""
-"""Three axes, the last of which is anybody's guess: the query may have key and value beside it."""
+"""Three axes, the last of unknown size: the query may have key and value beside it."""
 
 _RANK = """(x) => (y) {
     all = Constant<value_ints = [-1]>()  i = NonZero(x)  p = Reshape(i, all)  y = Pad(x, p) }"""
-"""As many axes as the input; nothing is said of their lengths."""
+"""As many axes as the input, of unknown sizes."""
 
 _RANKS = """(x, y) => (z) {
     all = Constant<value_ints = [-1]>()  i = NonZero(x)  j = NonZero(y)
     p = Reshape(i, all)  q = Reshape(j, all)  v = Pad(x, p)  w = Pad(y, q)  z = Mul(v, w) }"""
-"""As many axes as the input with more of them; nothing is said of their lengths."""
+"""As many axes as the input with more of them, of unknown sizes."""
 
-_BLOCKED = ("AveragePool", "Conv", "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "ReorderInput", "ReorderOutput")
-"""Ops of the layout that ONNX Runtime likes best."""
+_BLOCKED = POOLING | {"Conv", "ReorderInput", "ReorderOutput"}
+"""Ops of ONNX Runtime's blocked layout NCHWc, which are not ops of the standard domain."""
 
 _BODIES: dict[tuple[str, str], str] = {
     ("", "SimplifiedLayerNormalization"): _SAME,
@@ -44,10 +46,10 @@ _BODIES: dict[tuple[str, str], str] = {
 
 
 @contextmanager
-def foreign_functions(model: ir.Model) -> Iterator[None]:
-    """Let ``model`` define the foreign ops that it uses, for as long as its shapes are inferred."""
-    used = {(node.domain, node.op_type) for node in model.graph.all_nodes()} & _BODIES.keys()
-    functions = [_function(*op) for op in sorted(used)]
+def contrib_functions(model: ir.Model) -> Iterator[None]:
+    """Define the ops of ONNX Runtime that ``model`` uses as functions, while its shapes are inferred."""
+    ops = {(node.domain, node.op_type) for node in model.graph.all_nodes()} & _BODIES.keys()
+    functions = [_function(*op) for op in sorted(ops)]
     model.functions.update({function.identifier(): function for function in functions})
     try:
         yield

@@ -2,8 +2,8 @@
 
     Reshape([batch, seq, 768], [batch, seq, 12, -1]) = [batch, seq, 12, 64]
 
-ONNX's own inference names anew what it cannot tell ("unk__3"). One sweep in graph order finds out what such a
-name stands for, and puts that in its place everywhere. Sizes that turn out static become constants.
+ONNX's own inference invents names for unknown dimensions ("unk__3"). One sweep in graph order resolves these names and
+replaces them everywhere. Sizes that turn out static become constants.
 """
 
 import numpy as np
@@ -13,17 +13,17 @@ from onnx_ir.passes import common
 from ..constants import constant
 from ..silence import quiet
 from .containers import infer_containers
-from .contrib import foreign_functions
-from .rules import claims
+from .contrib import contrib_functions
+from .rules import implied_shapes
 from .shape_values import Elements, elements
 from .symbolic_dims import Dim, dimensions, factors, product
 
 _INVENTED = "unk__"
-"""How ONNX's inference begins the names that it makes up."""
+"""The prefix of names that ONNX's inference invents."""
 
 
 class InferShapes(ir.passes.InPlacePass):
-    """Give every value of the model its shape; it counts as a modification that a size became a constant."""
+    """Infer the shape of every value of the model; a size that becomes a constant counts as a modification."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         for value in model.graph.inputs:
@@ -31,21 +31,21 @@ class InferShapes(ir.passes.InPlacePass):
         for node in model.graph.all_nodes():
             for value in node.outputs:
                 _forget(value)
-        with foreign_functions(model), quiet("onnx_ir.passes.common.shape_inference"):
+        with contrib_functions(model), quiet("onnx_ir.passes.common.shape_inference"):
             infer_containers(model)
             common.ShapeInferencePass(strict_mode=False)(model)
         return ir.passes.PassResult(model, _sweep(model.graph))
 
 
 def _name(value: ir.Value) -> None:
-    """A dimension without a name would have a new one behind every node."""
+    """Name dimensions without a name, which would have a new one behind every node."""
     dims = [] if value.shape is None else dimensions(value.shape)
     if None in dims:
         value.shape = ir.Shape(f"{value.name}.{axis}" if dim is None else dim for axis, dim in enumerate(dims))
 
 
 def _forget(value: ir.Value) -> None:
-    """Inference would keep a name that it made up when less was known."""
+    """Drop names that an earlier inference invented, which the next one would keep."""
     dims = [] if value.shape is None else dimensions(value.shape)
     if any(_is_invented(dim) for dim in dims):
         value.shape = ir.Shape(None if _is_invented(dim) else dim for dim in dims)
@@ -56,41 +56,41 @@ def _is_invented(dim: Dim) -> bool:
 
 
 def _sweep(graph: ir.Graph) -> bool:
-    names, known, modified = _Names(graph), dict[ir.Value, Elements](), False
+    names, contents, modified = _Names(graph), dict[ir.Value, Elements](), False
     for node in graph:
         for value in node.inputs:
             if value is not None:
                 names.rewrite(value)
-            if value in known:
-                known[value] = names.resolve(known[value])
-        for value, dims in claims(node, known):
-            names.agree(value, dims)
-        modified |= _hold(graph, node, known)
+            if value in contents:
+                contents[value] = names.resolve(contents[value])
+        for value, dims in implied_shapes(node, contents):
+            names.unify(value, dims)
+        modified |= _evaluate(graph, node, contents)
     for node in graph:
         for value in node.outputs:
             names.rewrite(value)
     return modified
 
 
-def _hold(graph: ir.Graph, node: ir.Node, known: dict[ir.Value, Elements]) -> bool:
-    """Note what ``node`` computes if that is a few sizes, and make a constant of them if all are numbers."""
-    found = elements(node, known)
-    if found is None or not _fits(node.outputs[0].shape, found):
+def _evaluate(graph: ir.Graph, node: ir.Node, contents: dict[ir.Value, Elements]) -> bool:
+    """Record the sizes that ``node`` computes, and fold them to a constant if all are numbers."""
+    sizes = elements(node, contents)
+    if sizes is None or not _fits(node.outputs[0].shape, sizes):
         return False
-    known[node.outputs[0]] = found
-    return _fold(graph, node.outputs[0], found)
+    contents[node.outputs[0]] = sizes
+    return _fold(graph, node.outputs[0], sizes)
 
 
-def _fits(shape: ir.Shape | None, found: Elements) -> bool:
+def _fits(shape: ir.Shape | None, sizes: Elements) -> bool:
     if shape is None or len(shape) > 1:
         return False
-    return all(dim == len(found) or not isinstance(dim, int) for dim in shape or [1])
+    return all(dim == len(sizes) or not isinstance(dim, int) for dim in shape or [1])
 
 
-def _fold(graph: ir.Graph, value: ir.Value, found: Elements) -> bool:
-    """Put a constant in place of ``value`` if all its elements are numbers."""
-    numbers = [element for element in found if isinstance(element, int)]
-    if len(numbers) < len(found) or value.is_graph_output() or not value.uses() or value.shape is None:
+def _fold(graph: ir.Graph, value: ir.Value, sizes: Elements) -> bool:
+    """Replace ``value`` by a constant if all its elements are numbers."""
+    numbers = [element for element in sizes if isinstance(element, int)]
+    if len(numbers) < len(sizes) or value.is_graph_output() or not value.uses() or value.shape is None:
         return False
     if value.dtype not in (ir.DataType.INT64, ir.DataType.INT32):
         return False
@@ -100,34 +100,36 @@ def _fold(graph: ir.Graph, value: ir.Value, found: Elements) -> bool:
 
 
 class _Names:
-    """What the names of dimensions stand for; those of the graph's inputs stand for themselves."""
+    """The meanings of names of dimensions; those of the graph's inputs stand for themselves."""
 
     def __init__(self, graph: ir.Graph) -> None:
-        self._given = {dim for value in graph.inputs if value.shape is not None for dim in dimensions(value.shape)}
+        self._input_names = {
+            dim for value in graph.inputs if value.shape is not None for dim in dimensions(value.shape)
+        }
         self._meanings: dict[str, int | str] = {}
 
-    def agree(self, value: ir.Value, dims: list[Dim]) -> None:
-        """Take it as true that ``value`` has the shape ``dims``, in which None says nothing."""
+    def unify(self, value: ir.Value, dims: list[Dim]) -> None:
+        """Unify the shape of ``value`` with ``dims``, in which None is unknown."""
         if value.dtype is None:
             return  # a shape without a type cannot be saved
-        have = [None] * len(dims) if value.shape is None else dimensions(value.shape)
-        if len(have) == len(dims):
-            merged = [self._equal(one, other) for one, other in zip(have, dims, strict=True)]
-            if (merged != have or value.shape is None) and not value.is_graph_input():
+        current = [None] * len(dims) if value.shape is None else dimensions(value.shape)
+        if len(current) == len(dims):
+            merged = [self._unify(*pair) for pair in zip(current, dims, strict=True)]
+            if (merged != current or value.shape is None) and not value.is_graph_input():
                 value.shape = ir.Shape(merged)
 
     def rewrite(self, value: ir.Value) -> None:
-        """Say the shape of ``value`` in the names that stand for themselves."""
+        """Rewrite the shape of ``value`` in the names that stand for themselves."""
         dims = [] if value.shape is None else dimensions(value.shape)
         resolved = self.resolve(dims)
         if resolved != dims and not value.is_graph_input():
             value.shape = ir.Shape(resolved)
 
     def resolve(self, dims: list[Dim]) -> list[Dim]:
-        """``dims`` in the names that stand for themselves."""
+        """Rewrite ``dims`` in the names that stand for themselves."""
         return [self._resolve(dim) for dim in dims]
 
-    def _equal(self, one: Dim, other: Dim) -> Dim:
+    def _unify(self, one: Dim, other: Dim) -> Dim:
         one, other = self._resolve(one), self._resolve(other)
         if one is None or other is None or one == other:
             return other if one is None else one
@@ -138,13 +140,13 @@ class _Names:
         return other if isinstance(other, int) and not isinstance(one, int) else one
 
     def _is_free(self, dim: int | str) -> bool:
-        return isinstance(dim, str) and dim not in self._given and factors(dim) == (1, {dim: 1})
+        return isinstance(dim, str) and dim not in self._input_names and factors(dim) == (1, {dim: 1})
 
     def _resolve(self, dim: Dim) -> Dim:
         while isinstance(dim, str) and (dim in self._meanings or "*" in dim):
             number, names = factors(dim)
-            meant = product([number, *(self._meanings.get(name, name) for name in names.elements())])
-            if meant is None or meant == dim:
+            meaning = product([number, *(self._meanings.get(name, name) for name in names.elements())])
+            if meaning is None or meaning == dim:
                 break
-            dim = meant
+            dim = meaning
         return dim

@@ -1,4 +1,4 @@
-"""What nodes say of shapes that ONNX's own inference leaves open when dimensions are dynamic."""
+"""Shape rules of nodes for which ONNX's own inference leaves dynamic dimensions unknown."""
 
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
@@ -6,15 +6,16 @@ from typing import TypeAlias
 import onnx_ir as ir
 
 from ..constants import array
-from .shape_values import Known, held
+from ..ops import ARITHMETIC, COMPARISONS, EXTREMA, LAYER_NORMS, LOGICAL
+from .shape_values import Contents, read_elements
 from .symbolic_dims import Dim, broadcast, dimensions, product, quotient
 
-Claim: TypeAlias = tuple[ir.Value, list[Dim]]
-"""A value and the shape that it must have, in which None says nothing."""
+ImpliedShape: TypeAlias = tuple[ir.Value, list[Dim]]
+"""A value and the shape that it must have, in which None is unknown."""
 
 
-def claims(node: ir.Node, known: Known) -> Iterator[Claim]:
-    """All that ``node`` says of the shapes of its inputs and of its first output."""
+def implied_shapes(node: ir.Node, contents: Contents) -> Iterator[ImpliedShape]:
+    """Yield the shapes of inputs and of the first output that ``node`` implies."""
     rule = _RULES.get(node.op_type) if node.domain == "" else None
     if rule is None or any(value is not None and value.shape is None for value in node.inputs):
         return
@@ -22,16 +23,16 @@ def claims(node: ir.Node, known: Known) -> Iterator[Claim]:
     if node.op_type == "MatMul" and node.inputs[0] is not None and shapes[1]:
         yield node.inputs[0], [*(None for _ in shapes[0][1:]), shapes[1][-2:][0]]
     try:
-        output = rule(node, shapes, known)
+        output = rule(node, shapes, contents)
     except (IndexError, ValueError):
-        return  # a node that does not fit its inputs is the engine's to refuse
+        return  # a node that does not fit its inputs, which the engine refuses
     if output is not None:
         yield node.outputs[0], [None if isinstance(dim, int) and dim < 0 else dim for dim in output]
 
 
-def _reshape(node: ir.Node, shapes: list[list[Dim]], known: Known) -> list[Dim] | None:
-    """0 copies the dimension, -1 is what is left over."""
-    source, target = shapes[0], held(node.inputs[1], known)
+def _reshape(node: ir.Node, shapes: list[list[Dim]], contents: Contents) -> list[Dim] | None:
+    """Copy the dimension for 0, and compute the rest for -1."""
+    source, target = shapes[0], read_elements(node.inputs[1], contents)
     if target is None:
         return None
     if not node.attributes.get_int("allowzero", 0):
@@ -42,28 +43,30 @@ def _reshape(node: ir.Node, shapes: list[list[Dim]], known: Known) -> list[Dim] 
     return [rest if dim == -1 else dim for dim in target]
 
 
-def _expand(node: ir.Node, shapes: list[list[Dim]], known: Known) -> list[Dim] | None:
-    target = held(node.inputs[1], known)
+def _expand(node: ir.Node, shapes: list[list[Dim]], contents: Contents) -> list[Dim] | None:
+    target = read_elements(node.inputs[1], contents)
     return None if target is None else broadcast(shapes[0], target)
 
 
-def _tile(node: ir.Node, shapes: list[list[Dim]], known: Known) -> list[Dim] | None:
-    repeats = held(node.inputs[1], known)
+def _tile(node: ir.Node, shapes: list[list[Dim]], contents: Contents) -> list[Dim] | None:
+    repeats = read_elements(node.inputs[1], contents)
     return None if repeats is None else [product(pair) for pair in zip(shapes[0], repeats, strict=True)]
 
 
-def _filled(node: ir.Node, shapes: list[list[Dim]], known: Known) -> list[Dim] | None:
-    return held(node.inputs[0], known)
+def _filled(node: ir.Node, shapes: list[list[Dim]], contents: Contents) -> list[Dim] | None:
+    return read_elements(node.inputs[0], contents)
 
 
-def _range(node: ir.Node, shapes: list[list[Dim]], known: Known) -> list[Dim] | None:
-    start, limit, step = (held(value, known) for value in node.inputs)
+def _range(node: ir.Node, shapes: list[list[Dim]], contents: Contents) -> list[Dim] | None:
+    start, limit, step = (read_elements(value, contents) for value in node.inputs)
     return limit if (start, step) == ([0], [1]) else None
 
 
-def _slice(node: ir.Node, shapes: list[list[Dim]], known: Known) -> list[Dim] | None:
-    """What begins at 0 and ends at a named size is that long: position embeddings are cut so."""
-    starts, ends, axes, steps = (held(value, known) for value in (*node.inputs[1:], *[None] * (5 - len(node.inputs))))
+def _slice(node: ir.Node, shapes: list[list[Dim]], contents: Contents) -> list[Dim] | None:
+    """Take the end for the length of a slice that begins at 0, as of position embeddings."""
+    starts, ends, axes, steps = (
+        read_elements(value, contents) for value in (*node.inputs[1:], *[None] * (5 - len(node.inputs)))
+    )
     if starts is None or ends is None or axes is None:
         return None
     dims: dict[int, Dim] = dict(enumerate(shapes[0]))
@@ -73,8 +76,8 @@ def _slice(node: ir.Node, shapes: list[list[Dim]], known: Known) -> list[Dim] | 
     return list(dims.values())
 
 
-def _nonzero(node: ir.Node, shapes: list[list[Dim]], known: Known) -> list[Dim] | None:
-    """The positions in a tensor of ones, which is how PyTorch spelled Range before opset 11."""
+def _nonzero(node: ir.Node, shapes: list[list[Dim]], contents: Contents) -> list[Dim] | None:
+    """Size the positions in a tensor of ones, by which PyTorch exported Range before opset 11."""
     source = node.inputs[0].producer() if node.inputs[0] is not None else None
     if source is None or source.op_type != "ConstantOfShape":
         return None
@@ -82,38 +85,40 @@ def _nonzero(node: ir.Node, shapes: list[list[Dim]], known: Known) -> list[Dim] 
     return [len(shapes[0]), product(shapes[0])] if value is not None and value.numpy().all() else None
 
 
-def _resize(node: ir.Node, shapes: list[list[Dim]], known: Known) -> list[Dim] | None:
-    """What is scaled by 1 keeps its name."""
+def _resize(node: ir.Node, shapes: list[list[Dim]], contents: Contents) -> list[Dim] | None:
+    """Keep the dimensions that are scaled by 1."""
     scales = array(node.inputs[2]) if len(node.inputs) > 2 else None
     if scales is None or len(scales) != len(shapes[0]):
         return None
     return [dim if scale == 1 else None for dim, scale in zip(shapes[0], scales, strict=True)]
 
 
-def _flatten(node: ir.Node, shapes: list[list[Dim]], known: Known) -> list[Dim]:
+def _flatten(node: ir.Node, shapes: list[list[Dim]], contents: Contents) -> list[Dim]:
     axis = node.attributes.get_int("axis", 1)
     axis = axis if axis >= 0 else axis + len(shapes[0])
     return [product(shapes[0][:axis]), product(shapes[0][axis:])]
 
 
-def _matmul(node: ir.Node, shapes: list[list[Dim]], known: Known) -> list[Dim] | None:
+def _matmul(node: ir.Node, shapes: list[list[Dim]], contents: Contents) -> list[Dim] | None:
     left, right = shapes
     if len(left) < 2 or len(right) < 2:
         return None
     return [*broadcast(left[:-2], right[:-2]), left[-2], right[-1]]
 
 
-def _elementwise(node: ir.Node, shapes: list[list[Dim]], known: Known) -> list[Dim]:
+def _elementwise(node: ir.Node, shapes: list[list[Dim]], contents: Contents) -> list[Dim]:
     return broadcast(*shapes)
 
 
-_Rule: TypeAlias = Callable[[ir.Node, list[list[Dim]], Known], list[Dim] | None]
+_Rule: TypeAlias = Callable[[ir.Node, list[list[Dim]], Contents], list[Dim] | None]
 
-_ELEMENTWISE = """
-    Add And Cast Div Equal Erf Greater GreaterOrEqual LayerNormalization Less LessOrEqual Max Min Mod Mul Neg Not Or
-    Pow PRelu Reciprocal Relu RMSNormalization Sigmoid Softmax Sqrt Sub Tanh Where Xor
-"""
-"""Ops whose output has the shape that their inputs have when they are broadcast together."""
+_FUNCTIONS = frozenset({"Cast", "Erf", "Mod", "Neg", "Not", "Pow", "PRelu", "Reciprocal", "Relu", "Sigmoid", "Sqrt"})
+
+_ELEMENTWISE = (
+    ARITHMETIC | COMPARISONS | EXTREMA | LOGICAL | _FUNCTIONS | (LAYER_NORMS - {"SimplifiedLayerNormalization"})
+    | {"Softmax", "Tanh", "Where"}
+)  # fmt: skip
+"""Ops whose output has the shape of their inputs, broadcast together."""
 
 _RULES: dict[str, _Rule] = {
     "Reshape": _reshape,
@@ -126,5 +131,5 @@ _RULES: dict[str, _Rule] = {
     "NonZero": _nonzero,
     "Flatten": _flatten,
     "MatMul": _matmul,
-    **dict.fromkeys(_ELEMENTWISE.split(), _elementwise),
+    **dict.fromkeys(_ELEMENTWISE, _elementwise),
 }

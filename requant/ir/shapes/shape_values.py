@@ -1,8 +1,8 @@
-"""What small integer tensors hold, where exporters compute sizes from shapes at run time.
+"""The contents of small integer tensors, where exporters compute sizes from shapes at run time.
 
     s = Shape(x) = [batch, seq, 768]   ⇒   Concat(Gather(s, 0), Gather(s, 1), [12], [64]) = [batch, seq, 12, 64]
 
-An element is a number, a name, a product of both, or None where nothing is known of it.
+An element is a number, a name, a product of both, or None where it is unknown.
 """
 
 import operator
@@ -15,32 +15,32 @@ from ..constants import array, is_constant
 from .symbolic_dims import Dim, dimensions, product, quotient
 
 Elements: TypeAlias = list[Dim]
-"""What a tensor of at most one axis holds; truths are 1 and 0."""
+"""The contents of a tensor of at most one axis; booleans are 1 and 0."""
 
-Known: TypeAlias = Mapping[ir.Value, Elements]
-"""What tensors hold that are computed at run time."""
+Contents: TypeAlias = Mapping[ir.Value, Elements]
+"""The contents of tensors that are computed at run time."""
 
 LARGEST = 64
-"""Elements of a constant above which it is no shape."""
+"""Elements of a constant above which it is not a shape."""
 
 
-def elements(node: ir.Node, known: Known) -> Elements | None:
-    """What the first output of ``node`` holds, given what is known of its inputs; None for nothing."""
+def elements(node: ir.Node, contents: Contents) -> Elements | None:
+    """Compute the contents of the first output of ``node`` from those of its inputs; None where they are unknown."""
     rule = _RULES.get(node.op_type) if node.domain == "" else None
     if rule is None:
         return None
     try:
-        return rule(node, known)
+        return rule(node, contents)
     except (IndexError, ValueError):
         return None
 
 
-def held(value: ir.Value | None, known: Known) -> Elements | None:
-    """What ``value`` holds if it is a small integer constant or ``known``."""
+def read_elements(value: ir.Value | None, contents: Contents) -> Elements | None:
+    """Read ``value`` if it is a small integer constant, or look it up in ``contents``."""
     if value is None:
         return None
     if not is_constant(value):
-        return known.get(value)
+        return contents.get(value)
     tensor = value.const_value
     if tensor is None or tensor.size > LARGEST or len(tensor.shape) > 1 or tensor.dtype not in _INTEGERS:
         return None
@@ -51,30 +51,30 @@ def held(value: ir.Value | None, known: Known) -> Elements | None:
 _INTEGERS = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL)
 
 
-def _held(node: ir.Node, position: int, known: Known) -> Elements:
-    """What an input holds.
+def _read(node: ir.Node, position: int, contents: Contents) -> Elements:
+    """Read an input.
 
     Raises:
-        ValueError: nobody knows.
+        ValueError: its contents are unknown.
     """
-    found = held(node.inputs[position], known)
-    if found is None:
+    sizes = read_elements(node.inputs[position], contents)
+    if sizes is None:
         raise ValueError
-    return found
+    return sizes
 
 
 def _constant(node: ir.Node, position: int, default: int | None = None) -> list[int]:
-    """The numbers that an input holds, or ``default`` when nothing is plugged in.
+    """Read the numbers of an input, or return ``default`` for an omitted one.
 
     Raises:
         ValueError: they are computed at run time.
     """
     if default is not None and (len(node.inputs) <= position or node.inputs[position] is None):
         return [default]
-    return [element for element in _held(node, position, {}) if isinstance(element, int)]
+    return [element for element in _read(node, position, {}) if isinstance(element, int)]
 
 
-def _shape(node: ir.Node, known: Known) -> Elements | None:
+def _shape(node: ir.Node, contents: Contents) -> Elements | None:
     value = node.inputs[0]
     if value is None or value.shape is None:
         return None
@@ -82,42 +82,42 @@ def _shape(node: ir.Node, known: Known) -> Elements | None:
     return dims[node.attributes.get_int("start", 0) : node.attributes.get_int("end", len(dims))]
 
 
-def _same(node: ir.Node, known: Known) -> Elements | None:
-    """Ops that change the shape of their input only, which has as many elements before and after."""
-    return held(node.inputs[0], known)
+def _same(node: ir.Node, contents: Contents) -> Elements | None:
+    """Copy the elements, for ops that change the shape of their input only."""
+    return read_elements(node.inputs[0], contents)
 
 
-def _absolute(node: ir.Node, known: Known) -> Elements:
-    """PyTorch's way of telling an Expand that no size is -1."""
-    return [abs(element) if isinstance(element, int) else element for element in _held(node, 0, known)]
+def _absolute(node: ir.Node, contents: Contents) -> Elements:
+    """Take absolute values, by which PyTorch keeps an Expand from reading -1."""
+    return [abs(element) if isinstance(element, int) else element for element in _read(node, 0, contents)]
 
 
-def _cast(node: ir.Node, known: Known) -> Elements | None:
-    return _same(node, known) if ir.DataType(node.attributes.get_int("to", 0)) in _INTEGERS[:2] else None
+def _cast(node: ir.Node, contents: Contents) -> Elements | None:
+    return _same(node, contents) if ir.DataType(node.attributes.get_int("to", 0)) in _INTEGERS[:2] else None
 
 
-def _gather(node: ir.Node, known: Known) -> Elements:
-    data = _held(node, 0, known)
+def _gather(node: ir.Node, contents: Contents) -> Elements:
+    data = _read(node, 0, contents)
     indices = _constant(node, 1)
     if any(not -len(data) <= index < len(data) for index in indices):
         raise IndexError
     return [data[index] for index in indices]
 
 
-def _slice(node: ir.Node, known: Known) -> Elements:
-    data = _held(node, 0, known)
+def _slice(node: ir.Node, contents: Contents) -> Elements:
+    data = _read(node, 0, contents)
     (start,), (end,), (step,) = _constant(node, 1), _constant(node, 2), _constant(node, 4, 1)
     if step < 1:
         raise ValueError
     return data[start:end:step]
 
 
-def _concat(node: ir.Node, known: Known) -> Elements:
-    return [element for position in range(len(node.inputs)) for element in _held(node, position, known)]
+def _concat(node: ir.Node, contents: Contents) -> Elements:
+    return [element for position in range(len(node.inputs)) for element in _read(node, position, contents)]
 
 
-def _filled(node: ir.Node, known: Known) -> Elements:
-    (size,) = _held(node, 0, known)
+def _filled(node: ir.Node, contents: Contents) -> Elements:
+    (size,) = _read(node, 0, contents)
     if not isinstance(size, int) or size > LARGEST:
         raise ValueError
     value = node.attributes.get_tensor("value", None)
@@ -126,19 +126,19 @@ def _filled(node: ir.Node, known: Known) -> Elements:
     return [0 if value is None else int(value.numpy().ravel()[0])] * size
 
 
-def _where(node: ir.Node, known: Known) -> Elements:
-    columns = _aligned(*(_held(node, position, known) for position in range(3)))
-    return [_chosen(condition, chosen, other) for condition, chosen, other in columns]
+def _where(node: ir.Node, contents: Contents) -> Elements:
+    columns = _aligned(*(_read(node, position, contents) for position in range(3)))
+    return [_select(*column) for column in columns]
 
 
-def _chosen(condition: Dim, chosen: Dim, other: Dim) -> Dim:
+def _select(condition: Dim, one: Dim, other: Dim) -> Dim:
     if condition is None:
-        return chosen if chosen == other else None
-    return chosen if condition else other
+        return one if one == other else None
+    return one if condition else other
 
 
 def _equal(one: Dim, other: Dim) -> Dim:
-    """Names stand for sizes, which are never negative; whether two are equal is not for them to say."""
+    """Compare two sizes, which are never negative; None where their names do not decide."""
     if isinstance(one, int) and isinstance(other, int):
         return int(one == other)
     return 0 if any(isinstance(dim, int) and dim < 0 for dim in (one, other)) else None
@@ -149,7 +149,7 @@ def _times(one: Dim, other: Dim) -> Dim:
 
 
 def _over(one: Dim, other: Dim) -> Dim:
-    """Division of integers, which rounds towards zero."""
+    """Divide integers, rounding towards zero."""
     if isinstance(one, int) and isinstance(other, int):
         return int(one / other) if other else None
     return quotient((one,), (other,))
@@ -159,9 +159,9 @@ def _numbers(function: Callable[[int, int], int]) -> Callable[[Dim, Dim], Dim]:
     return lambda one, other: function(one, other) if isinstance(one, int) and isinstance(other, int) else None
 
 
-def _pairwise(function: Callable[[Dim, Dim], Dim]) -> Callable[[ir.Node, Known], Elements]:
-    def rule(node: ir.Node, known: Known) -> Elements:
-        return [function(one, other) for one, other in _aligned(_held(node, 0, known), _held(node, 1, known))]
+def _pairwise(function: Callable[[Dim, Dim], Dim]) -> Callable[[ir.Node, Contents], Elements]:
+    def rule(node: ir.Node, contents: Contents) -> Elements:
+        return [function(one, other) for one, other in _aligned(_read(node, 0, contents), _read(node, 1, contents))]
 
     return rule
 
@@ -171,7 +171,7 @@ def _aligned(*columns: Elements) -> list[tuple[Dim, ...]]:
     return list(zip(*(column * length if len(column) == 1 else column for column in columns), strict=True))
 
 
-_RULES: dict[str, Callable[[ir.Node, Known], Elements | None]] = {
+_RULES: dict[str, Callable[[ir.Node, Contents], Elements | None]] = {
     "Shape": _shape,
     "Identity": _same,
     "Unsqueeze": _same,

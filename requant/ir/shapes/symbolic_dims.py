@@ -1,6 +1,6 @@
-"""Arithmetic of dimensions, some of which are known by name only: 4 · batch · 8 / 8 = 4*batch.
+"""Arithmetic of dimensions, some of which are names: 4 · batch · 8 / 8 = 4*batch.
 
-A dimension is a number, a name, a product of both such as "4*batch", or None where nothing is known of it.
+A dimension is a number, a name, a product of both such as "4*batch", or None where it is unknown.
 """
 
 import re
@@ -18,12 +18,12 @@ _PRODUCT = re.compile(r"[^\s()+\-*/%,]+(\s*\*\s*[^\s()+\-*/%,]+)+")
 
 
 def dimensions(shape: ir.Shape) -> list[Dim]:
-    """The dimensions of ``shape`` as numbers and names."""
+    """List the dimensions of ``shape`` as numbers and names."""
     return [dim if isinstance(dim, int) else dim.value for dim in shape]
 
 
 def factors(dim: int | str) -> tuple[int, Counter[str]]:
-    """The number and the names that ``dim`` is the product of; a sum counts as one name."""
+    """Factor ``dim`` into a number and names; a sum counts as one name."""
     if isinstance(dim, int):
         return dim, Counter()
     parts = [part.strip() for part in dim.split("*")] if _PRODUCT.fullmatch(dim) else [dim]
@@ -31,12 +31,12 @@ def factors(dim: int | str) -> tuple[int, Counter[str]]:
 
 
 def product(dims: Iterable[Dim]) -> Dim:
-    """The product of ``dims``, or None when one of them is unknown."""
+    """Multiply ``dims``; None when one of them is unknown."""
     return quotient(dims, ())
 
 
 def quotient(dims: Iterable[Dim], divisors: Iterable[Dim]) -> Dim:
-    """The product of ``dims`` over that of ``divisors``, or None when it is unknown or no whole number."""
+    """Divide the product of ``dims`` by that of ``divisors``; None when it is unknown or not an integer."""
     number, names = _collect(dims)
     divisor, cancelled = _collect(divisors)
     if number < 1 or divisor < 1 or number % divisor or names is None or cancelled is None or cancelled - names:
@@ -45,13 +45,13 @@ def quotient(dims: Iterable[Dim], divisors: Iterable[Dim]) -> Dim:
 
 
 def broadcast(*shapes: list[Dim]) -> list[Dim]:
-    """The shape that ``shapes`` have when they are broadcast together; None where that cannot be told."""
+    """Broadcast ``shapes`` together; a dimension is None where it is unknown."""
     aligned = zip_longest(*(shape[::-1] for shape in shapes), fillvalue=1)
     return [_common(dims) for dims in aligned][::-1]
 
 
 def _common(dims: Iterable[Dim]) -> Dim:
-    """A number above 1 decides, whatever the others are; else all that is not 1 must be one name."""
+    """Broadcast ``dims`` of one axis: a number above 1 decides, else all that are not 1 must be one name."""
     wide = {dim for dim in dims if dim != 1}
     numbers = {dim for dim in wide if isinstance(dim, int)}
     if len(numbers or wide) == 1:
@@ -64,8 +64,8 @@ def _collect(dims: Iterable[Dim]) -> tuple[int, Counter[str] | None]:
     for dim in dims:
         if dim is None:
             return number, None
-        factor, more = factors(dim)
-        number, names = number * factor, names + more
+        factor, dim_names = factors(dim)
+        number, names = number * factor, names + dim_names
     return number, names
 
 
@@ -74,5 +74,5 @@ def _join(number: int, names: Counter[str]) -> Dim:
     if not names:
         return number
     if len(parts) > 1 and any(not _PRODUCT.fullmatch(f"{name}*{name}") for name in names):
-        return None  # a sum has no place in a product without brackets
+        return None  # a sum cannot be in a product without brackets
     return "*".join(parts)

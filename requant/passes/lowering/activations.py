@@ -10,10 +10,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from ...ir.build import describe, insert_behind
 from ...ir.constants import constant
 from ...ir.quantizer import Quantizer
 from ...runtime.targets import Target
-from .describe import describe, insert_behind
 
 
 class QuantizedValue(NamedTuple):

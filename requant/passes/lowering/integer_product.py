@@ -9,9 +9,9 @@ DequantizeLinear the bias would be a node of its own, or a float Gemm.
 import numpy as np
 import onnx_ir as ir
 
+from ...ir.build import describe
 from ...ir.constants import array, constant
 from ...ir.linear import Linear
-from .describe import describe
 
 
 def multiply_integers(

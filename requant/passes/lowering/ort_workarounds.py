@@ -15,10 +15,10 @@ from collections.abc import Iterable
 import numpy as np
 import onnx_ir as ir
 
+from ...ir.build import describe
 from ...ir.constants import constant
 from ...ir.ops import CLIPPING, COMMUTING, LINEAR, is_op
 from ...ir.traverse import consumers
-from .describe import describe
 
 _PROPAGATING = COMMUTING | {"Pad", "Resize"}
 """Ops that ONNX Runtime moves Q and DQ through."""

@@ -7,13 +7,13 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from ...ir.build import describe
 from ...ir.constants import array, constant, lazily
 from ...ir.formats import Format
 from ...ir.linear import Linear
 from ...ir.quantizer import Quantizer
 from ...runtime.targets import Target
 from ..scales import weight_quantizer
-from .describe import describe
 
 MOST_BIAS_STEPS = 2.0**30
 """The most steps of a bias in int32: half of what fits, since the product is added to it."""

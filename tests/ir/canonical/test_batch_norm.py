@@ -1,4 +1,4 @@
-"""BatchNorms and per-channel factors vanish into the layers beside them, exactly; elsewhere they stay."""
+"""BatchNorms and per-channel factors are folded into the layers beside them, exactly; elsewhere they stay."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -93,7 +93,7 @@ def test_the_layer_beside_does_it(name: str, compute: Compute, deviation: Deviat
 
 
 @pytest.mark.parametrize("name", KEPT)
-def test_what_no_layer_can_do_stays(name: str, compute: Compute, deviation: Deviation) -> None:
+def test_a_norm_that_no_layer_can_take_up_stays(name: str, compute: Compute, deviation: Deviation) -> None:
     model = _model(*KEPT[name])
     before, ops = compute(model), Counter(node.op_type for node in model.graph)
     canonicalize(model)

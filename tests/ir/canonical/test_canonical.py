@@ -1,4 +1,4 @@
-"""However an exporter spells a model, canonical form is the same function and has the same sites."""
+"""Canonical form computes the same and has the same sites, whatever an exporter writes."""
 
 import time
 from collections import Counter
@@ -34,7 +34,7 @@ def _ops(model: ir.Model) -> Counter[str]:
 
 
 def _outline(model: ir.Model) -> list[tuple[str, int, Counter[str], Counter[str]]]:
-    """What must not depend on the spelling: the sites after norms, their width, consumers and restored edges."""
+    """List what must not depend on the exporter: the sites after norms, their width, consumers and inverse edges."""
     sites = [site for site in find_sites(model) if site.kind in ("LayerNorm", "RMSNorm")]
     assert all(isinstance(site, Site) for site in sites), sites
     return [

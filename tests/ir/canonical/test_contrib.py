@@ -1,4 +1,4 @@
-"""ONNX Runtime's fused ops become standard ones that compute the same; what has no equivalent stays and works."""
+"""ONNX Runtime's fused ops become standard ones that compute the same; those without an equivalent stay and work."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -206,7 +206,7 @@ KEPT = {
 
 
 @pytest.mark.parametrize("name", KEPT)
-def test_what_has_no_equivalent_stays(name: str) -> None:
+def test_an_op_without_equivalent_stays(name: str) -> None:
     text, op_type = KEPT[name]
     header = '<ir_version: 8, opset_import: ["": 17, "com.microsoft": 1, "own": 1]> g '
     proto = onnx.parser.parse_model(header + text)
@@ -245,7 +245,7 @@ def test_shapes_are_known_behind_ops_that_stay(name: str) -> None:
     assert not model.functions
 
 
-def test_a_product_tells_the_width_of_what_it_reads(build: Build) -> None:
+def test_a_product_implies_the_width_of_its_input(build: Build) -> None:
     text = """(float[B,T,6] x) => (float[B,T,8] y) <float[4,8] w> {
         a = com.microsoft.GroupQueryAttention<num_heads = 2>(x)  y = MatMul(a, w) }"""
     model = load(build(text))

@@ -1,4 +1,4 @@
-"""Outputs of a graph or of a body stay values of their own, whatever passes on what."""
+"""Outputs of a graph or of a body stay separate values, whatever Identity copies them."""
 
 from collections.abc import Callable
 
@@ -61,31 +61,32 @@ def _model(outputs: str, body: str, build: Build) -> onnx.ModelProto:
 
 @pytest.mark.parametrize("form", [*OUTPUTS, *BODIES])
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
-def test_outputs_stay_what_they_are(form: str, target: str, build: Build) -> None:
+def test_outputs_keep_their_names_and_numbers(form: str, target: str, build: Build) -> None:
     outputs, body = OUTPUTS[form] if form in OUTPUTS else ("y", f"h = MatMul(x, w)  {BODIES[form]}")
     proto = _model(outputs, body, build)
     result = requant.optimize(proto, [X], "int8-plain", target)
     assert [value.name for value in result.model.graph.outputs] == [value.name for value in proto.graph.output]
     assert all(layer.quantized for layer in result.report.layers if layer.op_type == "MatMul")
     onnx.checker.check_model(ir.to_proto(result.model), full_check=True)
-    for wanted, given in zip(*(map(numbers, runner(model)(X)) for model in (load(proto), result.model)), strict=True):
-        assert np.linalg.norm(wanted - given) <= 0.02 * np.linalg.norm(wanted)
+    results = [map(numbers, runner(model)(X)) for model in (load(proto), result.model)]
+    for expected, actual in zip(*results, strict=True):
+        assert np.linalg.norm(expected - actual) <= 0.02 * np.linalg.norm(expected)
 
 
 def test_an_interface_that_differs_is_an_error(build: Build) -> None:
-    wanted, other = (load(_model(outputs, "y = MatMul(x, w)  z = Relu(y)", build)) for outputs in ("y, z", "z, y"))
-    require_interface(wanted, wanted.clone())
+    original, swapped = (load(_model(outputs, "y = MatMul(x, w)  z = Relu(y)", build)) for outputs in ("y, z", "z, y"))
+    require_interface(original, original.clone())
     with pytest.raises(VerificationError, match=r"outputs of the result would be \(z: .*those of the model are \(y: "):
-        require_interface(wanted, other)
-    with_default = wanted.clone()
+        require_interface(original, swapped)
+    with_default = original.clone()
     with_default.graph.inputs.append(with_default.graph.initializers["w"])
-    require_interface(with_default, wanted)
+    require_interface(with_default, original)
     require_interface(with_default, with_default)
-    half = wanted.clone()
+    half = original.clone()
     half.graph.inputs[0].type = ir.TensorType(ir.DataType.FLOAT16)
-    require_interface(wanted, half, narrowed=True)
+    require_interface(original, half, narrowed=True)
     with pytest.raises(VerificationError, match=r"inputs of the result would be \(x: .*FLOAT16"):
-        require_interface(wanted, half)
+        require_interface(original, half)
 
 
 def test_a_second_canonical_form_is_the_first(build: Build) -> None:

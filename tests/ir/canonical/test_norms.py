@@ -1,4 +1,4 @@
-"""Norms are found however they are spelled, and what only looks like one is left alone."""
+"""Norms are found in every form that exporters write; patterns that only look like one are left alone."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -123,7 +123,7 @@ def _graph(body: str) -> str:
     return f"{HEAD.replace('float two', 'float t = {4}, float two')} {{ {body} }}"
 
 
-def _found(model: ir.Model) -> list[Norm]:
+def _matched_norms(model: ir.Model) -> list[Norm]:
     return [norm for norm in find_norms(model.graph) if isinstance(norm, Norm)]
 
 
@@ -135,7 +135,7 @@ def test_a_layer_norm_becomes_one_node(name: str, build: Build, compute: Compute
     extra = {"Abs": 1} if name in ("no shift", "no gain") else {}
     assert Counter(node.op_type for node in model.graph) == {"LayerNormalization": 1} | extra
     assert deviation(before, compute(model)) < 1e-5
-    (norm,) = _found(model)
+    (norm,) = _matched_norms(model)
     assert (norm.kind, norm.channels, norm.output.name) == ("LayerNorm", 6, "y" if not extra else norm.output.name)
 
 
@@ -165,7 +165,7 @@ def test_a_near_miss_is_left_alone(name: str, build: Build, compute: Compute, de
     model = load(build(_graph(NEAR_MISSES[name])))
     before = compute(model)
     canonicalize(model)
-    assert not _found(model)
+    assert not _matched_norms(model)
     assert deviation(before, compute(model)) < 1e-6
 
 
@@ -173,7 +173,7 @@ def test_a_near_miss_is_left_alone(name: str, build: Build, compute: Compute, de
 def test_an_rms_norm_is_found_where_it_is(name: str, build: Build) -> None:
     model = load(build(_graph(RMS_NORMS[name])))
     canonicalize(model)
-    (norm,) = _found(model)
+    (norm,) = _matched_norms(model)
     assert (norm.kind, norm.channels, norm.output.name) == ("RMSNorm", 6, "y")
     node, position = norm.scale
     gamma = node.inputs[position]
@@ -186,7 +186,7 @@ def test_an_rms_norm_is_found_where_it_is(name: str, build: Build) -> None:
 
 
 @pytest.mark.parametrize("name", NO_NORMS)
-def test_what_is_no_rms_norm_is_none(name: str, build: Build) -> None:
+def test_a_pattern_that_is_no_rms_norm_is_not_matched(name: str, build: Build) -> None:
     model = load(build(_graph(NO_NORMS[name])))
     canonicalize(model)
     assert not list(find_norms(model.graph))
@@ -205,9 +205,9 @@ def test_a_norm_that_cannot_be_rewritten_says_why(body: str, reason: str, build:
         <float[6] g, float[6] b, float[5,6] g2, float[5,6] b2> {{ {body} }}"""
     model = load(build(text))
     canonicalize(model)
-    (found,) = find_norms(model.graph)
-    assert isinstance(found, tuple)
-    assert reason in found[1]
+    (refusal,) = find_norms(model.graph)
+    assert isinstance(refusal, tuple)
+    assert reason in refusal[1]
 
 
 HALF = """(float16[B,T,6] x) => (float16[B,T,6] y) <float16[6] g, float16[6] b, float[6] g1, float[6] b1,
@@ -244,7 +244,7 @@ def test_a_norm_may_be_wider_than_its_input(name: str, build: Build, compute: Co
     model = load(build(f"{HALF} {{ {body} }}"))
     before = compute(model)
     canonicalize(model)
-    (norm,) = _found(model)
+    (norm,) = _matched_norms(model)
     assert norm.kind == name.removeprefix("fused ").split(",")[0]
     assert norm.output.name == output
     assert deviation(before, compute(model)) < 4e-3
@@ -257,7 +257,7 @@ def test_bfloat16_is_as_good(name: str, build: Build) -> None:
     body, output = HALVES[name]
     model = load(build(f"{HALF} {{ {body} }}".replace("float16", "bfloat16").replace("to = 10", "to = 16")))
     canonicalize(model)
-    (norm,) = _found(model)
+    (norm,) = _matched_norms(model)
     node, position = norm.scale
     gamma = node.inputs[position]
     assert gamma is not None
@@ -277,7 +277,7 @@ def test_a_norm_without_a_gain_is_given_one_for_a_linear_layer(
     model = load(build(text))
     before = compute(model)
     canonicalize(model)
-    (norm,) = _found(model)
+    (norm,) = _matched_norms(model)
     gamma = norm.scale[0].inputs[norm.scale[1]]
     assert gamma is not None
     assert gamma.const_value is not None
@@ -290,7 +290,7 @@ def test_a_norm_without_a_gain_is_given_one_for_a_linear_layer(
 
 
 @pytest.mark.parametrize("body", ["y = Abs(n)", "p = Exp(n)  y = Mul(n, p)"])
-def test_nobody_else_needs_a_gain(body: str, build: Build) -> None:
+def test_no_other_consumer_needs_a_gain(body: str, build: Build) -> None:
     model = load(build(_graph(f"{GAINLESS}  {body}")))
     canonicalize(model)
-    assert not _found(model)
+    assert not _matched_norms(model)

@@ -1,4 +1,4 @@
-"""Resize and Upsample of old opsets compute what they did there."""
+"""Resize and Upsample of old opsets compute at a new opset what they did there."""
 
 import numpy as np
 import onnx
@@ -49,10 +49,10 @@ def test_scales_may_be_computed(mode: str) -> None:
 
 def _require_same(proto: onnx.ModelProto) -> None:
     model = load(proto)
-    before, wanted = runner(load(proto)), None
+    before, expected = runner(load(proto)), None
     canonicalize(model)
     assert model.graph.opset_imports[""] >= 17
     onnx.checker.check_model(ir.to_proto(model), full_check=True)
-    wanted, given = before(X)[0], runner(model)(X)[0]
-    assert wanted.shape == given.shape
-    np.testing.assert_allclose(numbers(given), numbers(wanted), atol=1e-5)
+    expected, actual = before(X)[0], runner(model)(X)[0]
+    assert expected.shape == actual.shape
+    np.testing.assert_allclose(numbers(actual), numbers(expected), atol=1e-5)

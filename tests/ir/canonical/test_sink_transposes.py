@@ -1,4 +1,4 @@
-"""What is element-wise behind a Conv comes before the Transposes, which then cancel; elsewhere nothing moves."""
+"""Element-wise ops behind a Conv move before the Transposes, which then cancel; elsewhere nothing moves."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -53,11 +53,11 @@ def ops(model: ir.Model) -> str:
 def test_it_comes_before_the_transposes(
     name: str, build: Callable[[str], onnx.ModelProto], compute: Compute, deviation: Deviation
 ) -> None:
-    body, wanted = MOVED[name]
+    body, expected = MOVED[name]
     model = load(build(f"{TEXT} {{ {body} }}"))
     before = compute(model)
     canonicalize(model)
-    assert ops(model) == wanted
+    assert ops(model) == expected
     assert deviation(before, compute(model)) < 1e-5
     assert [value.name for value in model.graph.outputs] == ["y"]
     assert not SinkTransposes()(model).modified
@@ -68,9 +68,9 @@ def test_nothing_moves_elsewhere(
     name: str, build: Callable[[str], onnx.ModelProto], compute: Compute, deviation: Deviation
 ) -> None:
     model = load(build(f"{TEXT} {{ {KEPT[name]} }}"))
-    before, written = compute(model), ops(model)
+    before, original = compute(model), ops(model)
     SinkTransposes()(model)
-    assert ops(model) == written
+    assert ops(model) == original
     assert deviation(before, compute(model)) < 1e-6
 
 

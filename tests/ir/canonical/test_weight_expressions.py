@@ -36,8 +36,8 @@ def test_expressions_of_constants_are_weights(form: str, build: Build) -> None:
     linears = list(find_linears(model.graph))
     assert [linear.shape for linear in linears] == [(128, 128)] * (2 if form == "read twice" else 1)
     assert {node.op_type for node in model.graph} <= {"MatMul", "Gemm", "Relu"}
-    wanted, given = (numbers(runner(each)(X)) for each in (load(proto), model))
-    np.testing.assert_allclose(given, wanted, atol=1e-3 * np.abs(wanted).max())
+    expected, actual = (numbers(runner(version)(X)) for version in (load(proto), model))
+    np.testing.assert_allclose(actual, expected, atol=1e-3 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_expressions_of_constants_are_weights(form: str, build: Build) -> None:
         "g = Mul(x, gain) t = Transpose(g) q = MatMul(x, t) y = MatMul(q, g)",
     ],
 )
-def test_what_depends_on_data_is_no_weight(body: str, build: Build) -> None:
+def test_an_expression_of_data_is_no_weight(body: str, build: Build) -> None:
     report = requant.optimize(build(f"(float[128, 128] x) => (float[n, m] y) {CONSTANTS} {{ {body} }}"), [X]).report
     assert report.layers == []
     assert "no MatMul of the graph has a constant matrix" in report.message

@@ -87,13 +87,13 @@ def test_layers_around_containers_are_quantized(form: str, target: str, build: B
     assert all(layer.quantized for layer in layers.values()), layers
     assert not result.report.message
     onnx.checker.check_model(ir.to_proto(result.model), full_check=True)
-    for wanted, given in zip(runner(load(proto))(X), runner(result.model)(X), strict=True):
-        assert texts(given) == texts(wanted)
-        assert np.linalg.norm(numbers(given) - numbers(wanted)) <= 0.05 * np.linalg.norm(numbers(wanted))
+    for expected, actual in zip(runner(load(proto))(X), runner(result.model)(X), strict=True):
+        assert texts(actual) == texts(expected)
+        assert np.linalg.norm(numbers(actual) - numbers(expected)) <= 0.05 * np.linalg.norm(numbers(expected))
 
 
 @pytest.mark.parametrize("form", GRAPHS)
-def test_canonical_form_knows_what_is_no_tensor(form: str, build: Build) -> None:
+def test_canonical_form_keeps_types_that_are_not_tensors(form: str, build: Build) -> None:
     model = load(_model(form, build))
     canonicalize(model)
     sequences = {"SequenceConstruct", "SequenceInsert", "SequenceErase", "SplitToSequence", "SequenceEmpty"}
@@ -107,7 +107,7 @@ def test_canonical_form_knows_what_is_no_tensor(form: str, build: Build) -> None
     ("kind", "use", "message"),
     [
         ("string[n]", "q = Shape(t)", "input 't' holds text, so synthetic data cannot be made"),
-        ("seq(float[n])", "q = SequenceLength(t)", "input 't' is no tensor, so synthetic data cannot be made"),
+        ("seq(float[n])", "q = SequenceLength(t)", "input 't' is not a tensor, so synthetic data cannot be made"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::requant.errors.SyntheticCalibrationWarning")
@@ -120,7 +120,7 @@ def test_random_data_are_tensors_of_numbers(kind: str, use: str, message: str, b
 def test_data_for_a_sequence_are_refused(build: Build) -> None:
     text = "(seq(float[n]) t, float[n, 32] x) => (float[n, 32] y, int64 q) <float[32, 32] w> {"
     proto = build(f"{text} y = MatMul(x, w) q = SequenceLength(t) }}")
-    with pytest.raises(RequantError, match="input 't' is no tensor, and data hold tensors alone"):
+    with pytest.raises(RequantError, match="input 't' is not a tensor, and calibration data can only hold tensors"):
         requant.optimize(proto, [{"t": np.ones((1, 3), np.float32), "x": np.ones((2, 32), np.float32)}])
 
 

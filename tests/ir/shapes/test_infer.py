@@ -1,4 +1,4 @@
-"""Dynamic dimensions keep their names through what exporters compute at run time; static ones become constants."""
+"""Dynamic dimensions keep their names through computed sizes; static ones become constants."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -42,7 +42,7 @@ DYNAMIC = {
 }
 
 
-def _settled(body: str) -> ir.Model:
+def _inferred(body: str) -> ir.Model:
     model = ir.from_onnx_text(f"{HEAD} {WITH} {{ s = Shape(x)  {body}  y = Neg(v) }}")
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     InferShapes()(model)
@@ -50,19 +50,19 @@ def _settled(body: str) -> ir.Model:
 
 
 @pytest.mark.parametrize("name", STATIC)
-def test_what_depends_on_static_dimensions_alone_is_settled(name: str) -> None:
+def test_sizes_of_static_dimensions_become_constants(name: str) -> None:
     body, expected = STATIC[name]
-    model = _settled(body)
-    found = array(model.graph.node(-1).inputs[0])
-    assert found is not None
-    assert found.tolist() == expected
+    model = _inferred(body)
+    contents = array(model.graph.node(-1).inputs[0])
+    assert contents is not None
+    assert contents.tolist() == expected
     common.RemoveUnusedNodesPass()(model)
     assert not InferShapes()(model).modified
 
 
 @pytest.mark.parametrize("name", DYNAMIC)
-def test_what_depends_on_others_stays_computed(name: str) -> None:
-    last = _settled(DYNAMIC[name]).graph.node(-1)
+def test_sizes_of_dynamic_dimensions_stay_computed(name: str) -> None:
+    last = _inferred(DYNAMIC[name]).graph.node(-1)
     assert array(last.inputs[0]) is None
 
 
@@ -169,14 +169,14 @@ def _names(value: ir.Value) -> list[object]:
 
 
 def _sizes(value: ir.Value, sizes: dict[object, int]) -> tuple[int, ...]:
-    """The shape of ``value`` when its names have ``sizes``, or else 2, 16, 16, ..."""
+    """Return the shape of ``value`` when its names have ``sizes``, or else 2, 16, 16, ..."""
     assert value.shape is not None
-    found: list[int] = []
+    dims: list[int] = []
     for axis, dim in enumerate(dimensions(value.shape)):
         assert dim is not None
         number, names = factors(dim)
-        found.append(number * int(np.prod([sizes[name] if sizes else 16 if axis else 2 for name in names.elements()])))
-    return tuple(found)
+        dims.append(number * int(np.prod([sizes[name] if sizes else 16 if axis else 2 for name in names.elements()])))
+    return tuple(dims)
 
 
 def test_names_that_the_caller_gave_stand_for_themselves() -> None:
@@ -217,7 +217,7 @@ def test_a_node_that_does_not_fit_says_nothing(node: str) -> None:
     assert str(model.graph.inputs[0].shape) == "[A,B]"
 
 
-def test_an_output_that_is_read_again_says_what_it_is() -> None:
+def test_an_output_with_consumers_has_its_shape() -> None:
     text = """<ir_version: 8, opset_import: ["": 17]> g (float[B,T] x) => (float[N,M] h, float[N,M] y)
         { h = Neg(x)  y = Abs(h) }"""
     model = load(onnx.parser.parse_model(text))

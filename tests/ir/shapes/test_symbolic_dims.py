@@ -25,7 +25,7 @@ from requant.ir.shapes.symbolic_dims import Dim, broadcast, product, quotient
         ([-1, "b"], [], None),
     ],
 )
-def test_what_is_left_of_a_product(dims: list[Dim], divisors: list[Dim], expected: Dim) -> None:
+def test_quotients_of_products(dims: list[Dim], divisors: list[Dim], expected: Dim) -> None:
     assert quotient(dims, divisors) == expected
     if not divisors:
         assert product(dims) == expected

@@ -1,0 +1,108 @@
+"""Golden tests: a small graph and its canonical form, as text."""
+
+from collections.abc import Callable
+from textwrap import dedent
+
+import onnx
+import onnx_ir as ir
+import pytest
+
+from requant.ir.canonical.canonicalize import canonicalize
+from requant.ir.load import load
+
+IMAGE = """(float[1,4,6,6] x) => (float[N,H,W,C] y) <float[4,4,1,1] w, float[4,4,1,1] u, float[4] g, float[4] b,
+           float[4] e, float half = {0.5}>"""
+ROWS = """(float[2,3,8] x) => (float[2,3,8] y) <float[8] g, float[8] b, float[8,8] w, float[8,8] low, float[8,8] up,
+          float two = {2.0}, float tiny = {0.001}>"""
+
+CASES = {
+    "a BatchNorm is folded into the Conv before it": (
+        f"{IMAGE} {{ v = Abs(e)  a = Conv(x, w)  n = BatchNormalization(a, g, b, e, v)  y = Relu(n) }}",
+        """
+        n = Conv(x, w.folded, a.bias)
+        y = Relu(n)
+        """,
+    ),
+    "a BatchNorm is folded into the Conv after it": (
+        f"{IMAGE} {{ v = Abs(e)  a = BatchNormalization(x, g, b, e, v)  y = Conv(a, w) }}",
+        """
+        y = Conv(x, w.folded, y.bias)
+        """,
+    ),
+    "element-wise ops move before Transposes, which cancel": (
+        f"""{IMAGE} {{ a = Conv(x, w)  t = Transpose<perm = [0, 2, 3, 1]>(a)  r = Relu(t)
+        s = Transpose<perm = [0, 3, 1, 2]>(r)  y = Conv(s, u) }}""",
+        """
+        a = Conv(x, w)
+        r.channels_first = Relu(a)
+        y = Conv(r.channels_first, u)
+        """,
+    ),
+    "a decomposed LayerNorm is fused": (
+        f"""{ROWS} {{ m = ReduceMean<axes = [-1]>(x)  d = Sub(x, m)  q = Pow(d, two)  c = ReduceMean<axes = [-1]>(q)
+        v = Add(c, tiny)  r = Sqrt(v)  n = Div(d, r)  p = Mul(n, g)  a = Add(p, b)  y = MatMul(a, w) }}""",
+        """
+        a = LayerNormalization(x, g, b)
+        y = MatMul(a, w)
+        """,
+    ),
+    "the gain of an RMSNorm moves out of its denominator": (
+        f"""{ROWS} {{ q = Pow(x, two)  c = ReduceMean<axes = [-1]>(q)  v = Add(c, tiny)  r = Sqrt(v)
+        i = Reciprocal(r)  k = Mul(i, g)  a = Mul(x, k)  y = MatMul(a, w) }}""",
+        """
+        q = Pow(x, two)
+        c = ReduceMean(q)
+        v = Add(c, tiny)
+        r = Sqrt(v)
+        i = Reciprocal(r)
+        a.normal = Mul(x, i)
+        a = Mul(a.normal, g)
+        y = MatMul(a, w)
+        """,
+    ),
+    "a fused norm of ONNX Runtime is decomposed": (
+        f"{ROWS} {{ n = com.microsoft.SkipLayerNormalization(x, x, g, b)  y = MatMul(n, w) }}",
+        """
+        n.0.Add.0 = Add(x, x)
+        n = LayerNormalization(n.0.Add.0, g, b)
+        y = MatMul(n, w)
+        """,
+    ),
+    "a fused product of ONNX Runtime is decomposed": (
+        f"{ROWS} {{ n = com.microsoft.FusedMatMul<alpha = 0.5, transB = 1>(x, x)  y = MatMul(n, x) }}",
+        """
+        n.0.Transpose.0 = Transpose(x)
+        n.1.MatMul.0 = MatMul(x, n.0.Transpose.0)
+        n = Mul(n.1.MatMul.0, n.constant)
+        y = MatMul(n, x)
+        """,
+    ),
+    "a weight with an unmerged adapter becomes a constant": (
+        f"{ROWS} {{ l = MatMul(low, up)  s = Mul(l, two)  k = Add(w, s)  y = MatMul(x, k) }}",
+        """
+        y = MatMul(x, k)
+        """,
+    ),
+    "a transposed weight becomes a constant": (
+        f"{ROWS} {{ t = Transpose<perm = [1, 0]>(w)  y = MatMul(x, t) }}",
+        """
+        y = MatMul(x, t.folded)
+        """,
+    ),
+}
+
+
+def listing(model: ir.Model) -> str:
+    """List the nodes as text, one a line."""
+    return "".join(
+        f"{', '.join(value.name or '' for value in node.outputs)} = {node.op_type}"
+        f"({', '.join(value.name or '' if value else '' for value in node.inputs)})\n"
+        for node in model.graph
+    )
+
+
+@pytest.mark.parametrize(("text", "expected"), CASES.values(), ids=CASES)
+def test_canonical_form(text: str, expected: str, build: Callable[[str], onnx.ModelProto]) -> None:
+    model = load(build(text))
+    canonicalize(model)
+    assert listing(model) == dedent(expected).lstrip()
