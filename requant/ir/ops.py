@@ -11,7 +11,10 @@ LAYOUT = frozenset(
 )
 """Every element of the input is in the output once."""
 
-SELECTION = frozenset({"Gather", "GatherElements", "GatherND", "Slice", "Split"})
+GATHERS = frozenset({"Gather", "GatherElements", "GatherND"})
+"""Elements of the first input are picked by indices."""
+
+SELECTION = GATHERS | {"Slice", "Split"}
 """Elements of the first input are picked, and none is changed."""
 
 REPETITION = frozenset({"Expand", "Tile"})
@@ -22,6 +25,9 @@ JOINING = frozenset({"Concat"})
 
 MOVEMENT = LAYOUT | SELECTION | REPETITION | JOINING
 """The output has no other elements than the inputs."""
+
+IDENTITIES = frozenset({"Dropout", "Identity"})
+"""The output is the first input, at inference."""
 
 SIZES = frozenset({"Shape", "Size"})
 """Elements are not looked at."""
@@ -65,6 +71,9 @@ EXTREME_REDUCTIONS = frozenset({"ReduceMax", "ReduceMin"})
 REDUCTIONS = SUMS | EXTREME_REDUCTIONS | {"ReduceMean", "ReduceProd"}
 
 RESAMPLING = frozenset({"Resize", "Upsample"})
+
+ATTENTION = frozenset({"Attention", "MultiHeadAttention"})
+"""Softmax(Q Kᵀ) V as one node."""
 
 SOFTMAXES = frozenset({"LogSoftmax", "Softmax"})
 

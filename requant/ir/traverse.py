@@ -1,17 +1,65 @@
-"""Walks along the edges of a graph."""
+"""Walks along the edges of a graph.
 
-from collections.abc import Container, Iterator
+``through`` names the ops that a walk passes: a container of their types, or a predicate of nodes.
+"""
+
+from collections.abc import Callable, Container, Iterable, Iterator
+from typing import TypeAlias
 
 import onnx_ir as ir
 
+Slot: TypeAlias = tuple[ir.Node, int]
+"""An input of a node: the node and the position."""
 
-def consumers(value: ir.Value, through: Container[str] = ()) -> Iterator[tuple[ir.Node, int]]:
-    """The nodes that read ``value`` and the input there, or what ops of the types ``through`` make of it."""
-    waiting, met = [value], {value}
-    while waiting:
-        for node, position in waiting.pop().uses():
-            if node.op_type not in through:
+Through: TypeAlias = Container[str] | Callable[[ir.Node], bool]
+
+
+def consumers(value: ir.Value, through: Through = ()) -> Iterator[Slot]:
+    """Yield the inputs that read ``value``, or what nodes that are passed ``through`` make of it; depth first."""
+    stack, visited = [value], {value}
+    while stack:
+        for node, position in stack.pop().uses():
+            if not _is_passed(node, through):
                 yield node, position
-            elif not met.issuperset(node.outputs):
-                met.update(node.outputs)
-                waiting += node.outputs
+            elif not visited.issuperset(node.outputs):
+                visited.update(node.outputs)
+                stack += node.outputs
+
+
+def sole_use(value: ir.Value) -> Slot | None:
+    """Return the only input that reads ``value``; None if there are none or several, or it is a graph output."""
+    uses = value.uses()
+    if len(uses) != 1 or value.is_graph_output():
+        return None
+    ((node, position),) = uses
+    return node, position
+
+
+def producer(value: ir.Value | None, through: Through = ()) -> ir.Node | None:
+    """Return the node that computes ``value``, or the first one upstream that is not passed ``through``.
+
+    Nodes that are passed are followed along their first input; None at an input of the graph or a constant.
+    """
+    node = value.producer() if value is not None else None
+    while node is not None and _is_passed(node, through) and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
+    return node
+
+
+def reachable(starts: Iterable[ir.Value], step: Callable[[ir.Value], Iterable[ir.Value]]) -> Iterator[ir.Value]:
+    """Yield ``starts`` and all values that ``step`` leads to from them, each once; breadth first.
+
+    A value is yielded before ``step`` is asked about it.
+    """
+    queue = list(dict.fromkeys(starts))
+    visited = set(queue)
+    for value in queue:
+        yield value
+        for neighbour in step(value):
+            if neighbour not in visited:
+                visited.add(neighbour)
+                queue.append(neighbour)
+
+
+def _is_passed(node: ir.Node, through: Through) -> bool:
+    return through(node) if callable(through) else node.op_type in through

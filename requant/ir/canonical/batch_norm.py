@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..constants import array, constant, is_constant, lazily
 from ..linear import Linear, as_linear
-from ..uses import sole_use
+from ..traverse import sole_use
 
 Vector = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from ..constants import constant
 from ..linear import as_linear
 from ..norm_patterns import bare, is_vector, mean_of, normalized, scaled_inverse_root, source_of
 from ..norms import affine_step
-from ..uses import sole_use
+from ..traverse import sole_use
 
 _HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 """Types whose norms LayerNormalization computes in float32, as the spelled out ones do."""

@@ -1,7 +1,7 @@
-"""The analysis: where a per-channel transform can be changed, who takes part, and why other places are refused."""
+"""The analysis: where a per-channel transform can be changed, what takes part, and why other places are refused."""
 
 from .find import find_sites
 from .inserted import find_inserted
-from .site import Refusal, Site
+from .site import Refusal, RefusedSite, Site
 
-__all__ = ["Refusal", "Site", "find_inserted", "find_sites"]
+__all__ = ["Refusal", "RefusedSite", "Site", "find_inserted", "find_sites"]

@@ -1,4 +1,4 @@
-"""How a source comes to write X' = (X - t) / d.
+"""The change of parameters by which a source computes X' = (X - t) / d.
 
 norm        γ' = γ / d      β' = (β - t) / d
 linear      W' = W / d      b' = (b - t) / d          along the output channels
@@ -19,26 +19,26 @@ from .edit import add_to_bias, graph_of, insert_after, like, mark_output, plug, 
 from .transform import ChannelTransform
 
 
-def produce(producers: Iterable[Producer], transform: ChannelTransform) -> int:
-    """Let every producer write the transformed values; returns the number of nodes added."""
-    added, done = 0, set[ir.Value]()
+def transform_producers(producers: Iterable[Producer], transform: ChannelTransform) -> int:
+    """Let every producer compute the transformed values; returns the number of nodes added."""
+    added, scaled_weights = 0, set[ir.Value]()
     for producer in producers:
         source, part = producer.source, transform.at(producer.channels)
         if part.is_identity:
             continue
         if isinstance(source, Norm):
-            added += _norm(source, part)
+            added += _transform_norm(source, part)
         elif isinstance(source, Linear):
-            added += _linear(source, part, fresh=source.weight not in done)
-            done.add(source.weight)
-        elif source.table not in done:
-            _embedding(source, part)
-            done.add(source.table)
+            added += _transform_linear(source, part, scale_weight=source.weight not in scaled_weights)
+            scaled_weights.add(source.weight)
+        elif source.table not in scaled_weights:
+            _transform_embedding(source, part)
+            scaled_weights.add(source.table)
     return added
 
 
 def needs_node(producer: Producer) -> bool:
-    """Whether a shift makes ``producer`` add a node: it has no bias and no place for one."""
+    """Tell whether a shift makes ``producer`` add a node: it has no bias and no input for one."""
     source = producer.source
     if isinstance(source, Norm):
         return source.shift is None
@@ -46,7 +46,7 @@ def needs_node(producer: Producer) -> bool:
     return linear is not None and linear.bias is None and linear.node.op_type == "MatMul"
 
 
-def _norm(norm: Norm, part: ChannelTransform) -> int:
+def _transform_norm(norm: Norm, part: ChannelTransform) -> int:
     node, position = norm.scale
     gamma = node.inputs[position]
     plug(norm.scale, like(gamma, values(gamma) / _along(gamma, part.scale)), f"{norm.output.name}.scale")
@@ -67,16 +67,16 @@ def _norm(norm: Norm, part: ChannelTransform) -> int:
 
 
 def _along(value: ir.Value | None, data: np.ndarray) -> np.ndarray:
-    """``data`` [C] with as many axes as ``value``, whose last one is the channels."""
+    """Give ``data`` [C] as many axes as ``value`` has, whose last one is the channels."""
     rank = len(value.shape) if value is not None and value.shape is not None else 1
     return data.reshape((1,) * (rank - 1) + (-1,))
 
 
-def _linear(source: Linear, part: ChannelTransform, *, fresh: bool) -> int:
+def _transform_linear(source: Linear, part: ChannelTransform, *, scale_weight: bool) -> int:
     """Scale the outputs: the weight once, however many nodes share it, and each node's own bias."""
-    if fresh:
+    if scale_weight:
         scale_along(source.weight, source.out_axis, 1 / part.scale)
-    linear = as_linear(source.node)  # another site may have given it a bias since
+    linear = as_linear(source.node)  # another site may have added a bias
     assert linear is not None
     if linear.bias is not None:
         node, position = linear.bias
@@ -90,7 +90,7 @@ def _linear(source: Linear, part: ChannelTransform, *, fresh: bool) -> int:
     return added
 
 
-def _embedding(source: Embedding, part: ChannelTransform) -> None:
+def _transform_embedding(source: Embedding, part: ChannelTransform) -> None:
     tensor = source.table.const_value
     assert tensor is not None
     source.table.const_value = lazily(lambda table: (table.astype(np.float64) - part.shift) / part.scale, tensor)

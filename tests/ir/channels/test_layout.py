@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 from onnx import TensorProto, helper, numpy_helper
 from onnx_ir.passes import common
 
-from requant.ir.channels.layout import ImmovableError, along_axis, is_mover, last_axis, move
+from requant.ir.channels.blocked import BlockedError
+from requant.ir.channels.layout import along_axis, is_movement, last_axis, move
 from requant.ir.channels.reshape import NO_CHANNEL, ChannelMap
 from requant.ir.constants import constant
 from requant.ir.load import load
@@ -198,7 +199,7 @@ def _followed(model: ir.Model, channels: int) -> dict[str, ChannelMap]:
         if node.op_type == "Reshape" and _may_mix(node):
             try:
                 maps.update(zip(node.outputs, move(node, inputs), strict=True))
-            except ImmovableError:
+            except BlockedError:
                 break
         else:
             maps.update(zip(node.outputs, move(node, inputs), strict=True))
@@ -215,7 +216,7 @@ def _may_mix(node: ir.Node) -> bool:
 
 
 @given(chains())
-def test_random_chains_are_followed(drawn: tuple[onnx.ModelProto, tuple[int, ...]]) -> None:
+def test_random_chains_of_movements_are_followed(drawn: tuple[onnx.ModelProto, tuple[int, ...]]) -> None:
     proto, shape = drawn
     model = _inferred(proto)
     maps = _followed(model, shape[-1])
@@ -269,46 +270,46 @@ REFUSED = {
     ),
     "reshape of unknown rank": (
         "(float[B,T,4] x, int64[N] i) => (float[K,L] y) { a = Reshape(x, i)  y = Relu(a) }",
-        "shapes are unknown",
+        "input or output of unknown shape",
     ),
     "gather at run time": (
         "(float[B,T,4] x, int64[N] i) => (float[B,T,N] y) { y = Gather<axis = -1>(x, i) }",
-        "known only at run time",
+        "that are computed at run time",
     ),
     "gather of nothing": (
         "(float[B,T,4] x) => (float[B,T] y) <int64 i = {9}> { y = Gather<axis = -1>(x, i) }",
-        "does not fit",
+        "do not fit",
     ),
     "slice at run time": (
         "(float[B,T,4] x, int64[1] i) => (float[B,T,K] y) <int64[1] s = {0}, int64[1] a = {2}> "
         "{ y = Slice(x, s, i, a) }",
-        "ends are known only at run time",
+        "ends that are computed at run time",
     ),
     "slice with steps at run time": (
         "(float[B,T,4] x, int64[1] i) => (float[B,T,K] y) <int64[1] s = {0}, int64[1] e = {4}, int64[1] a = {2}> "
         "{ y = Slice(x, s, e, a, i) }",
-        "steps are known only at run time",
+        "steps that are computed at run time",
     ),
     "slice of axes at run time": (
         "(float[B,T,4] x, int64[1] i) => (float[B,T,K] y) <int64[1] s = {0}, int64[1] e = {4}> "
         "{ y = Slice(x, s, e, i) }",
-        "axes are known only at run time",
+        "axes that are computed at run time",
     ),
     "slice without axes": (
         "(float[B,T,4] x) => (float[B,T,K] y) <int64[3] s = {0, 0, 0}, int64[3] e = {4, 4, 2}> { y = Slice(x, s, e) }",
-        "Slice has no axes",
+        "has no axes",
     ),
     "split at run time": (
         "(float[B,T,4] x, int64[2] i) => (float[B,T,K] y) { y, z = Split<axis = -1>(x, i) }",
-        "sizes are known only at run time",
+        "sizes that are computed at run time",
     ),
-    "concat with a stranger": (
+    "concat with an untransformed value": (
         "(float[B,T,4] x, float[B,1,4] i) => (float[B,K,4] y) { y = Concat<axis = 1>(x, i) }",
-        "another transform",
+        "does not share its transform",
     ),
     "concat of other channels": (
         "(float[B,T,4] x) => (float[B,K,2] y) { a, b = Split<axis = -1>(x)  y = Concat<axis = 1>(a, b) }",
-        "channels differ",
+        "different channels",
     ),
     "training": (
         "(float[B,T,4] x) => (float[B,T,4] y) <float r = {0.5}, bool t = {1}> { y = Dropout(x, r, t) }",
@@ -317,12 +318,12 @@ REFUSED = {
     "integers": ("(float[B,T,4] x) => (int32[B,T,4] y) { y = Cast<to = 6>(x) }", "integers"),
     "data of another kind": (
         "(float[9,4] i, int64[4] x) => (float[4,4] y) { y = Gather<axis = 0>(i, x) }",
-        "not the data of Gather",
+        "an input other than its data",
     ),
 }
 
 
-def test_a_part_that_nobody_re_bases_leaves_the_others_alone(build: Build) -> None:
+def test_a_part_that_cannot_be_transformed_does_not_block_the_rest(build: Build) -> None:
     text = "(float[B,T,4] x, float[B,T,3] i) => (float[B,T,7] y) { y = Concat<axis = -1>(x, i) }"
     assert list(_last_map(text, build).ravel()) == [0, 1, 2, 3, NO_CHANNEL, NO_CHANNEL, NO_CHANNEL]
 
@@ -334,7 +335,7 @@ def test_repeated_heads_repeat_their_channels(build: Build) -> None:
     assert list(_last_map(text, build).ravel()) == [0, 1, 0, 1, 2, 3, 2, 3]
 
 
-def test_tiled_channels_come_again(build: Build) -> None:
+def test_tiled_channels_repeat(build: Build) -> None:
     text = "(float[B,T,4] x) => (float[B,K,8] y) <int64[3] r = {1, 3, 2}> { y = Tile(x, r) }"
     assert list(_last_map(text, build).ravel()) == [0, 1, 2, 3, 0, 1, 2, 3]
 
@@ -351,22 +352,22 @@ def _last_map(text: str, build: Build) -> ChannelMap:
 
 
 @pytest.mark.parametrize("name", FOLLOWED)
-def test_a_move_elsewhere_needs_no_constants(name: str, build: Build) -> None:
+def test_movements_along_other_axes_need_no_constants(name: str, build: Build) -> None:
     text, shape = FOLLOWED[name]
     assert _last_map(text, build).shape == shape
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_move_that_loses_track_says_why(name: str, build: Build) -> None:
+def test_a_blocked_movement_says_why(name: str, build: Build) -> None:
     text, reason = REFUSED[name]
-    with pytest.raises(ImmovableError, match=reason):
+    with pytest.raises(BlockedError, match=reason):
         _last_map(text, build)
 
 
 @pytest.mark.parametrize("body", ["y = Pad(x, p)", "y = Abs(x)", "y = com.microsoft.Transpose(x)"])
-def test_other_ops_are_no_movers(body: str, build: Build) -> None:
+def test_other_ops_are_no_movements(body: str, build: Build) -> None:
     (node,) = load(build(f"(float[B,4] x) => (float[N,M] y) <int64[4] p> {{ {body} }}")).graph
-    assert not is_mover(node)
+    assert not is_movement(node)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 
 from models.synthetic import BUILDERS, Dialect, Outliers, Transformer
 from requant.ir.canonical.canonicalize import canonicalize
-from requant.ir.channels.find import Refusal, Site, find_sites
+from requant.ir.channels.find import RefusedSite, Site, find_sites
 from requant.ir.load import load
 from requant.ir.transform.apply import ChannelTransform, apply_transform
 from requant.ir.transform.cost import added_nodes
@@ -62,7 +62,7 @@ GRAPHS: dict[str, tuple[str, int, int]] = {
         0,
         1,
     ),
-    "spelled rms": (f"{HEAD} {{ {SQUARE}  z = Div(x, o)  n = Mul(z, g)  p = MatMul(n, w)  y = Add(p, c) }}", 0, 1),
+    "decomposed rms": (f"{HEAD} {{ {SQUARE}  z = Div(x, o)  n = Mul(z, g)  p = MatMul(n, w)  y = Add(p, c) }}", 0, 1),
     "rms, no bias": (f"{HEAD} {{ {SQUARE}  z = Div(x, o)  n = Mul(g, z)  y = MatMul(n, w) }}", 0, 2),
     "rms with beta": (
         f"{HEAD} {{ {SQUARE}  z = Div(x, o)  f = Mul(z, g)  n = Add(f, b)  p = MatMul(n, w)  y = Add(p, c) }}",
@@ -128,11 +128,11 @@ def _sites(model: ir.Model) -> list[Site]:
     found = find_sites(model)
     sites = [site for site in found if isinstance(site, Site)]
     assert sites
-    assert not [item for item in found if isinstance(item, Refusal) and item.kind in ("LayerNorm", "RMSNorm")]
+    assert not [item for item in found if isinstance(item, RefusedSite) and item.kind in ("LayerNorm", "RMSNorm")]
     return sites
 
 
-def _basis(channels: int, rng: np.random.Generator, *, shift: bool = True) -> ChannelTransform:
+def _transform(channels: int, rng: np.random.Generator, *, shift: bool = True) -> ChannelTransform:
     scale = np.exp(rng.uniform(np.log(0.1), np.log(10), channels))
     return ChannelTransform(scale, rng.uniform(-5, 5, channels) * shift)
 
@@ -144,13 +144,13 @@ def _canonical(proto: onnx.ModelProto) -> ir.Model:
 
 
 def _transformed(model: ir.Model, seed: int, *, shift: bool = True) -> int:
-    """Transform every site by a random transform; returns the number of nodes added, which is what was foreseen."""
+    """Transform every site by a random transform; returns the number of nodes added, as predicted."""
     rng, total = np.random.default_rng(seed), 0
     for site in _sites(model):
-        transform = _basis(site.channels, rng, shift=shift and not site.shift_blocked)
-        before, foreseen = len(model.graph), added_nodes(site, transform)
+        transform = _transform(site.channels, rng, shift=shift and not site.shift_blocked)
+        before, predicted = len(model.graph), added_nodes(site, transform)
         added = apply_transform(site, transform)
-        assert added == foreseen == len(model.graph) - before
+        assert added == predicted == len(model.graph) - before
         total += added
     return total
 
@@ -169,7 +169,7 @@ def _precise(model: ir.Model, compute: Compute) -> Arrays:
 
 @pytest.mark.parametrize("name", GRAPHS)
 @given(seed=seeds)
-def test_any_basis_keeps_the_outputs(
+def test_any_transform_keeps_the_outputs(
     name: str, build: Build, compute: Compute, deviation: Deviation, seed: int
 ) -> None:
     text, scaling, shifting = GRAPHS[name]
@@ -195,7 +195,7 @@ def test_in_double_precision_the_rewrite_is_exact(
 @pytest.mark.parametrize("name", BUILDERS)
 @pytest.mark.parametrize(("opset", "dialect"), [(23, "fused"), (14, "pytorch"), (11, "paddle")])
 @given(seed=seeds)
-def test_any_basis_keeps_transformers(
+def test_any_transform_keeps_transformers(
     name: str, opset: int, dialect: Dialect, compute: Compute, deviation: Deviation, seed: int
 ) -> None:
     model = _canonical(BUILDERS[name](replace(SPEC, opset=opset, dialect=dialect)))
@@ -205,7 +205,7 @@ def test_any_basis_keeps_transformers(
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_bases_compose(name: str, build: Build, compute: Compute, deviation: Deviation) -> None:
+def test_transforms_compose(name: str, build: Build, compute: Compute, deviation: Deviation) -> None:
     model = _canonical(build(_double(GRAPHS[name][0])))
     before = _precise(model, compute)
     for seed in range(3):
@@ -214,10 +214,10 @@ def test_bases_compose(name: str, build: Build, compute: Compute, deviation: Dev
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_the_values_are_what_the_basis_says(name: str, build: Build, compute: Compute) -> None:
+def test_values_are_transformed(name: str, build: Build, compute: Compute) -> None:
     model = _canonical(build(_double(GRAPHS[name][0])))
     site = _sites(model)[0]
-    transform = _basis(site.channels, np.random.default_rng(0))
+    transform = _transform(site.channels, np.random.default_rng(0))
     model.graph.outputs.append(site.values[0])
     before = np.asarray(_precise(model, compute)[-1], np.float64)
     model.graph.outputs.pop()
@@ -276,13 +276,13 @@ def test_weights_are_scaled_when_they_are_read(build: Build) -> None:
     np.testing.assert_allclose(weight.numpy(), original.numpy() * np.arange(1.0, 5.0)[:, None], rtol=1e-6)
 
 
-def test_a_parameter_that_others_share_is_left_to_them(build: Build, compute: Compute, deviation: Deviation) -> None:
+def test_a_shared_parameter_stays_for_its_other_users(build: Build, compute: Compute, deviation: Deviation) -> None:
     text = f"""{HEAD} {{ {NORM}  p = MatMul(n, w)  q = Add(p, c)  f = LayerNormalization<axis = -1>(x, g, b)
         o = Add(f, c)  z = Mul(o, g)  y = Add(q, z) }}"""
     model = _canonical(build(text))
     before = compute(model)
     (site,) = [site for site in find_sites(model) if isinstance(site, Site)]
-    apply_transform(site, _basis(4, np.random.default_rng(0)))
+    apply_transform(site, _transform(4, np.random.default_rng(0)))
     assert deviation(before, compute(model)) < SINGLE
 
 
@@ -300,7 +300,7 @@ def test_a_parameter_that_others_share_is_left_to_them(build: Build, compute: Co
         (np.ones(4), np.array([0.0, np.inf, 0.0, 0.0]), "finite"),
     ],
 )
-def test_an_illegal_basis_changes_nothing(
+def test_an_illegal_transform_changes_nothing(
     scale: NDArray[np.float64], shift: NDArray[np.float64], message: str, build: Build
 ) -> None:
     model = _canonical(build(GRAPHS["residual"][0]))
@@ -315,11 +315,11 @@ def test_a_shift_before_zero_padding_is_refused(build: Build, compute: Compute, 
     before, (site,) = compute(model), _sites(model)
     with pytest.raises(ValueError, match="no shift is allowed, because 'y' pads its input with zeros"):
         apply_transform(site, ChannelTransform(np.ones(4), np.array([0.0, 0.0, 1e-3, 0.0])))
-    apply_transform(site, _basis(4, np.random.default_rng(0), shift=False))
+    apply_transform(site, _transform(4, np.random.default_rng(0), shift=False))
     assert deviation(before, compute(model)) < SINGLE
 
 
-def test_zero_padding_between_norm_and_reader_gets_the_old_value(
+def test_zero_padding_between_norm_and_consumer_gets_the_old_value(
     build: Build, compute: Compute, deviation: Deviation
 ) -> None:
     text = f"""{HEAD.replace("int64[4] i", "int64[6] pads = {0, 1, 0, 0, 2, 0}, int64[4] i")} {{ {NORM}
