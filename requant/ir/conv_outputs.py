@@ -16,16 +16,15 @@ import onnx_ir as ir
 
 from .constants import array, is_constant
 from .linear import Linear
-from .ops import CLIPPING, GATHERS, JOINING, LAYOUT, LINEAR, MAX_POOLING, MEAN_POOLING, SELECTION, SIZES, is_op
+from .ops import CLIPPING, COMMUTING, JOINING, LINEAR, MAX_POOLING, MEAN_POOLING, SIZES, is_op
 from .traverse import consumers, reachable
 
 __all__ = ["MOVES", "SIZES", "ConvOutput", "activated", "conv_outputs"]
 
-MOVES = (LAYOUT - {"Identity"}) | (SELECTION - GATHERS) | MAX_POOLING | JOINING
-"""Ops whose output has no other elements than the input, so that they may as well be applied to integers."""
+MOVES = COMMUTING  # the old name; deprecated
 
 _PICKS = MAX_POOLING | JOINING | {"DepthToSpace"}
-"""Ops among them behind which the consumers matter."""
+"""Ops whose output holds rounded elements of the input, so that its consumers count as consumers of the input."""
 
 _SUMS = LINEAR | MEAN_POOLING | {"Add", "BatchNormalization", "ReduceMean", "Resize"}
 """Ops that tolerate rounded data: noise averages out in them, or is not made louder."""
@@ -95,7 +94,7 @@ def _destinations(value: ir.Value, quantized: set[ir.Value]) -> set[ir.Value | N
 
     for copy in reachable([value], step):
         nodes = [use.node for use in copy.uses()]
-        moves = all((is_op(node, MOVES) or _pads_zeros(node)) and node.graph is value.graph for node in nodes)
+        moves = all((is_op(node, COMMUTING) or _pads_zeros(node)) and node.graph is value.graph for node in nodes)
         if copy in quantized:
             destinations.add(copy)
         elif not nodes or copy.is_graph_output() or not moves:

@@ -70,6 +70,9 @@ SUMS = frozenset({"ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "Re
 EXTREME_REDUCTIONS = frozenset({"ReduceMax", "ReduceMin"})
 REDUCTIONS = SUMS | EXTREME_REDUCTIONS | {"ReduceMean", "ReduceProd"}
 
+COMMUTING = (LAYOUT - {"Identity"}) | {"Slice", "Split"} | JOINING | MAX_POOLING
+"""Commutes with quantization, Q(f(x)) = f(Q(x)), and engines have kernels for integers."""
+
 RESAMPLING = frozenset({"Resize", "Upsample"})
 
 ATTENTION = frozenset({"Attention", "MultiHeadAttention"})

@@ -1,4 +1,4 @@
-"""From solved constraints to sites: what takes part in each, with maps into the site's own channels."""
+"""From solved constraints to sites: the participants of each, with maps into the site's own channels."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field

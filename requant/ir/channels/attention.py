@@ -20,7 +20,7 @@ from .softmax import ignores_row_constants, rows_sum_to_one
 
 
 def matmul(node: ir.Node, inputs: ChannelValues, state: AnalysisState) -> ChannelValue | None:
-    """Multiply two computed values: Q Kᵀ, P V, or others of their form."""
+    """Multiply two computed values, such as Q Kᵀ or P V."""
     left, right = inputs
     if any(value is None or value.shape is None or len(value.shape) < 2 for value in node.inputs):
         raise BlockedError(node, "has operands of unknown rank")

@@ -44,10 +44,10 @@ def move(node: ir.Node, maps: Sequence[ChannelMap | None]) -> list[ChannelMap]:
     if maps[0] is None:
         raise BlockedError(node, "reads it at an input other than its data")
     try:
-        moved = _MOVEMENTS[node.op_type](node, maps[0])
+        outputs = _MOVEMENTS[node.op_type](node, maps[0])
     except (IndexError, ValueError) as error:
         raise BlockedError(node, "has parameters that do not fit its input") from error
-    return moved if isinstance(moved, list) else [moved]
+    return outputs if isinstance(outputs, list) else [outputs]
 
 
 _MOVEMENTS: dict[str, Callable[[ir.Node, ChannelMap], ChannelMap | list[ChannelMap]]] = {

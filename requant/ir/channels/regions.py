@@ -3,7 +3,7 @@
     X = f(A₁ W₁ + b₁, A₂ W₂ + b₂, …)        Y₁ = X V₁,  Y₂ = X V₂,  …
 
 where channel c of X depends on channel c of each argument of f alone. So channels can be reordered and repeated, as
-long as all that takes part does the same.
+long as all layers and ops of the region do the same.
 """
 
 from collections.abc import Iterator

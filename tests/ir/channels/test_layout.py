@@ -26,10 +26,10 @@ INT64_MAX, INT64_MIN = 2**63 - 1, -(2**63)
 
 
 class Dim(NamedTuple):
-    """The size of an axis, and whether the model knows it."""
+    """The size of an axis, and whether it is static in the model."""
 
     size: int
-    known: bool
+    static: bool
 
 
 @dataclass
@@ -57,18 +57,18 @@ class Chain:
         self.value, self.dims = outputs[0], dims
 
     def constant(self, value: ArrayLike) -> str:
-        """A new int64 constant's name."""
+        """Add an int64 constant; returns its name."""
         self.constants.append(numpy_helper.from_array(np.asarray(value, np.int64), f"c{len(self.constants)}"))
         return self.constants[-1].name
 
     def axis(self, *, least: int = 1, most: int = 100) -> int:
-        """Some axis of known size, at least ``least`` and at most ``most``, or -1 if there is none."""
-        fitting = [axis for axis, dim in enumerate(self.dims) if dim.known and least <= dim.size <= most]
+        """Some axis of static size, at least ``least`` and at most ``most``, or -1 if there is none."""
+        fitting = [axis for axis, dim in enumerate(self.dims) if dim.static and least <= dim.size <= most]
         return self.draw(st.sampled_from(fitting)) if fitting else -1
 
     def model(self, dims: list[Dim]) -> onnx.ModelProto:
         """From ``x`` of shape ``dims`` to the last value."""
-        shape = [dim.size if dim.known else f"d{axis}" for axis, dim in enumerate(dims)]
+        shape = [dim.size if dim.static else f"d{axis}" for axis, dim in enumerate(dims)]
         x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
         y = helper.make_tensor_value_info(self.value, TensorProto.FLOAT, None)
         graph = helper.make_graph(self.nodes, "chain", [x], [y], self.constants)
@@ -93,14 +93,14 @@ def _merge_axes(chain: Chain) -> None:
     axis = chain.draw(st.integers(0, max(0, len(chain.dims) - 2)))
     if len(chain.dims) > 1:
         first, second = chain.dims[axis : axis + 2]
-        merged = Dim(first.size * second.size, first.known and second.known)
+        merged = Dim(first.size * second.size, first.static and second.static)
         _reshape(chain, [*chain.dims[:axis], merged, *chain.dims[axis + 2 :]])
 
 
 def _reshape(chain: Chain, dims: list[Dim]) -> None:
     same = [a == b for a, b in zip(chain.dims, dims, strict=False)]
     head = same.index(False) if False in same else len(same)
-    target = [dim.size if dim.known else (0 if axis < head else -1) for axis, dim in enumerate(dims)]
+    target = [dim.size if dim.static else (0 if axis < head else -1) for axis, dim in enumerate(dims)]
     if target.count(-1) <= 1:
         chain.add("Reshape", dims, target)
 
@@ -114,9 +114,9 @@ def _slice(chain: Chain) -> None:
     start, end = chain.draw(bounds), chain.draw(bounds)
     first, last = (bound + size if bound < 0 else bound for bound in (start, end))
     low, high = (0, size) if step > 0 else (-1, size - 1)
-    kept = len(range(min(max(first, 0), high), min(max(last, low), high), step))
-    if kept:
-        dims = [*chain.dims[:axis], Dim(kept, True), *chain.dims[axis + 1 :]]
+    remaining = len(range(min(max(first, 0), high), min(max(last, low), high), step))
+    if remaining:
+        dims = [*chain.dims[:axis], Dim(remaining, True), *chain.dims[axis + 1 :]]
         chain.add("Slice", dims, [start], [end], [axis - chain.draw(st.sampled_from([0, len(dims)]))], [step])
 
 
@@ -149,7 +149,7 @@ def _gather(chain: Chain) -> None:
 def _concat(chain: Chain) -> None:
     axis = chain.draw(st.integers(0, len(chain.dims) - 1))
     dims = list(chain.dims)
-    dims[axis] = Dim(2 * dims[axis].size, dims[axis].known)
+    dims[axis] = Dim(2 * dims[axis].size, dims[axis].static)
     if dims[axis].size <= 32:
         chain.append("Concat", [chain.value] * 2, [f"v{len(chain.nodes)}"], dims, axis=axis)
 
@@ -171,10 +171,10 @@ STEPS = (_transpose, _split_axis, _merge_axes, _slice, _split, _gather, _concat,
 
 @st.composite
 def chains(draw: st.DrawFn) -> tuple[onnx.ModelProto, tuple[int, ...]]:
-    """A model that moves the elements of ``x``, and a shape for ``x``, whose last axis is the channels."""
+    """Draw a model that moves the elements of ``x``, and a shape for ``x``, whose last axis is the channels."""
     sizes = [*draw(st.lists(st.integers(1, 4), min_size=1, max_size=2)), draw(st.sampled_from([2, 4, 6, 12]))]
-    known = [draw(st.booleans()) for _ in sizes[:-1]]
-    dims = [Dim(size, sure) for size, sure in zip(sizes, [*known, True], strict=True)]
+    static = [draw(st.booleans()) for _ in sizes[:-1]]
+    dims = [Dim(size, sure) for size, sure in zip(sizes, [*static, True], strict=True)]
     chain = Chain(draw, dims)
     for step in draw(st.lists(st.sampled_from(STEPS), min_size=1, max_size=7)):
         step(chain)
@@ -183,14 +183,14 @@ def chains(draw: st.DrawFn) -> tuple[onnx.ModelProto, tuple[int, ...]]:
     return chain.model(dims), tuple(sizes)
 
 
-def _inferred(proto: onnx.ModelProto) -> ir.Model:
+def _infer(proto: onnx.ModelProto) -> ir.Model:
     model = load(proto)
     common.ShapeInferencePass(strict_mode=False)(model)
     return model
 
 
-def _followed(model: ir.Model, channels: int) -> dict[str, ChannelMap]:
-    """The map of every value that can be followed from ``x``; only a Reshape may end the chase."""
+def _follow(model: ir.Model, channels: int) -> dict[str, ChannelMap]:
+    """Return the map of every value that can be followed from ``x``; only a Reshape may block it."""
     x = model.graph.inputs[0]
     assert x.shape is not None
     maps: dict[ir.Value, ChannelMap] = {x: last_axis(channels, len(x.shape))}
@@ -207,7 +207,7 @@ def _followed(model: ir.Model, channels: int) -> dict[str, ChannelMap]:
 
 
 def _may_mix(node: ir.Node) -> bool:
-    """Whether ``node`` merges axes, or loses the name of a dimension."""
+    """Tell whether ``node`` merges axes, or loses the name of a dimension."""
     (source, *_), (target,) = node.inputs, node.outputs
     assert source is not None
     assert source.shape is not None
@@ -216,10 +216,10 @@ def _may_mix(node: ir.Node) -> bool:
 
 
 @given(chains())
-def test_random_chains_of_movements_are_followed(drawn: tuple[onnx.ModelProto, tuple[int, ...]]) -> None:
-    proto, shape = drawn
-    model = _inferred(proto)
-    maps = _followed(model, shape[-1])
+def test_random_chains_of_movements_are_follow(chain: tuple[onnx.ModelProto, tuple[int, ...]]) -> None:
+    proto, shape = chain
+    model = _infer(proto)
+    maps = _follow(model, shape[-1])
     names = list(maps)
     x = np.broadcast_to(np.arange(shape[-1], dtype=np.float32), shape)
     outputs = runner(model, names, threads=1)({"x": x})[-len(names) :]
@@ -341,13 +341,13 @@ def test_tiled_channels_repeat(build: Build) -> None:
 
 
 def _last_map(text: str, build: Build) -> ChannelMap:
-    model = _inferred(build(text))
+    model = _infer(build(text))
     value = next(value for value in model.graph.inputs if value.name == "x")
     assert value.shape is not None
     maps: dict[ir.Value, ChannelMap] = {value: last_axis(4, len(value.shape))}
     for node in model.graph:
-        moved = move(node, [maps.get(value) if value else None for value in node.inputs])
-        maps.update(zip(node.outputs, moved, strict=False))
+        maps_out = move(node, [maps.get(value) if value else None for value in node.inputs])
+        maps.update(zip(node.outputs, maps_out, strict=False))
     return maps[model.graph.outputs[0]]
 
 
@@ -371,12 +371,12 @@ def test_other_ops_are_no_movements(body: str, build: Build) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "axis", "found"),
+    ("shape", "axis", "exists"),
     [((1, 1, 4), -1, True), ((1, 4, 1), 1, True), ((1, 4, 1), -2, True), ((1, 4, 1), 2, False), ((2, 2), 1, False)],
 )
-def test_channels_lie_along_one_axis_or_none(shape: tuple[int, ...], axis: int, found: bool) -> None:
+def test_channels_lie_along_one_axis_or_none(shape: tuple[int, ...], axis: int, exists: bool) -> None:
     along = along_axis(np.arange(4).reshape(shape), axis)
-    assert (along is not None) == found
+    assert (along is not None) == exists
     if along is not None:
         np.testing.assert_array_equal(along, np.arange(4))
 

@@ -310,13 +310,13 @@ LAYERS = {
     "several consumers": _rows(
         "a = MatMul(x, w)  r = Relu(a)  y1 = MatMul(r, v)  y2 = MatMul(a, u)  y = Add(y1, y2)",
         "Linear 4: a -> y1 y2/"),
-    "tied producers": _rows(
+    "producers that share a weight": _rows(
         "t = Tanh(x)  a = MatMul(x, w)  e1 = MatMul(t, w)  y1 = MatMul(a, v)  y2 = MatMul(e1, u)  y = Mul(y1, y2)",
         "Linear 4: a e1 -> y1 y2"),
-    "one tied producer that is read": _rows(
+    "one of them that is read": _rows(
         "t = Tanh(x)  a = MatMul(x, w)  e1 = MatMul(t, w)  y1 = MatMul(a, v)  y2 = Sin(e1)  y = Mul(y1, y2)",
         reason="Sin"),
-    "tied consumers": _rows(
+    "consumers that share a weight": _rows(
         "t = Tanh(x)  a = MatMul(x, w)  e1 = MatMul(t, v)  y1 = MatMul(a, o)  y2 = MatMul(e1, o)  y = Mul(y1, y2)",
         "Linear 4: a e1 -> y1 y2"),
     "one weight all along": _rows(
@@ -361,7 +361,7 @@ GEMMS = {
     "Gemm with one bias for all": _plane("a = Gemm(x, w, one)  r = Relu(a)  y = Gemm(r, v, one)", "Linear 4: a -> y/"),
     "Gemm that ignores its bias": _plane("a = Gemm(x, w, c)  y = Gemm<beta = 0.0>(a, v, c)"),
     "Gemm of a transposed value": _plane("a = MatMul(x, w)  t = Transpose(a)  r = Gemm<transA = 1>(t, v)  y = Relu(r)"),
-    "tied along two axes": _plane(
+    "a weight shared along two axes": _plane(
         "a = Gemm(x, w)  r = Tanh(x)  e = Gemm<transB = 1>(r, w)  y1 = Gemm(a, v)  y2 = Gemm(e, v)  y = Mul(y1, y2)",
         reason="along different axes"),
 }
@@ -546,11 +546,11 @@ def _transform(site: Site, rng: np.random.Generator) -> ChannelTransform:
     return ChannelTransform(scale, rng.uniform(-2, 2, site.channels) * (not site.shift_blocked))
 
 
-def _sites(found: list[Site | RefusedSite]) -> list[Site]:
-    return [site for site in found if isinstance(site, Site)]
+def _sites(places: list[Site | RefusedSite]) -> list[Site]:
+    return [site for site in places if isinstance(site, Site)]
 
 
-def _transformed(model: ir.Model, seed: int) -> None:
+def _transform_all(model: ir.Model, seed: int) -> None:
     """Transform all sites, then all inserted ones."""
     rng, sites = np.random.default_rng(seed), _sites(find_sites(model))
     _apply(sites, model, rng)
@@ -567,11 +567,11 @@ def _apply(sites: list[Site], model: ir.Model, rng: np.random.Generator) -> None
 @pytest.mark.parametrize("name", CASES)
 def test_the_sites_are_these(name: str, build: Build) -> None:
     case = CASES[name]
-    found = find_sites(_model(build(case.text), case.opset))
-    sites = _sites(found)
+    places = find_sites(_model(build(case.text), case.opset))
+    sites = _sites(places)
     assert [_shown(site) for site in sites] == list(case.sites)
     reasons = [site.shift_blocked for site in sites if site.shift_blocked]
-    reasons += [refused.reason for refused in found if isinstance(refused, RefusedSite)]
+    reasons += [refused.reason for refused in places if isinstance(refused, RefusedSite)]
     assert any(case.reason in reason for reason in [*reasons, ""] if reason or not case.reason), reasons
 
 
@@ -581,9 +581,9 @@ def test_any_transform_keeps_the_outputs(name: str, build: Build, seed: int) -> 
     """In float64 by the reference implementation, and in float32 by ONNX Runtime."""
     wide, feed, expected_outputs = _prepared(name, build)
     model, wide = _canonical(name, build).clone(), wide.clone()
-    _transformed(wide, seed)
+    _transform_all(wide, seed)
     _require_close(compute_in_double(wide, feed), expected_outputs, DOUBLE)
-    _transformed(model, seed)
+    _transform_all(model, seed)
     _require_close(runner(model, threads=1)(feed), expected_outputs, SINGLE)
 
 
@@ -594,7 +594,7 @@ def _canonical(name: str, build: Build) -> ir.Model:
 
 @cache
 def _prepared(name: str, build: Build) -> tuple[ir.Model, Feed, Arrays]:
-    """The graph in float64, an input in float32, and the outputs."""
+    """Return the graph in float64, an input in float32, and the outputs."""
     wide, rng = in_double(_canonical(name, build)), np.random.default_rng(0)
     (x,) = wide.graph.inputs
     assert x.shape is not None

@@ -104,14 +104,14 @@ NO_SHIFT = {"activation": "Relu 'r' does not commute with a per-channel shift", 
 """Graphs of SITES in which no shift is allowed, and why."""
 
 
-def _found(model: onnx.ModelProto) -> list[Site | RefusedSite]:
+def _places(model: onnx.ModelProto) -> list[Site | RefusedSite]:
     canonical = load(model)
     canonicalize(canonical)
     return find_sites(canonical)
 
 
 def _sites(model: onnx.ModelProto) -> list[Site]:
-    return [site for site in _found(model) if isinstance(site, Site)]
+    return [site for site in _places(model) if isinstance(site, Site)]
 
 
 def _only(model: onnx.ModelProto) -> Site:
@@ -150,10 +150,10 @@ def test_every_consumer_is_absorbed_or_an_inverse_edge(name: str, build: Build) 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_place_that_is_no_site_says_why(name: str, build: Build) -> None:
     text, reason = REFUSED[name]
-    found = [item for item in _found(build(text)) if isinstance(item, RefusedSite)]
+    places = [item for item in _places(build(text)) if isinstance(item, RefusedSite)]
     assert not _sites(build(text))
-    assert reason in found[0].reason
-    assert found[0].name in {"n", "y", "m"}
+    assert reason in places[0].reason
+    assert places[0].name in {"n", "y", "m"}
 
 
 @pytest.mark.parametrize("name", SHARED_WEIGHTS)
@@ -221,8 +221,8 @@ def test_chains_of_shared_weights_are_one_site_each(build: Build) -> None:
 
 def test_one_other_user_of_a_weight_refuses_all_that_share_it(build: Build) -> None:
     body = f"{NORM}  a = MatMul(n, w)  m = LayerNormalization<axis = -1>(a, g, b)  c = MatMul(m, w)  y = MatMul(c, w)"
-    found = _found(build(f"{HEAD} {{ {body} }}"))
-    assert [(item.name, type(item)) for item in found] == [(name, RefusedSite) for name in ("n", "m", "c")]
+    places = _places(build(f"{HEAD} {{ {body} }}"))
+    assert [(item.name, type(item)) for item in places] == [(name, RefusedSite) for name in ("n", "m", "c")]
 
 
 def test_finding_sites_reads_no_weights(build: Build) -> None:

@@ -114,7 +114,7 @@ GRAPHS: dict[str, tuple[str, int, int]] = {
         2,
         4,
     ),
-    "tied": (f"{HEAD} {{ {LAYER.format(1, 'x')} {LAYER.format(2, 'x1')} y = Relu(x2) }}", 2, 6),
+    "shared weights": (f"{HEAD} {{ {LAYER.format(1, 'x')} {LAYER.format(2, 'x1')} y = Relu(x2) }}", 2, 6),
     "norm after norm": (
         f"{HEAD} {{ {NORM}  f = LayerNormalization<axis = -1>(n, g, c)  p = MatMul(n, w)  q = MatMul(f, v)"
         "  y = Add(p, q) }",
@@ -125,10 +125,10 @@ GRAPHS: dict[str, tuple[str, int, int]] = {
 
 
 def _sites(model: ir.Model) -> list[Site]:
-    found = find_sites(model)
-    sites = [site for site in found if isinstance(site, Site)]
+    places = find_sites(model)
+    sites = [site for site in places if isinstance(site, Site)]
     assert sites
-    assert not [item for item in found if isinstance(item, RefusedSite) and item.kind in ("LayerNorm", "RMSNorm")]
+    assert not [item for item in places if isinstance(item, RefusedSite) and item.kind in ("LayerNorm", "RMSNorm")]
     return sites
 
 
@@ -143,7 +143,7 @@ def _canonical(proto: onnx.ModelProto) -> ir.Model:
     return model
 
 
-def _transformed(model: ir.Model, seed: int, *, shift: bool = True) -> int:
+def _transform_all(model: ir.Model, seed: int, *, shift: bool = True) -> int:
     """Transform every site by a random transform; returns the number of nodes added, as predicted."""
     rng, total = np.random.default_rng(seed), 0
     for site in _sites(model):
@@ -176,7 +176,7 @@ def test_any_transform_keeps_the_outputs(
     for shift, added in ((False, scaling), (True, shifting)):
         model = _canonical(build(text))
         before = compute(model)
-        assert _transformed(model, seed, shift=shift) == added
+        assert _transform_all(model, seed, shift=shift) == added
         assert deviation(before, compute(model)) < SINGLE
 
 
@@ -188,7 +188,7 @@ def test_in_double_precision_the_rewrite_is_exact(
     model = _canonical(build(_double(GRAPHS[name][0])))
     before = _precise(model, compute)
     assert before[0].dtype == np.float64
-    _transformed(model, seed)
+    _transform_all(model, seed)
     assert deviation(before, _precise(model, compute)) < DOUBLE
 
 
@@ -200,7 +200,7 @@ def test_any_transform_keeps_transformers(
 ) -> None:
     model = _canonical(BUILDERS[name](replace(SPEC, opset=opset, dialect=dialect)))
     before = compute(model)
-    _transformed(model, seed)
+    _transform_all(model, seed)
     assert deviation(before, compute(model)) < SINGLE
 
 
@@ -209,12 +209,12 @@ def test_transforms_compose(name: str, build: Build, compute: Compute, deviation
     model = _canonical(build(_double(GRAPHS[name][0])))
     before = _precise(model, compute)
     for seed in range(3):
-        _transformed(model, seed)
+        _transform_all(model, seed)
     assert deviation(before, _precise(model, compute)) < DOUBLE
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_values_are_transformed(name: str, build: Build, compute: Compute) -> None:
+def test_values_are_transform_all(name: str, build: Build, compute: Compute) -> None:
     model = _canonical(build(_double(GRAPHS[name][0])))
     site = _sites(model)[0]
     transform = _transform(site.channels, np.random.default_rng(0))
@@ -243,7 +243,7 @@ def test_the_identity_adds_nothing(name: str, build: Build, compute: Compute) ->
 def test_names_shapes_and_types_survive(name: str, build: Build) -> None:
     model = _canonical(build(GRAPHS[name][0]))
     model.graph.name = "kept"
-    _transformed(model, 0)
+    _transform_all(model, 0)
     assert [value.name for value in model.graph.inputs] == ["x"]
     assert [value.name for value in model.graph.outputs] == ["y"]
     for value in (value for node in model.graph for value in node.outputs):
@@ -252,7 +252,7 @@ def test_names_shapes_and_types_survive(name: str, build: Build) -> None:
         assert len(value.shape) >= 1 or name == "halves"
     names = [value.name for node in model.graph for value in (*node.inputs, *node.outputs) if value is not None]
     assert None not in names
-    if name != "fused rms":  # ONNX does not know the op
+    if name != "fused rms":  # not an op of ONNX
         onnx.checker.check_model(ir.to_proto(model), full_check=True)
 
 
@@ -260,7 +260,7 @@ def test_half_precision_stays_half(build: Build, compute: Compute, deviation: De
     text = GRAPHS["residual"][0].replace("float[", "float16[")
     model = _canonical(build(text))
     before = compute(model)
-    _transformed(model, 0)
+    _transform_all(model, 0)
     dtypes = {value.dtype for value in model.graph.initializers.values() if value.uses()}
     assert dtypes == {ir.DataType.FLOAT16}
     assert deviation(before, compute(model)) < 0.05
@@ -326,5 +326,5 @@ def test_zero_padding_between_norm_and_consumer_gets_the_old_value(
         a = Pad(n, pads)  p = MatMul(a, w)  q = MatMul(n, v)  r = ReduceMax(q)  y = Add(p, r) }}"""
     model = _canonical(build(text))
     before = compute(model)
-    _transformed(model, 0)
+    _transform_all(model, 0)
     assert deviation(before, compute(model)) < SINGLE
