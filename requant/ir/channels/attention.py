@@ -52,7 +52,7 @@ def _contract(node: ir.Node, left: ChannelValue | None, right: ChannelValue | No
 def _constrain_scores(node: ir.Node, q: ChannelMap, k: ChannelMap, state: AnalysisState, *, shiftable: bool) -> None:
     """Require that q and k have inverse scales and that only k is shifted, if any."""
     if np.intersect1d(variables_of(q), variables_of(k)).size:
-        raise BlockedError(node, "multiplies it by itself")
+        raise BlockedError(node, "multiplies the value by itself")
     state.constraints.inverse(q, k, f"{title(node)} contracts it with channels that cannot be transformed")
     state.constraints.group(np.concatenate([q.ravel(), k.ravel()]))
     state.constraints.no_shift(q, f"{title(node)} multiplies the shift by its other operand")

@@ -126,14 +126,14 @@ def _sum(node: ir.Node, inputs: ChannelValues, state: AnalysisState) -> ChannelV
     """Add or subtract: both sides have one scale; beside a constant, which is scaled, the shift passes."""
     left, right = inputs
     if left is not None and right is not None:
-        state.constraints.equal(*_broadcast(left, right), f"{title(node)} adds a value that cannot be transformed")
+        state.constraints.equal(*_broadcast(left, right), f"{title(node)} has an operand that cannot be transformed")
         for data in (left, right):
             state.constraints.no_shift(data.channels, f"{title(node)} combines the shifts of two values")
         return ChannelValue(align_rank(node, np.maximum(*_broadcast(left, right))))
     position = 0 if left is None else 1
     data = expect(left or right)
     if not is_constant(node.inputs[position]):
-        raise BlockedError(node, "adds a value that does not share its transform")
+        raise BlockedError(node, "has an operand that does not share its transform")
     state.operands.append(((node, position), data.channels))
     if node.op_type == "Sub" and position == 0:
         state.constraints.no_shift(data.channels, f"{title(node)} negates the shift")
@@ -146,7 +146,7 @@ def _scale(node: ir.Node, inputs: ChannelValues, state: AnalysisState) -> Channe
     data, other, factor = expect(inputs[position]), inputs[1 - position], node.inputs[1 - position]
     if other is not None:
         if np.intersect1d(variables_of(data.channels), variables_of(other.channels)).size:
-            raise BlockedError(node, "multiplies it by itself")
+            raise BlockedError(node, "multiplies the value by itself")
         state.block((node, 1 - position), other, f"{title(node)} passes on the transform of its other factor")
     if factor is None or factor.const_value is None or factor.const_value.size != 1:
         state.constraints.no_shift(data.channels, f"{title(node)} scales the shift")

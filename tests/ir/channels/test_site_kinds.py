@@ -292,7 +292,7 @@ GATES = {
     "up that is read": _rows(
         "a = MatMul(x, w)  s = Sigmoid(a)  up = MatMul(x, v)  h0 = Mul(s, up)  z = MatMul(h0, o)  r = Tanh(up)"
         "  y = Add(z, r)", reason="Sigmoid"),
-    "square": _rows("a = MatMul(x, w)  r = Mul(a, a)  y = MatMul(r, o)", reason="multiplies it by itself"),
+    "square": _rows("a = MatMul(x, w)  r = Mul(a, a)  y = MatMul(r, o)", reason="multiplies the value by itself"),
     "one factor": _rows("a = MatMul(x, w)  r = Mul(a, half)  y = MatMul(r, o)", "Linear 4: a -> y/",
         reason="the shift reaches 'y' scaled"),
     "divided": _rows(
