@@ -59,15 +59,15 @@ def find_norms(graph: ir.Graph) -> Iterator[Norm | Refusal]:
 def _fused(node: ir.Node) -> Norm | Refusal:
     kind, shift = _FUSED[node.op_type]
     if kind == "BatchNorm" and node.attributes.get_int("training_mode", 0) != 0:
-        return Refusal(node, "it is in training mode")
+        return Refusal.at(node, "it is in training mode")
     gamma = node.inputs[1] if len(node.inputs) > 1 else None
     if not is_constant(gamma) or gamma is None or gamma.shape is None:
-        return Refusal(node, "its scale is computed at run time")
+        return Refusal.at(node, "its scale is computed at run time")
     if len(gamma.shape) != 1:
-        return Refusal(node, f"it normalizes over {len(gamma.shape)} axes, not over the channels alone")
+        return Refusal.at(node, f"it normalizes over {len(gamma.shape)} axes, not over the channels alone")
     beta = node.inputs[2] if shift is not None and len(node.inputs) > 2 else None
     if beta is not None and not is_constant(beta):
-        return Refusal(node, "its bias is computed at run time")
+        return Refusal.at(node, "its bias is computed at run time")
     if shift is None:
         return _rms((node, 1), int(gamma.shape.numpy()[0]))
     axis = 1 if kind == "BatchNorm" else -1

@@ -1,4 +1,4 @@
-"""Saying at DEBUG level why a pattern that almost matched is left alone."""
+"""Refusals: the reasons why a rewrite or a view does not apply somewhere, returned or logged at DEBUG level."""
 
 import logging
 from dataclasses import dataclass
@@ -8,10 +8,20 @@ import onnx_ir as ir
 
 @dataclass(frozen=True)
 class Refusal:
-    """A reason why a rewrite or a view does not apply at ``node``."""
+    """A place that looks like what was searched for, such as a site, and the ``reason`` why it is not.
 
-    node: ir.Node
+    ``name`` is that of its value, and ``layers`` names the linear layers that read it all the same.
+    """
+
+    kind: str
+    name: str
     reason: str
+    layers: tuple[str, ...] = ()
+
+    @classmethod
+    def at(cls, node: ir.Node, reason: str) -> "Refusal":
+        """Refuse ``node``, by its op type and its first output."""
+        return cls(node.op_type, node.outputs[0].name or "?", reason)
 
 
 def declined(logger: logging.Logger, node: ir.Node | ir.Value, reason: str) -> None:

@@ -7,10 +7,11 @@ import numpy as np
 
 from ..linear import Linear
 from ..norms import Norm
+from ..refusal import Refusal
 from .channel_values import AnalysisState
 from .constraints import Solution, Variables, variables_of
 from .reshape import ChannelMap
-from .site import Consumer, InverseEdge, Operand, Producer, RefusedSite, Site, SiteKind, Source
+from .site import Consumer, InverseEdge, Operand, Producer, Site, SiteKind, Source
 
 
 @dataclass
@@ -19,7 +20,7 @@ class Participants:
 
     producers: list[tuple[Source, Variables]] = field(default_factory=list)
     consumers: list[tuple[Linear, Variables]] = field(default_factory=list)
-    refusals: list[RefusedSite] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
 
 
 @dataclass
@@ -32,9 +33,7 @@ class _SiteParts:
     kinds: list[str] = field(default_factory=list)
 
 
-def assemble(
-    participants: Participants, state: AnalysisState, solution: Solution
-) -> tuple[list[Site], list[RefusedSite]]:
+def assemble(participants: Participants, state: AnalysisState, solution: Solution) -> tuple[list[Site], list[Refusal]]:
     """Return the sites in the order of their first producers, and the norms that are none."""
     parts: dict[int, _SiteParts] = defaultdict(_SiteParts)
 
@@ -89,12 +88,12 @@ def _kind(part: _SiteParts) -> SiteKind:
     return next((kind for kind in kinds if kind in part.kinds), default)
 
 
-def _refused_norms(participants: Participants, sites: list[Site], solution: Solution) -> list[RefusedSite]:
+def _refused_norms(participants: Participants, sites: list[Site], solution: Solution) -> list[Refusal]:
     """List the norms that belong to no site, each with its reason."""
     outputs = {producer.source.output for site in sites for producer in site.producers}
     refusals = []
     for source, variables in participants.producers:
         if isinstance(source, Norm) and source.output not in outputs:
             reason = solution.pin_reason(variables_of(variables)) or "no linear layer reads it"
-            refusals.append(RefusedSite(source.kind, source.output.name or "?", reason))
+            refusals.append(Refusal(source.kind, source.output.name or "?", reason))
     return refusals

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from ..linear import Linear, find_linears
 from ..norms import Norm, find_norms
 from ..ops import SIZES, is_op
+from ..refusal import Refusal
 from .absorbing import blocking_reason, find_absorbing
 from .assemble import Participants, assemble
 from .blocked import NOT_COMMUTING, BlockedError
@@ -23,13 +24,13 @@ from .layout import along_axis, is_movement, last_axis, move
 from .refusals import BlockedValues, refuse_inputs
 from .reshape import ChannelMap
 from .shared_weights import constrain_shared_weights
-from .site import Consumer, InverseEdge, Producer, Refusal, RefusedSite, Site, Source
+from .site import Consumer, InverseEdge, Producer, Site, Source
 from .transfer import commutes, transfer
 
-__all__ = ["Consumer", "InverseEdge", "Producer", "Refusal", "RefusedSite", "Site", "find_sites"]
+__all__ = ["Consumer", "InverseEdge", "Producer", "Refusal", "Site", "find_sites"]
 
 
-def find_sites(model: ir.Model) -> list[Site | RefusedSite]:
+def find_sites(model: ir.Model) -> list[Site | Refusal]:
     """Find every site of the main graph in graph order, then every norm and every linear layer's input that is none.
 
     Takes time linear in the number of nodes and channels; reads no weights.
@@ -54,7 +55,7 @@ class _Analysis:
             if isinstance(norm, Norm):
                 self._sources[norm.output] = norm
             else:
-                self._refuse(norm.node.op_type, norm.node.outputs[0], norm.reason)
+                self._participants.refusals.append(norm)
         self._linears = {linear.node: linear for linear in find_linears(graph)}
         self._sources.update({linear.output: linear for linear in self._linears.values()})
 
@@ -67,16 +68,13 @@ class _Analysis:
             if value not in self._channel_values and (source := self._sources.get(value) or as_embedding(node)):
                 self._add_source(source)
 
-    def sites(self) -> list[Site | RefusedSite]:
+    def sites(self) -> list[Site | Refusal]:
         """Return sites and refusals, once all nodes were visited."""
         constrain_shared_weights(self._participants, self._weights, self._state.constraints)
         solution = self._state.constraints.solve()
         sites, norms = assemble(self._participants, self._state, solution)
         linears = self._linears.values()
         return [*sites, *refuse_inputs(linears, sites, norms, self._blocked, solution, self._channel_values)]
-
-    def _refuse(self, kind: str, value: ir.Value, reason: str) -> None:
-        self._participants.refusals.append(RefusedSite(kind, value.name or "?", reason))
 
     def _add_source(self, source: Source) -> None:
         """Give variables to the channels that ``source`` produces. Sources that share their weight share them."""
@@ -90,7 +88,8 @@ class _Analysis:
         useful = value in self._state.absorbing or isinstance(source, Norm) or len(key[0].uses()) > 1
         if value.shape is None or not useful:
             if isinstance(source, Norm):
-                self._refuse(source.kind, value, f"the rank of {value.name!r} is unknown")
+                refusal = Refusal(source.kind, value.name or "?", f"the rank of {value.name!r} is unknown")
+                self._participants.refusals.append(refusal)
             return
         if key not in self._weights:
             self._weights[key] = self._state.constraints.allocate(count, invertible=isinstance(source, Norm))

@@ -12,8 +12,9 @@ import numpy as np
 import onnx_ir as ir
 
 from ..linear import Linear, find_linears
+from ..refusal import Refusal
 from .constraints import Constraints, Variables
-from .site import Consumer, RefusedSite, Site
+from .site import Consumer, Site
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class _LinearInput:
     variables: Variables
 
 
-def find_inserted(model: ir.Model, covered: Iterable[Site]) -> list[Site | RefusedSite]:
+def find_inserted(model: ir.Model, covered: Iterable[Site]) -> list[Site | Refusal]:
     """Find a site without producers for each value that linears outside of the ``covered`` sites read, in graph order.
 
     Values whose consumers share a weight are one site.
@@ -34,12 +35,12 @@ def find_inserted(model: ir.Model, covered: Iterable[Site]) -> list[Site | Refus
     for linear in find_linears(model.graph):
         if linear.node not in nodes:
             linears_of.setdefault(linear.data, []).append(linear)
-    constraints, inputs, refusals = Constraints(), list[_LinearInput](), list[Site | RefusedSite]()
+    constraints, inputs, refusals = Constraints(), list[_LinearInput](), list[Site | Refusal]()
     for value, linears in linears_of.items():
         if len({(linear.data_axis, linear.inputs) for linear in linears}) > 1:
             reason = "layers read it along different axes"
             names = tuple(linear.name for linear in linears)
-            refusals.append(RefusedSite("Inserted", value.name or "?", reason, names))
+            refusals.append(Refusal("Inserted", value.name or "?", reason, names))
         else:
             inputs.append(_LinearInput(tuple(linears), constraints.allocate(linears[0].inputs)))
     _constrain(inputs, constraints)
@@ -69,10 +70,10 @@ def _constrain(inputs: Iterable[_LinearInput], constraints: Constraints) -> None
                 constraints.equal(variables, item.variables, "")
 
 
-def _sites(inputs: Iterable[_LinearInput], constraints: Constraints) -> list[Site | RefusedSite]:
+def _sites(inputs: Iterable[_LinearInput], constraints: Constraints) -> list[Site | Refusal]:
     solution = constraints.solve()
     groups: dict[int, list[_LinearInput]] = {}
-    refusals: list[Site | RefusedSite] = []
+    refusals: list[Site | Refusal] = []
     for item in inputs:
         name = item.consumers[0].data.name or "?"
         if (number := int(solution.site[item.variables[0]])) >= 0:
@@ -81,7 +82,7 @@ def _sites(inputs: Iterable[_LinearInput], constraints: Constraints) -> list[Sit
             names = tuple(linear.name for linear in item.consumers)
             reason = solution.pin_reason(item.variables)
             assert reason is not None
-            refusals.append(RefusedSite("Inserted", name, reason, names))
+            refusals.append(Refusal("Inserted", name, reason, names))
     sites = [
         Site(
             kind="Inserted",

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field, replace
 import onnx_ir as ir
 
 from ..linear import Linear, as_linear
+from ..refusal import Refusal
 from .absorbing import blocking_reason
 from .blocked import NOT_COMMUTING, title
 from .channel_values import ChannelValue
 from .constraints import Solution
 from .layout import is_movement
-from .site import RefusedSite, Site
+from .site import Site
 from .transfer import commutes
 
 
@@ -27,11 +28,11 @@ class BlockedValues:
 def refuse_inputs(
     linears: Iterable[Linear],
     sites: Iterable[Site],
-    norms: Iterable[RefusedSite],
+    norms: Iterable[Refusal],
     blocked: BlockedValues,
     solution: Solution,
     channel_values: dict[ir.Value, ChannelValue],
-) -> list[RefusedSite]:
+) -> list[Refusal]:
     """Return the refused ``norms`` with the layers that read them, and a refusal for each other value outside sites."""
     covered = {consumer.linear.node for site in sites for consumer in site.consumers}
     layers: dict[ir.Value, list[str]] = {}
@@ -44,7 +45,7 @@ def refuse_inputs(
         if name not in refusals:
             data = channel_values.get(value)
             reason = _reason(data, solution) if data is not None else _upstream_reason(value, blocked)
-            refusals[name] = RefusedSite(node.op_type if node is not None else "Input", name, reason)
+            refusals[name] = Refusal(node.op_type if node is not None else "Input", name, reason)
         refusals[name] = replace(refusals[name], layers=tuple(names))
     return list(refusals.values())
 

@@ -92,17 +92,3 @@ class Site:
     def restored(self) -> tuple[InverseEdge, ...]:
         """The old name of ``inverse_edges``; deprecated."""
         return self.inverse_edges
-
-
-@dataclass(frozen=True)
-class RefusedSite:
-    """A place that looks like a site and is none; ``layers`` names the linear layers that read it all the same."""
-
-    kind: str
-    name: str
-    reason: str
-    layers: tuple[str, ...] = ()
-
-
-Refusal = RefusedSite
-"""The old name of `RefusedSite`; deprecated."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.random_graphs import compute_in_double, in_double
 from requant.ir.canonical.canonicalize import canonicalize
-from requant.ir.channels.find import RefusedSite, Site, find_sites
+from requant.ir.channels.find import Refusal, Site, find_sites
 from requant.ir.channels.inserted import find_inserted
 from requant.ir.load import load
 from requant.ir.transform.apply import ChannelTransform, apply_transform
@@ -546,7 +546,7 @@ def _transform(site: Site, rng: np.random.Generator) -> ChannelTransform:
     return ChannelTransform(scale, rng.uniform(-2, 2, site.channels) * (not site.shift_blocked))
 
 
-def _sites(places: list[Site | RefusedSite]) -> list[Site]:
+def _sites(places: list[Site | Refusal]) -> list[Site]:
     return [site for site in places if isinstance(site, Site)]
 
 
@@ -571,7 +571,7 @@ def test_the_sites_are_these(name: str, build: Build) -> None:
     sites = _sites(places)
     assert [_shown(site) for site in sites] == list(case.sites)
     reasons = [site.shift_blocked for site in sites if site.shift_blocked]
-    reasons += [refused.reason for refused in places if isinstance(refused, RefusedSite)]
+    reasons += [refused.reason for refused in places if isinstance(refused, Refusal)]
     assert any(case.reason in reason for reason in [*reasons, ""] if reason or not case.reason), reasons
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from models.synthetic import BUILDERS, Outliers, Transformer
 from requant.ir.canonical.canonicalize import canonicalize
-from requant.ir.channels.find import RefusedSite, Site, find_sites
+from requant.ir.channels.find import Refusal, Site, find_sites
 from requant.ir.load import load
 
 Build: TypeAlias = Callable[[str], onnx.ModelProto]
@@ -104,7 +104,7 @@ NO_SHIFT = {"activation": "Relu 'r' does not commute with a per-channel shift", 
 """Graphs of SITES in which no shift is allowed, and why."""
 
 
-def _places(model: onnx.ModelProto) -> list[Site | RefusedSite]:
+def _places(model: onnx.ModelProto) -> list[Site | Refusal]:
     canonical = load(model)
     canonicalize(canonical)
     return find_sites(canonical)
@@ -150,7 +150,7 @@ def test_every_consumer_is_absorbed_or_an_inverse_edge(name: str, build: Build) 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_place_that_is_no_site_says_why(name: str, build: Build) -> None:
     text, reason = REFUSED[name]
-    places = [item for item in _places(build(text)) if isinstance(item, RefusedSite)]
+    places = [item for item in _places(build(text)) if isinstance(item, Refusal)]
     assert not _sites(build(text))
     assert reason in places[0].reason
     assert places[0].name in {"n", "y", "m"}
@@ -222,7 +222,7 @@ def test_chains_of_shared_weights_are_one_site_each(build: Build) -> None:
 def test_one_other_user_of_a_weight_refuses_all_that_share_it(build: Build) -> None:
     body = f"{NORM}  a = MatMul(n, w)  m = LayerNormalization<axis = -1>(a, g, b)  c = MatMul(m, w)  y = MatMul(c, w)"
     places = _places(build(f"{HEAD} {{ {body} }}"))
-    assert [(item.name, type(item)) for item in places] == [(name, RefusedSite) for name in ("n", "m", "c")]
+    assert [(item.name, type(item)) for item in places] == [(name, Refusal) for name in ("n", "m", "c")]
 
 
 def test_finding_sites_reads_no_weights(build: Build) -> None:

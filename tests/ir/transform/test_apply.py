@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 
 from models.synthetic import BUILDERS, Dialect, Outliers, Transformer
 from requant.ir.canonical.canonicalize import canonicalize
-from requant.ir.channels.find import RefusedSite, Site, find_sites
+from requant.ir.channels.find import Refusal, Site, find_sites
 from requant.ir.load import load
 from requant.ir.transform.apply import ChannelTransform, apply_transform
 from requant.ir.transform.cost import added_nodes
@@ -128,7 +128,7 @@ def _sites(model: ir.Model) -> list[Site]:
     places = find_sites(model)
     sites = [site for site in places if isinstance(site, Site)]
     assert sites
-    assert not [item for item in places if isinstance(item, RefusedSite) and item.kind in ("LayerNorm", "RMSNorm")]
+    assert not [item for item in places if isinstance(item, Refusal) and item.kind in ("LayerNorm", "RMSNorm")]
     return sites
 
 
