@@ -47,8 +47,8 @@ def assemble(participants: Participants, state: AnalysisState, solution: Solutio
         for part, channels in sites_of(variables):
             part.producers.append(Producer(source, channels))
             part.variables.append((variables, channels))
-    for linear, along in participants.consumers:
-        for part, channels in sites_of(along):
+    for linear, variables in participants.consumers:
+        for part, channels in sites_of(variables):
             part.consumers.append(Consumer(linear, channels))
     for slot, channels in state.inverse_edges:
         for part, inside in sites_of(channels):

@@ -136,13 +136,13 @@ class _Analysis:
             raise BlockedError(node, NOT_COMMUTING)
 
     def _absorb(self, linear: Linear, data: ChannelValue) -> None:
-        along = along_axis(data.channels, linear.data_axis)
-        if along is None or len(along) != linear.inputs:
+        variables = along_axis(data.channels, linear.data_axis)
+        if variables is None or len(variables) != linear.inputs:
             raise BlockedError(linear.node, "reads the channels along another axis")
         constraints = self._state.constraints
-        constraints.group(along)
-        self._participants.consumers.append((linear, along))
+        constraints.group(variables)
+        self._participants.consumers.append((linear, variables))
         if linear.padded:
-            constraints.no_shift(along, f"{linear.name!r} pads its input with zeros")
+            constraints.no_shift(variables, f"{linear.name!r} pads its input with zeros")
         if not data.exact:
-            constraints.no_shift(along, f"the shift reaches {linear.name!r} scaled")
+            constraints.no_shift(variables, f"the shift reaches {linear.name!r} scaled")

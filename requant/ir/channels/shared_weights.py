@@ -36,17 +36,17 @@ def constrain_shared_weights(
 def _constrain_consumers(participants: Participants, constraints: Constraints) -> None:
     first_uses: dict[ir.Value, tuple[Linear, Variables]] = {}
     consumers = {linear.node for linear, _ in participants.consumers}
-    for linear, along in participants.consumers:
-        first, first_along = first_uses.setdefault(linear.weight, (linear, along))
+    for linear, variables in participants.consumers:
+        first, first_variables = first_uses.setdefault(linear.weight, (linear, variables))
         if first.in_axis != linear.in_axis or first.inputs != linear.inputs:
-            for channels in (first_along, along):
+            for channels in (first_variables, variables):
                 constraints.pin(channels, f"weight {linear.weight.name!r} is read twice along different axes")
         else:
             reason = f"weight {linear.weight.name!r} is also read by a layer without a site"
-            constraints.equal(first_along, along, reason)
-            constraints.group(np.concatenate([first_along, along]))
+            constraints.equal(first_variables, variables, reason)
+            constraints.group(np.concatenate([first_variables, variables]))
         if other := _foreign_use(linear.weight, consumers):
-            constraints.pin(along, other)
+            constraints.pin(variables, other)
 
 
 def _weight(source: Source) -> ir.Value | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..channels.site import Consumer, Operand, Site
 from ..linear import Linear, as_linear
-from .edit import add_to_bias, affine, like, plug, scale_along, scale_by, values
+from .edit import add_to_bias, affine, cast_like, read_constant, replace_constant, scale_along, scale_by
 from .inverse_edges import apply_inverse
 from .producers import transform_producers
 from .transform import ChannelTransform
@@ -87,8 +87,9 @@ def _scale_operand(operand: Operand, transform: ChannelTransform) -> None:
     """Divide a constant that is added between producer and consumer by d."""
     node, position = operand.slot
     value = node.inputs[position]
-    scaled = values(value) / transform.at(operand.channels).scale
-    plug(operand.slot, like(value, scaled), f"{value.name if value is not None else node.name}.rebased")
+    scaled = read_constant(value) / transform.at(operand.channels).scale
+    name = value.name if value is not None else node.name
+    replace_constant(operand.slot, cast_like(value, scaled), f"{name}.rebased")
 
 
 def _transform_consumers(consumers: tuple[Consumer, ...], transform: ChannelTransform) -> int:

@@ -12,20 +12,20 @@ from ..traverse import Slot
 _MARK = ".rebased"
 
 
-def values(value: ir.Value | None) -> NDArray[np.float64]:
+def read_constant(value: ir.Value | None) -> NDArray[np.float64]:
     """Return the constant that ``value`` holds, in float64."""
     data = array(value)
     assert data is not None
     return data.astype(np.float64)
 
 
-def like(value: ir.Value | None, data: NDArray[np.float64]) -> NDArray[np.generic]:
+def cast_like(value: ir.Value | None, data: NDArray[np.float64]) -> NDArray[np.generic]:
     """Cast ``data`` to the element type of ``value``."""
     dtype = value.dtype if value is not None else None
     return data.astype((dtype or ir.DataType.FLOAT).numpy())
 
 
-def plug(slot: Slot, data: NDArray[np.generic], name: str) -> None:
+def replace_constant(slot: Slot, data: NDArray[np.generic], name: str) -> None:
     """Connect a new initializer to an input; other users of the old one keep it."""
     node, position = slot
     initializer = constant(graph_of(node), data, name)
@@ -56,11 +56,11 @@ def add_to_bias(linear: Linear, delta: NDArray[np.float64]) -> int:
     if linear.bias is not None:
         owner, position = linear.bias
         bias = owner.inputs[position]
-        plug(linear.bias, like(bias, values(bias) + delta / linear.bias_factor), name)
+        replace_constant(linear.bias, cast_like(bias, read_constant(bias) + delta / linear.bias_factor), name)
         return 0
-    tensor = like(linear.weight, delta / linear.bias_factor)
+    tensor = cast_like(linear.weight, delta / linear.bias_factor)
     if node.op_type != "MatMul":
-        plug((node, 2), tensor, name)
+        replace_constant((node, 2), tensor, name)
         return 0
     insert_after(node.outputs[0], "Add", constant(graph_of(node), tensor, name))
     return 1
@@ -81,7 +81,7 @@ def affine(
     result, count = value, 0
     for op_type, data, neutral in (("Mul", scale, 1.0), ("Add", shift, 0.0)):
         if not np.all(data == neutral):
-            operand = constant(graph_of(node), like(value, data), f"{value.name}.{purpose}.{op_type.lower()}")
+            operand = constant(graph_of(node), cast_like(value, data), f"{value.name}.{purpose}.{op_type.lower()}")
             new_node = ir.node(op_type, [result, operand])
             graph_of(node).insert_before(node, new_node)
             result = _describe(new_node.outputs[0], value, fresh_name(graph_of(node), f"{operand.name}.out"))

@@ -15,7 +15,16 @@ from ..channels.site import Producer
 from ..constants import constant, lazily
 from ..linear import Linear, as_linear
 from ..norms import Norm
-from .edit import add_to_bias, graph_of, insert_after, like, mark_output, plug, scale_along, values
+from .edit import (
+    add_to_bias,
+    cast_like,
+    graph_of,
+    insert_after,
+    mark_output,
+    read_constant,
+    replace_constant,
+    scale_along,
+)
 from .transform import ChannelTransform
 
 
@@ -49,19 +58,20 @@ def needs_node(producer: Producer) -> bool:
 def _transform_norm(norm: Norm, part: ChannelTransform) -> int:
     node, position = norm.scale
     gamma = node.inputs[position]
-    plug(norm.scale, like(gamma, values(gamma) / _along(gamma, part.scale)), f"{norm.output.name}.scale")
+    scaled = read_constant(gamma) / _along(gamma, part.scale)
+    replace_constant(norm.scale, cast_like(gamma, scaled), f"{norm.output.name}.scale")
     offset = -part.shift / part.scale
     if norm.shift is not None:
         node, position = norm.shift
         beta = node.inputs[position] if len(node.inputs) > position else None
         if beta is None and not part.shifts:
             return 0
-        shifted = offset if beta is None else values(beta) / _along(beta, part.scale) + _along(beta, offset)
-        plug(norm.shift, like(gamma, shifted), f"{norm.output.name}.bias")
+        shifted = offset if beta is None else read_constant(beta) / _along(beta, part.scale) + _along(beta, offset)
+        replace_constant(norm.shift, cast_like(gamma, shifted), f"{norm.output.name}.bias")
         return 0
     if not part.shifts:
         return 0
-    shift = constant(graph_of(node), like(gamma, offset), f"{norm.output.name}.shift")
+    shift = constant(graph_of(node), cast_like(gamma, offset), f"{norm.output.name}.shift")
     insert_after(norm.output, "Add", shift)
     return 1
 
@@ -81,8 +91,8 @@ def _transform_linear(source: Linear, part: ChannelTransform, *, scale_weight: b
     if linear.bias is not None:
         node, position = linear.bias
         bias = node.inputs[position]
-        scaled = (values(bias) - part.shift / linear.bias_factor) / part.scale
-        plug(linear.bias, like(bias, scaled), f"{linear.node.outputs[0].name}.bias")
+        scaled = (read_constant(bias) - part.shift / linear.bias_factor) / part.scale
+        replace_constant(linear.bias, cast_like(bias, scaled), f"{linear.node.outputs[0].name}.bias")
         added = 0
     else:
         added = add_to_bias(linear, -part.shift / part.scale) if part.shifts else 0
