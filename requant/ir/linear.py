@@ -14,7 +14,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from .constants import is_constant
-from .norms import Slot
+from .ops import LINEAR, RECURRENT, is_op
+from .traverse import Slot, sole_use
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,12 @@ class Linear:
 
     @property
     def name(self) -> str:
-        """What messages and ``keep`` patterns call it: the node's name, else its output's."""
+        """The name in messages and for ``keep`` patterns: the node's, else its output's."""
         return self.node.name or self.node.outputs[0].name or self.node.op_type
 
     @property
     def current_data(self) -> ir.Value:
-        """What the node reads by now: rewrites put a bias behind ``data``, or other nodes between."""
+        """The value that the node reads by now: rewrites put a bias behind ``data``, or other nodes between."""
         value = self.node.inputs[0]
         return self.data if value is None else value
 
@@ -65,17 +66,17 @@ class Linear:
 
     @property
     def factor(self) -> float:
-        """What the product is multiplied by."""
+        """The factor of the product, alpha of a Gemm."""
         return self.node.attributes.get_float("alpha", 1.0) if self.node.op_type == "Gemm" else 1.0
 
     @property
     def bias_factor(self) -> float:
-        """What the bias is multiplied by."""
+        """The factor of the bias, beta of a Gemm."""
         return self.node.attributes.get_float("beta", 1.0) if self.node.op_type == "Gemm" else 1.0
 
     @property
     def padded(self) -> bool:
-        """Whether zeros are added around the data, which are no zeros once the data is shifted."""
+        """True when zeros are added around the data, which would have to be other values once the data is shifted."""
         attributes = self.node.attributes
         return self.node.op_type == "Conv" and (
             any(attributes.get_ints("pads", ()))
@@ -83,7 +84,7 @@ class Linear:
         )
 
     def matrix(self) -> NDArray[np.float32]:
-        """The weight as [K, N·taps] in float32: row i is what input channel i is multiplied by.
+        """Return the weight as [K, N·taps] in float32: row i is what input channel i is multiplied by.
 
         For a grouped Conv the outputs of other groups are left out, so that rows have N/groups·taps entries.
         """
@@ -92,7 +93,7 @@ class Linear:
         return self.laid_out(weight.numpy())
 
     def laid_out(self, weight: NDArray[np.generic]) -> NDArray[np.float32]:
-        """An array of the shape of the weight, likewise."""
+        """Lay an array of the shape of the weight out in the same way."""
         data = weight.astype(np.float32)
         if self.groups == 1:
             return np.moveaxis(data, self.in_axis, 0).reshape(self.inputs, -1)
@@ -101,7 +102,7 @@ class Linear:
 
 
 def find_linears(graph: ir.Graph) -> Iterator[Linear]:
-    """Every linear node of ``graph``, in order."""
+    """Yield every linear node of ``graph``, in order."""
     for node in graph:
         if linear := as_linear(node):
             yield linear
@@ -109,8 +110,8 @@ def find_linears(graph: ir.Graph) -> Iterator[Linear]:
 
 def no_layers(graph: ir.Graph) -> str:
     """Say why ``graph``, in which `find_linears` finds nothing, has no linear layer."""
-    ops = ("MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "LSTM", "GRU", "RNN")
-    counts = Counter(node.op_type for node in graph if node.domain == "" and node.op_type in ops)
+    candidates = LINEAR | RECURRENT | {"Einsum"}
+    counts = Counter(node.op_type for node in graph if is_op(node, candidates))
     if not counts:
         return "the graph has no MatMul, Gemm or Conv with a constant weight"
     present = ", ".join(f"{count} {op_type}" for op_type, count in counts.items())
@@ -118,14 +119,14 @@ def no_layers(graph: ir.Graph) -> str:
 
 
 def enclosed_linears(graph: ir.Graph) -> Iterator[Linear]:
-    """Every linear node in the bodies of the control flow of ``graph``, which no pass looks into."""
+    """Yield every linear node in the bodies of the control flow of ``graph``, which no pass looks into."""
     for node in graph.all_nodes():
         if node.graph is not graph and (linear := as_linear(node)):
             yield linear
 
 
 def as_linear(node: ir.Node) -> Linear | None:
-    """``node`` as a linear map of its first input, or None when it is none or its weight is not constant."""
+    """View ``node`` as a linear map of its first input; None when it is none or its weight is not constant."""
     view = _VIEWS.get(node.op_type) if node.domain == "" else None
     if view is None or len(node.inputs) < 2:
         return None
@@ -136,7 +137,7 @@ def as_linear(node: ir.Node) -> Linear | None:
 
 
 def _is_repeated(data: ir.Value) -> bool:
-    """Whether ``data`` is a constant, or one that is repeated as often as there are samples."""
+    """Tell whether ``data`` is a constant, or one that is repeated as often as there are samples."""
     node = data.producer()
     if is_constant(data) or node is None:
         return is_constant(data)
@@ -156,7 +157,7 @@ def _gemm(node: ir.Node, data: ir.Value, weight: ir.Value) -> Linear | None:
     if node.attributes.get_int("transA", 0) or (bias is not None and not _is_bias(bias)):
         return None
     if node.attributes.get_float("beta", 1.0) == 0:
-        return None  # whatever its bias is, it does not count
+        return None  # its bias has no effect
     out_axis = 0 if node.attributes.get_int("transB", 0) else 1
     slot = (node, 2) if bias is not None else None
     return Linear(node, data, weight, 1 - out_axis, out_axis, -1, slot, node.outputs[0])
@@ -174,11 +175,10 @@ _VIEWS = {"MatMul": _matmul, "Gemm": _gemm, "Conv": _conv}
 
 
 def _bias_after(product: ir.Value, outputs: int) -> Slot | None:
-    """The constant operand of the Add that is the only consumer of ``product``."""
-    uses = product.uses()
-    if len(uses) != 1 or product.is_graph_output():
+    """Return the constant operand of the Add that is the only consumer of ``product``."""
+    if (use := sole_use(product)) is None:
         return None
-    (add, position), *_ = uses
+    add, position = use
     other = add.inputs[1 - position] if add.op_type == "Add" else None
     if other is None or not is_constant(other):
         return None
@@ -187,7 +187,7 @@ def _bias_after(product: ir.Value, outputs: int) -> Slot | None:
 
 
 def _is_bias(value: ir.Value) -> bool:
-    """Whether ``value`` is constant and varies along its last axis only."""
+    """Tell whether ``value`` is constant and varies along its last axis only."""
     return is_constant(value) and len(_shape(value)) > 0 and set(_shape(value)[:-1]) <= {1}
 
 

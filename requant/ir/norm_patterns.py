@@ -1,15 +1,19 @@
-"""Normalizations spelled out: x̂ = d / sqrt(mean d² + ε), in all the ways that exporters write it."""
+"""Decomposed normalizations: x̂ = d / sqrt(mean d² + ε), in all the ways that exporters write it."""
 
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from .constants import array, is_constant
+from .ops import MULTIPLICATIVE
+
+_CLAMPS = frozenset({"Max", "Relu"})
+"""Ops that exporters clamp a variance at 0 with."""
 
 
 @dataclass(frozen=True)
 class Normalized:
-    """What `normalized` found: d = x - mean x when ``centred``, else d = x."""
+    """A match of `normalized`: d = x - mean x when ``centred``, else d = x."""
 
     x: ir.Value
     epsilon: float
@@ -18,8 +22,8 @@ class Normalized:
 
 def normalized(value: ir.Value | None) -> Normalized | None:
     """Match d / sqrt(mean d² + ε), where d is x or x - mean x; None when ``value`` is something else."""
-    node = _maker(value)
-    if node is None or node.op_type not in ("Div", "Mul"):
+    node = _producer(value)
+    if node is None or node.op_type not in MULTIPLICATIVE:
         return None
     for position in (0,) if node.op_type == "Div" else (0, 1):
         numerator, other = node.inputs[position], node.inputs[1 - position]
@@ -33,9 +37,9 @@ def scaled_inverse_root(value: ir.Value | None) -> tuple[ir.Value, ir.Value, Nor
     """Match γ / sqrt(mean d² + ε), as TensorFlow and Flax write it, with γ as wide as d.
 
     Returns:
-        1 / sqrt(mean d² + ε), γ, and what d is.
+        1 / sqrt(mean d² + ε), γ, and the match with d.
     """
-    node = _maker(value)
+    node = _producer(value)
     if node is None or node.op_type != "Mul":
         return None
     for inverse, gamma in (node.inputs, node.inputs[::-1]):
@@ -49,7 +53,7 @@ def scaled_inverse_root(value: ir.Value | None) -> tuple[ir.Value, ir.Value, Nor
 
 def inverse_root(value: ir.Value | None) -> Normalized | None:
     """Match 1 / sqrt(mean d² + ε)."""
-    node = _maker(value)
+    node = _producer(value)
     if node is None:
         return None
     if node.op_type == "Pow" and _scalar(node.inputs[1]) == -0.5:
@@ -62,8 +66,8 @@ def inverse_root(value: ir.Value | None) -> Normalized | None:
 
 
 def mean_of(value: ir.Value | None) -> ir.Value | None:
-    """x when ``value`` is the mean of x over its last axis, kept as an axis of 1."""
-    node = _maker(value)
+    """Return x when ``value`` is the mean of x over its last axis, kept as an axis of 1."""
+    node = _producer(value)
     if node is None or node.op_type != "ReduceMean" or node.attributes.get_int("keepdims", 1) != 1:
         return None
     axes = node.attributes.get_ints("axes", None)
@@ -77,12 +81,12 @@ def mean_of(value: ir.Value | None) -> ir.Value | None:
 
 
 def is_vector(value: ir.Value | None) -> bool:
-    """Whether ``value`` is a constant of shape [C]."""
+    """Tell whether ``value`` is a constant of shape [C]."""
     return value is not None and is_constant(value) and value.shape is not None and len(value.shape) == 1
 
 
 def bare(value: ir.Value | None) -> ir.Value | None:
-    """``value`` before any Cast between float types."""
+    """Return ``value`` before any Cast between float types."""
     while value is not None and (node := value.producer()) is not None and node.op_type == "Cast":
         source = node.inputs[0]
         if source is None or source.dtype is None or not source.dtype.is_floating_point():
@@ -92,14 +96,14 @@ def bare(value: ir.Value | None) -> ir.Value | None:
 
 
 def _root(value: ir.Value | None) -> Normalized | None:
-    node = _maker(value)
+    node = _producer(value)
     if node is not None and (node.op_type == "Sqrt" or (node.op_type == "Pow" and _scalar(node.inputs[1]) == 0.5)):
         return _variance_plus_epsilon(node.inputs[0])
     return None
 
 
 def _variance_plus_epsilon(value: ir.Value | None) -> Normalized | None:
-    node = _maker(value)
+    node = _producer(value)
     if node is None or node.op_type != "Add":
         return None
     for position in (0, 1):
@@ -111,14 +115,14 @@ def _variance_plus_epsilon(value: ir.Value | None) -> Normalized | None:
 
 
 def _variance(value: ir.Value | None) -> tuple[ir.Value, bool] | None:
-    """Match mean d², or mean x² - (mean x)² with negatives cut off, which Flax takes for it."""
+    """Match mean d², or mean x² - (mean x)² clamped at 0, by which Flax computes it."""
     squared = square_of(mean_of(value))
     if squared is not None:
         return source_of(squared)
-    node = _maker(value)
-    if node is not None and node.op_type in ("Max", "Relu"):
+    node = _producer(value)
+    if node is not None and node.op_type in _CLAMPS:
         operands = [operand for operand in node.inputs if _scalar(operand) != 0.0]
-        node = _maker(operands[0]) if len(operands) == 1 else None
+        node = _producer(operands[0]) if len(operands) == 1 else None
     if node is None or node.op_type != "Sub":
         return None
     x, mean = square_of(mean_of(node.inputs[0])), square_of(node.inputs[1])
@@ -126,8 +130,8 @@ def _variance(value: ir.Value | None) -> tuple[ir.Value, bool] | None:
 
 
 def square_of(value: ir.Value | None) -> ir.Value | None:
-    """x when ``value`` is x²."""
-    node = _maker(value)
+    """Return x when ``value`` is x²."""
+    node = _producer(value)
     if node is None:
         return None
     if node.op_type == "Pow":
@@ -138,13 +142,13 @@ def square_of(value: ir.Value | None) -> ir.Value | None:
 
 
 def source_of(value: ir.Value | None) -> tuple[ir.Value, bool] | None:
-    """What ``value`` is made of: (x, True) when it is x - mean x, else itself without casts and False."""
-    plain, node = bare(value), _maker(value)
+    """Return (x, True) when ``value`` is x - mean x, else ``value`` without casts and False."""
+    source, node = bare(value), _producer(value)
     if node is not None and node.op_type == "Sub":
         x = bare(node.inputs[0])
         if x is not None and mean_of(node.inputs[1]) is x:
             return x, True
-    return None if plain is None else (plain, False)
+    return None if source is None else (source, False)
 
 
 def _scalar(value: ir.Value | None) -> float | None:
@@ -154,6 +158,6 @@ def _scalar(value: ir.Value | None) -> float | None:
     return None if data is None else float(data.ravel()[0])
 
 
-def _maker(value: ir.Value | None) -> ir.Node | None:
-    plain = bare(value)
-    return plain.producer() if plain is not None else None
+def _producer(value: ir.Value | None) -> ir.Node | None:
+    source = bare(value)
+    return source.producer() if source is not None else None

@@ -1,4 +1,4 @@
-"""Normalizations, fused or spelled out, seen one way.
+"""One view of normalizations, fused or decomposed.
 
     LayerNorm(x) = (x - mean x) / sqrt(var x + ε) · γ + β          RMSNorm(x) = x / sqrt(mean x² + ε) · γ
 
@@ -8,27 +8,27 @@ which is all that the analysis needs.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import onnx_ir as ir
 
 from .constants import is_constant
 from .norm_patterns import is_vector, normalized
-from .uses import sole_use
+from .refusal import Refusal
+from .traverse import Slot, sole_use
 
-Slot = tuple[ir.Node, int]
-"""An input of a node: the node and the position."""
+NormKind: TypeAlias = Literal["LayerNorm", "RMSNorm", "BatchNorm"]
 
 
 @dataclass(frozen=True)
 class Norm:
-    """A normalization, and where its parameters are plugged in.
+    """A normalization, and the inputs that take its parameters.
 
     ``scale`` is the input that takes γ, of shape [C]. ``shift`` is the input that takes β, which may be
     empty, or None when the op has no place for one. ``axis`` is the channels' axis in the output.
     """
 
-    kind: Literal["LayerNorm", "RMSNorm", "BatchNorm"]
+    kind: NormKind
     output: ir.Value
     scale: Slot
     shift: Slot | None
@@ -36,16 +36,17 @@ class Norm:
     axis: int = -1
 
 
-_FUSED: dict[str, tuple[Literal["LayerNorm", "RMSNorm", "BatchNorm"], int | None]] = {
+_FUSED: dict[str, tuple[NormKind, int | None]] = {
     "LayerNormalization": ("LayerNorm", 2),
     "RMSNormalization": ("RMSNorm", None),
     "SimplifiedLayerNormalization": ("RMSNorm", None),
     "BatchNormalization": ("BatchNorm", 2),
 }
+"""By op, the kind and the position of β, if there is one."""
 
 
-def find_norms(graph: ir.Graph) -> Iterator[Norm | tuple[ir.Node, str]]:
-    """Every norm of ``graph`` in order; one whose gain cannot be rewritten comes as (node, reason)."""
+def find_norms(graph: ir.Graph) -> Iterator[Norm | Refusal]:
+    """Yield every norm of ``graph`` in order, or a refusal where the gain cannot be rewritten."""
     for node in graph:
         if node.domain != "":
             continue
@@ -55,18 +56,18 @@ def find_norms(graph: ir.Graph) -> Iterator[Norm | tuple[ir.Node, str]]:
             yield norm
 
 
-def _fused(node: ir.Node) -> Norm | tuple[ir.Node, str]:
+def _fused(node: ir.Node) -> Norm | Refusal:
     kind, shift = _FUSED[node.op_type]
     if kind == "BatchNorm" and node.attributes.get_int("training_mode", 0) != 0:
-        return node, "it is in training mode"
+        return Refusal.at(node, "it is in training mode")
     gamma = node.inputs[1] if len(node.inputs) > 1 else None
     if not is_constant(gamma) or gamma is None or gamma.shape is None:
-        return node, "its scale is computed at run time"
+        return Refusal.at(node, "its scale is computed at run time")
     if len(gamma.shape) != 1:
-        return node, f"it normalizes over {len(gamma.shape)} axes, not over the channels alone"
+        return Refusal.at(node, f"it normalizes over {len(gamma.shape)} axes, not over the channels alone")
     beta = node.inputs[2] if shift is not None and len(node.inputs) > 2 else None
     if beta is not None and not is_constant(beta):
-        return node, "its bias is computed at run time"
+        return Refusal.at(node, "its bias is computed at run time")
     if shift is None:
         return _rms((node, 1), int(gamma.shape.numpy()[0]))
     axis = 1 if kind == "BatchNorm" else -1
@@ -74,7 +75,7 @@ def _fused(node: ir.Node) -> Norm | tuple[ir.Node, str]:
 
 
 def _rms(scale: Slot, channels: int) -> Norm:
-    """An RMSNorm with its gain at ``scale``; a constant added to all that it makes is its bias."""
+    """Return an RMSNorm with its gain at ``scale``; a constant that is added to all of its output is its bias."""
     output, step = scale[0].outputs[0], affine_step(scale[0].outputs[0], "Add")
     if step is None:
         return Norm("RMSNorm", output, scale, None, channels)
@@ -94,7 +95,7 @@ def _decomposed_rms(mul: ir.Node) -> Norm | None:
 
 
 def affine_step(value: ir.Value, op_type: str) -> tuple[ir.Node, ir.Value] | None:
-    """The only consumer of ``value`` and its constant of shape [C], if it is an ``op_type`` of just these two."""
+    """Return the only consumer of ``value`` and its constant of shape [C], if it is an ``op_type`` of these two."""
     use = sole_use(value)
     if use is None:
         return None

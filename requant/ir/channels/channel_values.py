@@ -1,4 +1,4 @@
-"""ChannelValues: where the channels of a value come from, as a walk from producers to consumers follows them."""
+"""Channel values: where the channels of a value come from, as a walk from producers to consumers follows them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,14 +6,15 @@ from typing import TypeAlias
 
 import onnx_ir as ir
 
-from ..norms import Slot
+from ..traverse import Slot
+from .blocked import BlockedError
 from .constraints import Constraints
 from .reshape import ChannelMap
 
 
 @dataclass(frozen=True)
 class ChannelValue:
-    """Where a value's channels come from: the variable at each element, in an array that broadcasts against it.
+    """A value's channels: the variable at each element, in an array that broadcasts against the value.
 
     ``exact`` says that the shift arrives as t, and not as some other constant of each channel.
     """
@@ -24,43 +25,40 @@ class ChannelValue:
 
 @dataclass
 class AnalysisState:
-    """What is known while a graph is walked.
+    """The facts that the walk over a graph collects.
 
-    ``absorbing`` values are read by ops alone that take a transform or pass it on. ``edges`` are inputs of ops that
-    take none. ``operands`` are constants that have to be divided by d; ``kinds`` says of variables what they passed through.
+    Consumers of ``absorbing`` values absorb a transform or pass it on. ``inverse_edges`` are inputs of ops that need
+    the values as they were. ``operands`` are constants that have to be divided by d. ``kinds`` are kinds of sites, each
+    with variables that passed through an op typical for it.
     """
 
     absorbing: set[ir.Value]
     constraints: Constraints = field(default_factory=Constraints)
-    edges: list[tuple[Slot, ChannelMap]] = field(default_factory=list)
+    inverse_edges: list[tuple[Slot, ChannelMap]] = field(default_factory=list)
     operands: list[tuple[Slot, ChannelMap]] = field(default_factory=list)
     kinds: list[tuple[ChannelMap, str]] = field(default_factory=list)
 
-    def stop(self, slot: Slot, track: ChannelValue, reason: str) -> None:
-        """The op takes no transform at that input."""
-        self.constraints.edge(track.channels, reason)
-        if not track.exact:
-            self.constraints.no_shift(track.channels, f"the shift is scaled where {reason}")
-        self.edges.append((slot, track.channels))
-
-
-class BlockedError(Exception):
-    """The op takes no transform at any of its inputs; the text says why."""
+    def block(self, slot: Slot, data: ChannelValue, reason: str) -> None:
+        """Note that the op at that input needs ``data`` as it was."""
+        self.constraints.inverse_edge(data.channels, reason)
+        if not data.exact:
+            self.constraints.no_shift(data.channels, f"the shift arrives scaled, and {reason}")
+        self.inverse_edges.append((slot, data.channels))
 
 
 ChannelValues: TypeAlias = list[ChannelValue | None]
-Rule: TypeAlias = Callable[[ir.Node, ChannelValues, AnalysisState], ChannelValue | None]
+TransferFunction: TypeAlias = Callable[[ir.Node, ChannelValues, AnalysisState], ChannelValue | None]
 
 
-def given(track: ChannelValue | None) -> ChannelValue:
-    """A track that is known to be there."""
-    assert track is not None
-    return track
+def expect(data: ChannelValue | None) -> ChannelValue:
+    """Return ``data``, which is not None by what the caller has checked."""
+    assert data is not None
+    return data
 
 
-def ranked(node: ir.Node, channels: ChannelMap) -> ChannelMap:
-    """``channels`` with as many axes as the first output of ``node``, which may be a broadcast one."""
+def align_rank(node: ir.Node, channels: ChannelMap) -> ChannelMap:
+    """Give ``channels`` as many axes as the first output of ``node`` has, which may be a broadcast one."""
     shape = node.outputs[0].shape
     if shape is None or len(shape) < channels.ndim:
-        raise BlockedError(f"the rank of what {node.op_type} {node.name!r} makes is unknown")
+        raise BlockedError(node, "has an output of unknown rank")
     return channels.reshape((1,) * (len(shape) - channels.ndim) + channels.shape)

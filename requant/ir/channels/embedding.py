@@ -18,7 +18,7 @@ class Embedding:
 
 
 def as_embedding(node: ir.Node) -> Embedding | None:
-    """``node`` as an embedding, or None."""
+    """View ``node`` as an embedding; None when it is something else."""
     if node.op_type != "Gather" or node.domain != "" or node.attributes.get_int("axis", 0) != 0:
         return None
     table, indices = node.inputs

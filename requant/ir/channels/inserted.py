@@ -1,4 +1,4 @@
-"""A transform for a value that nothing upstream can transform.
+"""Sites whose transform is inserted, for values that nothing upstream can transform.
 
     X' = X · (1/d) + (-t/d)
 
@@ -12,12 +12,13 @@ import numpy as np
 import onnx_ir as ir
 
 from ..linear import Linear, find_linears
+from ..refusal import Refusal
 from .constraints import Constraints, Variables
-from .site import Consumer, Refusal, Site
+from .site import Consumer, Site
 
 
 @dataclass(frozen=True)
-class _Value:
+class _LinearInput:
     """A value that linears read along one axis, with a variable for each of its channels."""
 
     consumers: tuple[Linear, ...]
@@ -25,68 +26,74 @@ class _Value:
 
 
 def find_inserted(model: ir.Model, covered: Iterable[Site]) -> list[Site | Refusal]:
-    """A site without producers for each value that linears outside of the ``covered`` sites read, in graph order.
+    """Find a site without producers for each value that linears outside of the ``covered`` sites read, in graph order.
 
     Values whose consumers share a weight are one site.
     """
-    fed = {consumer.linear.node for site in covered for consumer in site.consumers}
-    reading: dict[ir.Value, list[Linear]] = {}
+    nodes = {consumer.linear.node for site in covered for consumer in site.consumers}
+    linears_of: dict[ir.Value, list[Linear]] = {}
     for linear in find_linears(model.graph):
-        if linear.node not in fed:
-            reading.setdefault(linear.data, []).append(linear)
-    constraints, found, refused = Constraints(), list[_Value](), list[Site | Refusal]()
-    for value, linears in reading.items():
+        if linear.node not in nodes:
+            linears_of.setdefault(linear.data, []).append(linear)
+    constraints, inputs, refusals = Constraints(), list[_LinearInput](), list[Site | Refusal]()
+    for value, linears in linears_of.items():
         if len({(linear.data_axis, linear.inputs) for linear in linears}) > 1:
             reason = "layers read it along different axes"
-            refused.append(Refusal("Inserted", value.name or "?", reason, tuple(linear.name for linear in linears)))
+            names = tuple(linear.name for linear in linears)
+            refusals.append(Refusal("Inserted", value.name or "?", reason, names))
         else:
-            found.append(_Value(tuple(linears), constraints.allocate(linears[0].inputs)))
-    _note(found, constraints)
-    return [*_sites(found, constraints), *refused]
+            inputs.append(_LinearInput(tuple(linears), constraints.allocate(linears[0].inputs)))
+    _constrain(inputs, constraints)
+    return [*_sites(inputs, constraints), *refusals]
 
 
-def _note(found: Iterable[_Value], constraints: Constraints) -> None:
-    first: dict[ir.Value, tuple[Linear, Variables]] = {}
-    nodes = {linear.node for item in found for linear in item.consumers}
-    for item in found:
+def _constrain(inputs: Iterable[_LinearInput], constraints: Constraints) -> None:
+    first_uses: dict[ir.Value, tuple[Linear, Variables]] = {}
+    nodes = {linear.node for item in inputs for linear in item.consumers}
+    for item in inputs:
         constraints.group(item.variables)
         for linear in item.consumers:
+            weight = linear.weight
             if linear.padded:
                 constraints.no_shift(item.variables, f"{linear.name!r} pads its input with zeros")
-            other, tied = first.setdefault(linear.weight, (linear, item.variables))
-            stranger = next((use.node for use in linear.weight.uses() if use.node not in nodes or use.idx != 1), None)
-            if stranger is not None or linear.weight.is_graph_output():
-                consumer = (stranger.name or stranger.op_type) if stranger is not None else "the caller"
-                constraints.pin(item.variables, f"weight {linear.weight.name!r} is also read by {consumer!r}")
-            elif other.in_axis != linear.in_axis or other.inputs != linear.inputs:
-                for variables in (tied, item.variables):
-                    constraints.pin(variables, f"weight {linear.weight.name!r} is read twice along different axes")
+            first, variables = first_uses.setdefault(weight, (linear, item.variables))
+            other_user = next((use.node for use in weight.uses() if use.node not in nodes or use.idx != 1), None)
+            if other_user is not None:
+                name = other_user.name or other_user.op_type
+                constraints.pin(item.variables, f"weight {weight.name!r} is also read by {name!r}")
+            elif weight.is_graph_output():
+                constraints.pin(item.variables, f"weight {weight.name!r} is an output of the graph")
+            elif first.in_axis != linear.in_axis or first.inputs != linear.inputs:
+                for channels in (variables, item.variables):
+                    constraints.pin(channels, f"weight {weight.name!r} is read twice along different axes")
             else:
-                constraints.equal(tied, item.variables, "")
+                constraints.equal(variables, item.variables, "")
 
 
-def _sites(found: Iterable[_Value], constraints: Constraints) -> list[Site | Refusal]:
-    settled = constraints.solve()
-    sites: dict[int, list[_Value]] = {}
-    refused: list[Site | Refusal] = []
-    for item in found:
+def _sites(inputs: Iterable[_LinearInput], constraints: Constraints) -> list[Site | Refusal]:
+    solution = constraints.solve()
+    groups: dict[int, list[_LinearInput]] = {}
+    refusals: list[Site | Refusal] = []
+    for item in inputs:
         name = item.consumers[0].data.name or "?"
-        if (number := int(settled.site[item.variables[0]])) >= 0:
-            sites.setdefault(number, []).append(item)
+        if (number := int(solution.site[item.variables[0]])) >= 0:
+            groups.setdefault(number, []).append(item)
         else:
             names = tuple(linear.name for linear in item.consumers)
-            refused.append(Refusal("Inserted", name, settled.why_pinned(item.variables), names))
-    made = [
+            reason = solution.pin_reason(item.variables)
+            assert reason is not None
+            refusals.append(Refusal("Inserted", name, reason, names))
+    sites = [
         Site(
             kind="Inserted",
             name=items[0].consumers[0].data.name or "?",
-            channels=int(settled.sizes[number]),
+            channels=int(solution.sizes[number]),
             producers=(),
             consumers=tuple(
-                Consumer(linear, settled.channel[item.variables]) for item in items for linear in item.consumers
+                Consumer(linear, solution.channel[item.variables]) for item in items for linear in item.consumers
             ),
-            shift_blocked=settled.why_fixed(np.concatenate([item.variables for item in items])),
+            shift_blocked=solution.no_shift_reason(np.concatenate([item.variables for item in items])),
         )
-        for number, items in sites.items()
+        for number, items in groups.items()
     ]
-    return [*made, *refused]
+    return [*sites, *refusals]

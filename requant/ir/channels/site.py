@@ -1,21 +1,29 @@
-"""A site: values that share one channel transform, and who takes part in changing it.
+"""A site: values that share one channel transform, and what takes part in changing it.
 
 X' = (X - t) / d        W' = diag(d) W        b' = b + t W        ⇒  X' W' + b' = X W + b
+
+Other tools call it a smoothing mapping.
 """
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ..linear import Linear
-from ..norms import Norm, Slot
+from ..norms import Norm
+from ..traverse import Slot
 from .embedding import Embedding
 from .reshape import ChannelMap
 
-Source = Norm | Linear | Embedding
-"""What can produce X': its parameters take (X - t) / d."""
+Source: TypeAlias = Norm | Linear | Embedding
+"""An op that can produce X': its parameters take (X - t) / d."""
+
+SiteKind: TypeAlias = Literal[
+    "LayerNorm", "RMSNorm", "BatchNorm", "Linear", "GatedMLP", "Attention", "QK", "Embedding", "Inserted"
+]
 
 
 @dataclass(frozen=True)
@@ -23,7 +31,7 @@ class Producer:
     """A source, and the site's channel at each of its output channels.
 
     In this and all other maps of a site of C channels, i < C is channel i, C + i is channel i with the inverse scale
-    and no shift, and -1 is what stays as it is.
+    and no shift, and -1 is a channel that is not transformed.
     """
 
     source: Source
@@ -40,7 +48,7 @@ class Consumer:
 
 @dataclass(frozen=True)
 class InverseEdge:
-    """An input of another node, which is handed X = X' d + t; ``channels`` broadcasts against that input."""
+    """An input of another node, which gets X = X' d + t; ``channels`` broadcasts against that input."""
 
     slot: Slot
     channels: ChannelMap
@@ -56,7 +64,7 @@ class Operand:
 
 @dataclass(frozen=True)
 class Site:
-    """Values that share one channel transform (d, t), and who takes part in changing it.
+    """Values that share one channel transform (d, t), and what takes part in changing it.
 
     ``kind`` is "LayerNorm", "RMSNorm" or "BatchNorm" after a norm; "Linear" from a linear layer straight to linear
     layers, "GatedMLP" through a product with another value, "Attention" from V through attention to the output
@@ -65,27 +73,22 @@ class Site:
     or None when a shift is allowed.
     """
 
-    kind: str
+    kind: SiteKind
     name: str
     channels: int
     producers: tuple[Producer, ...]
     consumers: tuple[Consumer, ...]
-    restored: tuple[InverseEdge, ...] = ()
+    inverse_edges: tuple[InverseEdge, ...] = ()
     operands: tuple[Operand, ...] = ()
     shift_blocked: str | None = None
 
     @property
     def values(self) -> tuple[ir.Value, ...]:
-        """The values that producers transform; of an explicit site, those that the consumers read."""
-        own = tuple(producer.source.output for producer in self.producers)
-        return own or tuple(dict.fromkeys(consumer.linear.data for consumer in self.consumers))
+        """The values that producers transform; of an inserted site, those that the consumers read."""
+        outputs = tuple(producer.source.output for producer in self.producers)
+        return outputs or tuple(dict.fromkeys(consumer.linear.data for consumer in self.consumers))
 
-
-@dataclass(frozen=True)
-class Refusal:
-    """A place that looks like a site and is none; ``layers`` names the linear layers that read it all the same."""
-
-    kind: str
-    name: str
-    reason: str
-    layers: tuple[str, ...] = ()
+    @property
+    def restored(self) -> tuple[InverseEdge, ...]:
+        """The old name of ``inverse_edges``; deprecated."""
+        return self.inverse_edges

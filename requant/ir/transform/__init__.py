@@ -1,4 +1,4 @@
-"""The exact rewrites: a site by a transform, channels by copies of them."""
+"""The exact rewrites: a site by a channel transform, channels by copies of them."""
 
 from .apply import apply_transform
 from .transform import ChannelTransform

@@ -1,6 +1,7 @@
 """The exact rewrite of a site by (d, t).
 
-    producers make X' = (X - t) / d      consumers have W' = diag(d) W, b' = b + t W      all others get X' d + t
+    producers compute X' = (X - t) / d      consumers have W' = diag(d) W, b' = b + t W
+    inverse edges get X' d + t
 
 Parameters are computed in float64 and rounded once; weights are scaled when they are read.
 """
@@ -10,9 +11,9 @@ from numpy.typing import NDArray
 
 from ..channels.site import Consumer, Operand, Site
 from ..linear import Linear, as_linear
-from .edit import add_to_bias, affine, like, plug, scale_along, scale_by, values
-from .producers import produce
-from .restore import restore
+from .edit import add_to_bias, affine, cast_like, read_constant, replace_constant, scale_along, scale_by
+from .inverse_edges import apply_inverse
+from .producers import transform_producers
 from .transform import ChannelTransform
 
 __all__ = ["ChannelTransform", "apply_transform"]
@@ -31,14 +32,14 @@ def apply_transform(site: Site, transform: ChannelTransform) -> int:
             legal.
     """
     _require_legal(site, transform)
-    added = restore(site.restored, transform)
+    added = apply_inverse(site.inverse_edges, transform)
     if transform.shifts:
         added += sum(_shift_bias(consumer, transform) for consumer in site.consumers)
     for consumer in {consumer.linear.weight: consumer for consumer in site.consumers}.values():
         _scale_rows(consumer, transform)
     for operand in site.operands:
         _scale_operand(operand, transform)
-    added += produce(site.producers, transform)
+    added += transform_producers(site.producers, transform)
     return added if site.producers else added + _transform_consumers(site.consumers, transform)
 
 
@@ -54,8 +55,8 @@ def _require_legal(site: Site, transform: ChannelTransform) -> None:
 
 
 def _shift_bias(consumer: Consumer, transform: ChannelTransform) -> int:
-    """Add t W (with the weights as they are before scaling) to the bias, which is made if there is none."""
-    linear, part = as_linear(consumer.linear.node), transform.at(consumer.channels)  # with the bias that it has by now
+    """Add t W (with the weights as they are before scaling) to the bias, which is created if there is none."""
+    linear, part = as_linear(consumer.linear.node), transform.at(consumer.channels)  # with its current bias
     assert linear is not None
     return add_to_bias(linear, _product(linear, part.shift)) if part.shifts else 0
 
@@ -71,7 +72,7 @@ def _scale_rows(consumer: Consumer, transform: ChannelTransform) -> None:
 
 
 def _product(linear: Linear, shift: NDArray[np.float64]) -> NDArray[np.float64]:
-    """t W as it adds to the output, of shape [out]."""
+    """Return t W as it adds to the output, of shape [out]."""
     weight = linear.weight.const_value
     assert weight is not None
     data = weight.numpy().astype(np.float64)
@@ -83,18 +84,19 @@ def _product(linear: Linear, shift: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _scale_operand(operand: Operand, transform: ChannelTransform) -> None:
-    """Divide a constant that is added on the way by d."""
+    """Divide a constant that is added between producer and consumer by d."""
     node, position = operand.slot
     value = node.inputs[position]
-    scaled = values(value) / transform.at(operand.channels).scale
-    plug(operand.slot, like(value, scaled), f"{value.name if value is not None else node.name}.rebased")
+    scaled = read_constant(value) / transform.at(operand.channels).scale
+    name = value.name if value is not None else node.name
+    replace_constant(operand.slot, cast_like(value, scaled), f"{name}.rebased")
 
 
 def _transform_consumers(consumers: tuple[Consumer, ...], transform: ChannelTransform) -> int:
-    """Compute X · (1/d) - t/d once for the consumers of each value of an explicit site."""
+    """Compute X · (1/d) - t/d once for the consumers of each value of an inserted site."""
     added, copies = 0, {}
     for consumer in consumers:
-        linear, data = consumer.linear, consumer.linear.node.inputs[0]  # by now it may be what another site put there
+        linear, data = consumer.linear, consumer.linear.node.inputs[0]  # another site may have replaced it
         assert data is not None
         if data not in copies:
             axes = (-1,) if linear.data_axis == -1 else (-1,) + (1,) * (len(linear.shape) - 2)

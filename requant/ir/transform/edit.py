@@ -1,4 +1,4 @@
-"""Small edits of a graph: parameters that are replaced or scaled, and nodes that are put in."""
+"""Small edits of a graph: parameters that are replaced or scaled, and nodes that are inserted."""
 
 import numpy as np
 import onnx_ir as ir
@@ -7,47 +7,47 @@ from numpy.typing import NDArray
 from ..constants import array, constant, lazily
 from ..linear import Linear, as_linear
 from ..names import fresh_name
-from ..norms import Slot
+from ..traverse import Slot
 
 _MARK = ".rebased"
 
 
-def values(value: ir.Value | None) -> NDArray[np.float64]:
-    """The constant that ``value`` holds, in float64."""
+def read_constant(value: ir.Value | None) -> NDArray[np.float64]:
+    """Return the constant that ``value`` holds, in float64."""
     data = array(value)
     assert data is not None
     return data.astype(np.float64)
 
 
-def like(value: ir.Value | None, data: NDArray[np.float64]) -> NDArray[np.generic]:
-    """``data`` in the element type of ``value``."""
+def cast_like(value: ir.Value | None, data: NDArray[np.float64]) -> NDArray[np.generic]:
+    """Cast ``data`` to the element type of ``value``."""
     dtype = value.dtype if value is not None else None
     return data.astype((dtype or ir.DataType.FLOAT).numpy())
 
 
-def plug(slot: Slot, data: NDArray[np.generic], name: str) -> None:
-    """Put a fresh initializer into an input, so that nobody who shares the old one notices."""
+def replace_constant(slot: Slot, data: NDArray[np.generic], name: str) -> None:
+    """Connect a new initializer to an input; other users of the old one keep it."""
     node, position = slot
-    fresh = constant(graph_of(node), data, name)
+    initializer = constant(graph_of(node), data, name)
     if len(node.inputs) <= position:
         node.resize_inputs(position + 1)
-    node.replace_input_with(position, fresh)
+    node.replace_input_with(position, initializer)
 
 
 def scale_along(weight: ir.Value, axis: int, factor: NDArray[np.float64]) -> None:
-    """Multiply a weight by ``factor`` along ``axis``, in float32 or better, when somebody reads it."""
+    """Multiply a weight by ``factor`` along ``axis``, in float32 or better, when it is read."""
     tensor = weight.const_value
     assert tensor is not None
     scale_by(weight, factor.reshape([-1 if i == axis else 1 for i in range(len(tensor.shape))]))
 
 
 def scale_by(weight: ir.Value, factor: NDArray[np.float64]) -> None:
-    """Multiply a weight by what broadcasts against it, in float32 or better, when somebody reads it."""
+    """Multiply a weight by a factor that broadcasts against it, in float32 or better, when it is read."""
     tensor = weight.const_value
     assert tensor is not None
     dtype = np.promote_types(np.float32, tensor.dtype.numpy()) if tensor.dtype.itemsize >= 4 else np.dtype(np.float32)
-    wide = factor.astype(dtype)
-    weight.const_value = lazily(lambda w: w.astype(dtype, copy=False) * wide, tensor)
+    typed = factor.astype(dtype)
+    weight.const_value = lazily(lambda w: w.astype(dtype, copy=False) * typed, tensor)
 
 
 def add_to_bias(linear: Linear, delta: NDArray[np.float64]) -> int:
@@ -56,18 +56,18 @@ def add_to_bias(linear: Linear, delta: NDArray[np.float64]) -> int:
     if linear.bias is not None:
         owner, position = linear.bias
         bias = owner.inputs[position]
-        plug(linear.bias, like(bias, values(bias) + delta / linear.bias_factor), name)
+        replace_constant(linear.bias, cast_like(bias, read_constant(bias) + delta / linear.bias_factor), name)
         return 0
-    tensor = like(linear.weight, delta / linear.bias_factor)
+    tensor = cast_like(linear.weight, delta / linear.bias_factor)
     if node.op_type != "MatMul":
-        plug((node, 2), tensor, name)
+        replace_constant((node, 2), tensor, name)
         return 0
     insert_after(node.outputs[0], "Add", constant(graph_of(node), tensor, name))
     return 1
 
 
 def mark_output(node: ir.Node) -> None:
-    """Give what the linear ``node`` computes another name, so that nobody compares it with what it was."""
+    """Give the output of the linear ``node`` another name, so that it is not compared with the original one."""
     linear = as_linear(node)
     assert linear is not None
     if not (linear.output.name or "").endswith(_MARK):
@@ -77,37 +77,37 @@ def mark_output(node: ir.Node) -> None:
 def affine(
     node: ir.Node, value: ir.Value, scale: NDArray[np.float64], shift: NDArray[np.float64], purpose: str
 ) -> tuple[ir.Value, int]:
-    """value · scale + shift, computed just before ``node``; a trivial Mul or Add is left out."""
-    result, steps = value, 0
+    """Compute value · scale + shift just before ``node``, without a trivial Mul or Add; returns their number too."""
+    result, count = value, 0
     for op_type, data, neutral in (("Mul", scale, 1.0), ("Add", shift, 0.0)):
         if not np.all(data == neutral):
-            operand = constant(graph_of(node), like(value, data), f"{value.name}.{purpose}.{op_type.lower()}")
-            step = ir.node(op_type, [result, operand])
-            graph_of(node).insert_before(node, step)
-            result = _describe(step.outputs[0], value, fresh_name(graph_of(node), f"{operand.name}.out"))
-            steps += 1
-    return result, steps
+            operand = constant(graph_of(node), cast_like(value, data), f"{value.name}.{purpose}.{op_type.lower()}")
+            new_node = ir.node(op_type, [result, operand])
+            graph_of(node).insert_before(node, new_node)
+            result = _describe(new_node.outputs[0], value, fresh_name(graph_of(node), f"{operand.name}.out"))
+            count += 1
+    return result, count
 
 
 def insert_after(value: ir.Value, op_type: str, operand: ir.Value) -> None:
     """Let every consumer of ``value`` read op(value, operand) instead, under the old name.
 
-    What passes noted on ``value`` is true of what its consumers read, and goes there too.
+    The annotations of ``value`` are true of what its consumers read, and move there too.
     """
     node, name = value.producer(), value.name
     assert node is not None
-    step = ir.node(op_type, [value, operand])
+    new_node = ir.node(op_type, [value, operand])
     value.name = fresh_name(graph_of(node), f"{operand.name}.in")
-    _describe(step.outputs[0], value, name or fresh_name(graph_of(node), f"{operand.name}.out"))
-    step.outputs[0].meta.update(value.meta)
+    _describe(new_node.outputs[0], value, name or fresh_name(graph_of(node), f"{operand.name}.out"))
+    new_node.outputs[0].meta.update(value.meta)
     value.meta.clear()
-    ir.convenience.replace_all_uses_with(value, step.outputs[0], replace_graph_outputs=True)
-    step.replace_input_with(0, value)
-    graph_of(node).insert_after(node, step)
+    ir.convenience.replace_all_uses_with(value, new_node.outputs[0], replace_graph_outputs=True)
+    new_node.replace_input_with(0, value)
+    graph_of(node).insert_after(node, new_node)
 
 
 def graph_of(node: ir.Node) -> ir.Graph:
-    """The graph that ``node`` is in."""
+    """Return the graph that ``node`` is in."""
     assert isinstance(node.graph, ir.Graph)
     return node.graph
 

@@ -2,10 +2,10 @@
 
     W' = W[:, order]      b' = b[order]      V' = V[order] / n[order]      ⇒  X' = X[order],  X' V' = X V
 
-for those who produce X by W and b and read it by V, where channel c comes n_c times in ``order``. No weight is rounded
-where n_c is a power of two. Weights are repeated and divided when they are read.
+where producers compute X by W and b, consumers read it by V, and channel c comes n_c times in ``order``. No weight is
+rounded where n_c is a power of two. Weights are repeated and divided when they are read.
 
-Every copy has the range of the old channel, so a quantizer of X gains nothing yet: what helps it is to transform X' by
+Every copy has the range of the old channel, so a quantizer of X gains nothing yet. It gains when X' is transformed by
 n[order] afterwards, which gives each copy 1 / n_c of the range and the consumers their old weights.
 
 Sources: QLLM (Liu et al., 2024), section 4.1; outlier channel splitting (Zhao et al., 2019).
@@ -25,7 +25,7 @@ from .edit import mark_output
 def split(region: Region, copies: NDArray[np.intp]) -> NDArray[np.intp]:
     """Give each channel c of ``region`` ``copies[c]`` ≥ 1 copies; the outputs of the graph stay the same.
 
-    It uses ``region`` up: to split further, find its region again. Statistics on its values are left as they are.
+    It uses ``region`` up: to split further, find its region again. Statistics of its values are not updated.
 
     Returns:
         The old channel that each new channel is a copy of, [C + k]: first all as they were, then the k new ones.
@@ -40,8 +40,8 @@ def split(region: Region, copies: NDArray[np.intp]) -> NDArray[np.intp]:
         _widen_weight(weight, axis, order, np.ones_like(order))
     for weight, axis in {linear.weight: linear.in_axis for linear in region.consumers}.items():
         _widen_weight(weight, axis, order, copies[order])
-    for held in region.constants:
-        _widen_constant(held, order)
+    for entry in region.constants:
+        _widen_constant(entry, order)
     for value in region.values:
         if value.shape is not None:
             value.shape = _shape(value.shape, region.axis, len(order))
@@ -60,7 +60,7 @@ def _order(region: Region, copies: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 def _widen_weight(weight: ir.Value, axis: int, order: NDArray[np.intp], shares: NDArray[np.intp]) -> None:
-    """Repeat what lies along ``axis`` and divide it by ``shares``, in float32 or better, when somebody reads it."""
+    """Repeat what lies along ``axis`` and divide it by ``shares``, in float32 or better, when it is read."""
     tensor = weight.const_value
     assert tensor is not None
     dtype = np.promote_types(tensor.dtype.numpy(), np.float32)
@@ -73,10 +73,10 @@ def _widen_weight(weight: ir.Value, axis: int, order: NDArray[np.intp], shares: 
     weight.shape = shape
 
 
-def _widen_constant(held: PerChannel, order: NDArray[np.intp]) -> None:
-    """Put a fresh initializer into the input, so that nobody who shares the old one notices."""
-    node, position = held.slot
-    value, axis = node.inputs[position], held.axis
+def _widen_constant(entry: PerChannel, order: NDArray[np.intp]) -> None:
+    """Connect a new initializer to the input; other users of the old one keep it."""
+    node, position = entry.slot
+    value, axis = node.inputs[position], entry.axis
     assert value is not None
     assert value.const_value is not None
     assert isinstance(node.graph, ir.Graph)
@@ -86,7 +86,7 @@ def _widen_constant(held: PerChannel, order: NDArray[np.intp]) -> None:
 
 
 def _shape(shape: Iterable[int | ir.SymbolicDim], axis: int, width: int) -> ir.Shape:
-    """``shape`` with ``width`` along ``axis``; values may share theirs, so it is left alone."""
+    """Return ``shape`` with ``width`` along ``axis``; values may share theirs, so it is not changed in place."""
     dims = list(shape)
     dims[axis] = width
     return ir.Shape(dims)

@@ -17,7 +17,7 @@ class ChannelTransform:
 
     @classmethod
     def identity(cls, channels: int) -> "ChannelTransform":
-        """The transform that changes nothing."""
+        """Return the transform that changes nothing."""
         return cls(np.ones(channels), np.zeros(channels))
 
     @property
@@ -27,23 +27,23 @@ class ChannelTransform:
 
     @property
     def is_identity(self) -> bool:
-        """Whether it changes nothing."""
+        """True when it changes nothing."""
         return not self.shifts and not self.scales
 
     @property
     def scales(self) -> bool:
-        """Whether any channel is scaled."""
+        """True when any channel is scaled."""
         return bool(np.any(self.scale != 1))
 
     @property
     def shifts(self) -> bool:
-        """Whether any channel is shifted."""
+        """True when any channel is shifted."""
         return bool(np.any(self.shift != 0))
 
     def at(self, channels: ChannelMap) -> "ChannelTransform":
-        """The transform at each element of a site's map, in the map's shape.
+        """Return the transform at each element of a site's map, in the map's shape.
 
-        i < C is channel i; C + i has the inverse scale and no shift; -1 is what stays as it is.
+        i < C is channel i; C + i has the inverse scale and no shift; -1 is the identity.
         """
         scale = np.concatenate([self.scale, 1 / self.scale, [1.0]])
         shift = np.concatenate([self.shift, np.zeros(len(self.shift) + 1)])

@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 from onnx import TensorProto, helper, numpy_helper
 from onnx_ir.passes import common
 
-from requant.ir.channels.layout import ImmovableError, along_axis, is_mover, last_axis, move
+from requant.ir.channels.blocked import BlockedError
+from requant.ir.channels.layout import along_axis, is_movement, last_axis, move
 from requant.ir.channels.reshape import NO_CHANNEL, ChannelMap
 from requant.ir.constants import constant
 from requant.ir.load import load
@@ -25,10 +26,10 @@ INT64_MAX, INT64_MIN = 2**63 - 1, -(2**63)
 
 
 class Dim(NamedTuple):
-    """The size of an axis, and whether the model knows it."""
+    """The size of an axis, and whether it is static in the model."""
 
     size: int
-    known: bool
+    static: bool
 
 
 @dataclass
@@ -56,18 +57,18 @@ class Chain:
         self.value, self.dims = outputs[0], dims
 
     def constant(self, value: ArrayLike) -> str:
-        """A new int64 constant's name."""
+        """Add an int64 constant; returns its name."""
         self.constants.append(numpy_helper.from_array(np.asarray(value, np.int64), f"c{len(self.constants)}"))
         return self.constants[-1].name
 
     def axis(self, *, least: int = 1, most: int = 100) -> int:
-        """Some axis of known size, at least ``least`` and at most ``most``, or -1 if there is none."""
-        fitting = [axis for axis, dim in enumerate(self.dims) if dim.known and least <= dim.size <= most]
+        """Some axis of static size, at least ``least`` and at most ``most``, or -1 if there is none."""
+        fitting = [axis for axis, dim in enumerate(self.dims) if dim.static and least <= dim.size <= most]
         return self.draw(st.sampled_from(fitting)) if fitting else -1
 
     def model(self, dims: list[Dim]) -> onnx.ModelProto:
         """From ``x`` of shape ``dims`` to the last value."""
-        shape = [dim.size if dim.known else f"d{axis}" for axis, dim in enumerate(dims)]
+        shape = [dim.size if dim.static else f"d{axis}" for axis, dim in enumerate(dims)]
         x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
         y = helper.make_tensor_value_info(self.value, TensorProto.FLOAT, None)
         graph = helper.make_graph(self.nodes, "chain", [x], [y], self.constants)
@@ -92,14 +93,14 @@ def _merge_axes(chain: Chain) -> None:
     axis = chain.draw(st.integers(0, max(0, len(chain.dims) - 2)))
     if len(chain.dims) > 1:
         first, second = chain.dims[axis : axis + 2]
-        merged = Dim(first.size * second.size, first.known and second.known)
+        merged = Dim(first.size * second.size, first.static and second.static)
         _reshape(chain, [*chain.dims[:axis], merged, *chain.dims[axis + 2 :]])
 
 
 def _reshape(chain: Chain, dims: list[Dim]) -> None:
     same = [a == b for a, b in zip(chain.dims, dims, strict=False)]
     head = same.index(False) if False in same else len(same)
-    target = [dim.size if dim.known else (0 if axis < head else -1) for axis, dim in enumerate(dims)]
+    target = [dim.size if dim.static else (0 if axis < head else -1) for axis, dim in enumerate(dims)]
     if target.count(-1) <= 1:
         chain.add("Reshape", dims, target)
 
@@ -113,9 +114,9 @@ def _slice(chain: Chain) -> None:
     start, end = chain.draw(bounds), chain.draw(bounds)
     first, last = (bound + size if bound < 0 else bound for bound in (start, end))
     low, high = (0, size) if step > 0 else (-1, size - 1)
-    kept = len(range(min(max(first, 0), high), min(max(last, low), high), step))
-    if kept:
-        dims = [*chain.dims[:axis], Dim(kept, True), *chain.dims[axis + 1 :]]
+    remaining = len(range(min(max(first, 0), high), min(max(last, low), high), step))
+    if remaining:
+        dims = [*chain.dims[:axis], Dim(remaining, True), *chain.dims[axis + 1 :]]
         chain.add("Slice", dims, [start], [end], [axis - chain.draw(st.sampled_from([0, len(dims)]))], [step])
 
 
@@ -148,7 +149,7 @@ def _gather(chain: Chain) -> None:
 def _concat(chain: Chain) -> None:
     axis = chain.draw(st.integers(0, len(chain.dims) - 1))
     dims = list(chain.dims)
-    dims[axis] = Dim(2 * dims[axis].size, dims[axis].known)
+    dims[axis] = Dim(2 * dims[axis].size, dims[axis].static)
     if dims[axis].size <= 32:
         chain.append("Concat", [chain.value] * 2, [f"v{len(chain.nodes)}"], dims, axis=axis)
 
@@ -170,10 +171,10 @@ STEPS = (_transpose, _split_axis, _merge_axes, _slice, _split, _gather, _concat,
 
 @st.composite
 def chains(draw: st.DrawFn) -> tuple[onnx.ModelProto, tuple[int, ...]]:
-    """A model that moves the elements of ``x``, and a shape for ``x``, whose last axis is the channels."""
+    """Draw a model that moves the elements of ``x``, and a shape for ``x``, whose last axis is the channels."""
     sizes = [*draw(st.lists(st.integers(1, 4), min_size=1, max_size=2)), draw(st.sampled_from([2, 4, 6, 12]))]
-    known = [draw(st.booleans()) for _ in sizes[:-1]]
-    dims = [Dim(size, sure) for size, sure in zip(sizes, [*known, True], strict=True)]
+    static = [draw(st.booleans()) for _ in sizes[:-1]]
+    dims = [Dim(size, sure) for size, sure in zip(sizes, [*static, True], strict=True)]
     chain = Chain(draw, dims)
     for step in draw(st.lists(st.sampled_from(STEPS), min_size=1, max_size=7)):
         step(chain)
@@ -182,14 +183,14 @@ def chains(draw: st.DrawFn) -> tuple[onnx.ModelProto, tuple[int, ...]]:
     return chain.model(dims), tuple(sizes)
 
 
-def _inferred(proto: onnx.ModelProto) -> ir.Model:
+def _infer(proto: onnx.ModelProto) -> ir.Model:
     model = load(proto)
     common.ShapeInferencePass(strict_mode=False)(model)
     return model
 
 
-def _followed(model: ir.Model, channels: int) -> dict[str, ChannelMap]:
-    """The map of every value that can be followed from ``x``; only a Reshape may end the chase."""
+def _follow(model: ir.Model, channels: int) -> dict[str, ChannelMap]:
+    """Return the map of every value that can be followed from ``x``; only a Reshape may block it."""
     x = model.graph.inputs[0]
     assert x.shape is not None
     maps: dict[ir.Value, ChannelMap] = {x: last_axis(channels, len(x.shape))}
@@ -198,7 +199,7 @@ def _followed(model: ir.Model, channels: int) -> dict[str, ChannelMap]:
         if node.op_type == "Reshape" and _may_mix(node):
             try:
                 maps.update(zip(node.outputs, move(node, inputs), strict=True))
-            except ImmovableError:
+            except BlockedError:
                 break
         else:
             maps.update(zip(node.outputs, move(node, inputs), strict=True))
@@ -206,7 +207,7 @@ def _followed(model: ir.Model, channels: int) -> dict[str, ChannelMap]:
 
 
 def _may_mix(node: ir.Node) -> bool:
-    """Whether ``node`` merges axes, or loses the name of a dimension."""
+    """Tell whether ``node`` merges axes, or loses the name of a dimension."""
     (source, *_), (target,) = node.inputs, node.outputs
     assert source is not None
     assert source.shape is not None
@@ -215,10 +216,10 @@ def _may_mix(node: ir.Node) -> bool:
 
 
 @given(chains())
-def test_random_chains_are_followed(drawn: tuple[onnx.ModelProto, tuple[int, ...]]) -> None:
-    proto, shape = drawn
-    model = _inferred(proto)
-    maps = _followed(model, shape[-1])
+def test_random_chains_of_movements_are_follow(chain: tuple[onnx.ModelProto, tuple[int, ...]]) -> None:
+    proto, shape = chain
+    model = _infer(proto)
+    maps = _follow(model, shape[-1])
     names = list(maps)
     x = np.broadcast_to(np.arange(shape[-1], dtype=np.float32), shape)
     outputs = runner(model, names, threads=1)({"x": x})[-len(names) :]
@@ -269,46 +270,46 @@ REFUSED = {
     ),
     "reshape of unknown rank": (
         "(float[B,T,4] x, int64[N] i) => (float[K,L] y) { a = Reshape(x, i)  y = Relu(a) }",
-        "shapes are unknown",
+        "input or output of unknown shape",
     ),
     "gather at run time": (
         "(float[B,T,4] x, int64[N] i) => (float[B,T,N] y) { y = Gather<axis = -1>(x, i) }",
-        "known only at run time",
+        "that are computed at run time",
     ),
     "gather of nothing": (
         "(float[B,T,4] x) => (float[B,T] y) <int64 i = {9}> { y = Gather<axis = -1>(x, i) }",
-        "does not fit",
+        "do not fit",
     ),
     "slice at run time": (
         "(float[B,T,4] x, int64[1] i) => (float[B,T,K] y) <int64[1] s = {0}, int64[1] a = {2}> "
         "{ y = Slice(x, s, i, a) }",
-        "ends are known only at run time",
+        "ends that are computed at run time",
     ),
     "slice with steps at run time": (
         "(float[B,T,4] x, int64[1] i) => (float[B,T,K] y) <int64[1] s = {0}, int64[1] e = {4}, int64[1] a = {2}> "
         "{ y = Slice(x, s, e, a, i) }",
-        "steps are known only at run time",
+        "steps that are computed at run time",
     ),
     "slice of axes at run time": (
         "(float[B,T,4] x, int64[1] i) => (float[B,T,K] y) <int64[1] s = {0}, int64[1] e = {4}> "
         "{ y = Slice(x, s, e, i) }",
-        "axes are known only at run time",
+        "axes that are computed at run time",
     ),
     "slice without axes": (
         "(float[B,T,4] x) => (float[B,T,K] y) <int64[3] s = {0, 0, 0}, int64[3] e = {4, 4, 2}> { y = Slice(x, s, e) }",
-        "Slice has no axes",
+        "has no axes",
     ),
     "split at run time": (
         "(float[B,T,4] x, int64[2] i) => (float[B,T,K] y) { y, z = Split<axis = -1>(x, i) }",
-        "sizes are known only at run time",
+        "sizes that are computed at run time",
     ),
-    "concat with a stranger": (
+    "concat with an untransformed value": (
         "(float[B,T,4] x, float[B,1,4] i) => (float[B,K,4] y) { y = Concat<axis = 1>(x, i) }",
-        "another transform",
+        "does not share its transform",
     ),
     "concat of other channels": (
         "(float[B,T,4] x) => (float[B,K,2] y) { a, b = Split<axis = -1>(x)  y = Concat<axis = 1>(a, b) }",
-        "channels differ",
+        "different channels",
     ),
     "training": (
         "(float[B,T,4] x) => (float[B,T,4] y) <float r = {0.5}, bool t = {1}> { y = Dropout(x, r, t) }",
@@ -317,12 +318,12 @@ REFUSED = {
     "integers": ("(float[B,T,4] x) => (int32[B,T,4] y) { y = Cast<to = 6>(x) }", "integers"),
     "data of another kind": (
         "(float[9,4] i, int64[4] x) => (float[4,4] y) { y = Gather<axis = 0>(i, x) }",
-        "not the data of Gather",
+        "an input other than its data",
     ),
 }
 
 
-def test_a_part_that_nobody_re_bases_leaves_the_others_alone(build: Build) -> None:
+def test_a_part_that_cannot_be_transformed_does_not_block_the_rest(build: Build) -> None:
     text = "(float[B,T,4] x, float[B,T,3] i) => (float[B,T,7] y) { y = Concat<axis = -1>(x, i) }"
     assert list(_last_map(text, build).ravel()) == [0, 1, 2, 3, NO_CHANNEL, NO_CHANNEL, NO_CHANNEL]
 
@@ -334,48 +335,48 @@ def test_repeated_heads_repeat_their_channels(build: Build) -> None:
     assert list(_last_map(text, build).ravel()) == [0, 1, 0, 1, 2, 3, 2, 3]
 
 
-def test_tiled_channels_come_again(build: Build) -> None:
+def test_tiled_channels_repeat(build: Build) -> None:
     text = "(float[B,T,4] x) => (float[B,K,8] y) <int64[3] r = {1, 3, 2}> { y = Tile(x, r) }"
     assert list(_last_map(text, build).ravel()) == [0, 1, 2, 3, 0, 1, 2, 3]
 
 
 def _last_map(text: str, build: Build) -> ChannelMap:
-    model = _inferred(build(text))
+    model = _infer(build(text))
     value = next(value for value in model.graph.inputs if value.name == "x")
     assert value.shape is not None
     maps: dict[ir.Value, ChannelMap] = {value: last_axis(4, len(value.shape))}
     for node in model.graph:
-        moved = move(node, [maps.get(value) if value else None for value in node.inputs])
-        maps.update(zip(node.outputs, moved, strict=False))
+        maps_out = move(node, [maps.get(value) if value else None for value in node.inputs])
+        maps.update(zip(node.outputs, maps_out, strict=False))
     return maps[model.graph.outputs[0]]
 
 
 @pytest.mark.parametrize("name", FOLLOWED)
-def test_a_move_elsewhere_needs_no_constants(name: str, build: Build) -> None:
+def test_movements_along_other_axes_need_no_constants(name: str, build: Build) -> None:
     text, shape = FOLLOWED[name]
     assert _last_map(text, build).shape == shape
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_move_that_loses_track_says_why(name: str, build: Build) -> None:
+def test_a_blocked_movement_says_why(name: str, build: Build) -> None:
     text, reason = REFUSED[name]
-    with pytest.raises(ImmovableError, match=reason):
+    with pytest.raises(BlockedError, match=reason):
         _last_map(text, build)
 
 
 @pytest.mark.parametrize("body", ["y = Pad(x, p)", "y = Abs(x)", "y = com.microsoft.Transpose(x)"])
-def test_other_ops_are_no_movers(body: str, build: Build) -> None:
+def test_other_ops_are_no_movements(body: str, build: Build) -> None:
     (node,) = load(build(f"(float[B,4] x) => (float[N,M] y) <int64[4] p> {{ {body} }}")).graph
-    assert not is_mover(node)
+    assert not is_movement(node)
 
 
 @pytest.mark.parametrize(
-    ("shape", "axis", "found"),
+    ("shape", "axis", "exists"),
     [((1, 1, 4), -1, True), ((1, 4, 1), 1, True), ((1, 4, 1), -2, True), ((1, 4, 1), 2, False), ((2, 2), 1, False)],
 )
-def test_channels_lie_along_one_axis_or_none(shape: tuple[int, ...], axis: int, found: bool) -> None:
+def test_channels_lie_along_one_axis_or_none(shape: tuple[int, ...], axis: int, exists: bool) -> None:
     along = along_axis(np.arange(4).reshape(shape), axis)
-    assert (along is not None) == found
+    assert (along is not None) == exists
     if along is not None:
         np.testing.assert_array_equal(along, np.arange(4))
 

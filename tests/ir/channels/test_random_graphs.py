@@ -33,35 +33,35 @@ SCALE, SHIFT = 8.0, 2.0
 
 KINDS = {"LayerNorm", "RMSNorm", "Linear", "GatedMLP", "Attention", "QK", "Embedding", "Inserted", "Split"}
 SHIFTED = {f"{kind}, shifted" for kind in KINDS - {"GatedMLP", "Split"}}
-"""What is done to a graph: sites of each kind are transformed, without and with a shift, and channels are split."""
+"""The rewrites: sites of each kind are transformed, without and with a shift, and channels are split."""
 
 GRAPHS, CHUNK = 200, 50
 MANY, LARGE_CHUNK = int(os.environ.get("REQUANT_PROPERTY_GRAPHS", "20000")), 500
 
 
 def _rewrites(model: ir.Model, seed: int) -> Iterator[str]:
-    """Transform every site, then every explicit one, then split every region; says what was done after each."""
+    """Transform every site, then every inserted one, then split every region; yields the name of each rewrite."""
     rng = np.random.default_rng(seed)
     sites = [site for site in find_sites(model) if isinstance(site, Site)]
-    yield from (_transformed(model, site, rng) for site in sites)
-    explicit = [site for site in find_inserted(model, sites) if isinstance(site, Site)]
-    yield from (_transformed(model, site, rng) for site in explicit)
-    done = set[ir.Value]()
+    yield from (_apply(model, site, rng) for site in sites)
+    inserted = [site for site in find_inserted(model, sites) if isinstance(site, Site)]
+    yield from (_apply(model, site, rng) for site in inserted)
+    visited = set[ir.Value]()
     for node in [linear.node for linear in find_linears(model.graph)]:
         linear = as_linear(node)
-        region = find_region(linear.data) if linear is not None and linear.data not in done else ""
+        region = find_region(linear.data) if linear is not None and linear.data not in visited else ""
         if isinstance(region, Region):
-            done.update(region.values)
+            visited.update(region.values)
             split(region, 1 + rng.integers(0, 3, region.channels) // 2)
             yield "Split"
 
 
-def _transformed(model: ir.Model, site: Site, rng: np.random.Generator) -> str:
+def _apply(model: ir.Model, site: Site, rng: np.random.Generator) -> str:
     shifts = not site.shift_blocked and rng.random() < 0.9
     scale = np.exp(rng.uniform(-np.log(SCALE), np.log(SCALE), site.channels))
     transform = ChannelTransform(scale, rng.uniform(-SHIFT, SHIFT, site.channels) * shifts)
-    before, foreseen = len(model.graph), added_nodes(site, transform)
-    assert apply_transform(site, transform) == foreseen == len(model.graph) - before, (
+    before, predicted = len(model.graph), added_nodes(site, transform)
+    assert apply_transform(site, transform) == predicted == len(model.graph) - before, (
         f"{site.kind} {site.name}: other nodes"
     )
     return f"{site.kind}, shifted" if shifts else site.kind
@@ -71,53 +71,53 @@ def _single(model: ir.Model, feed: Feed) -> Arrays:
     return [output.astype(np.float64) for output in runner(model, threads=1)(feed)]
 
 
-def _moved(wanted: Arrays, actual: Arrays) -> float:
-    """The largest difference, of the largest magnitude or of a hundredth."""
-    assert [a.shape for a in wanted] == [a.shape for a in actual]
-    differences = (np.abs(a - b).max() / max(np.abs(a).max(), 0.01) for a, b in zip(wanted, actual, strict=True))
+def _deviation(expected: Arrays, actual: Arrays) -> float:
+    """Return the largest difference, of the largest magnitude or of a hundredth."""
+    assert [a.shape for a in expected] == [a.shape for a in actual]
+    differences = (np.abs(a - b).max() / max(np.abs(a).max(), 0.01) for a, b in zip(expected, actual, strict=True))
     return float(max(differences))
 
 
-def _drawn(seed: int) -> tuple[ir.Model, ir.Model, Feed]:
-    """The graph of ``seed`` in canonical form, in float32 and in float64, and its input."""
-    drawn = random_graph(seed)
-    model = load(drawn.model)
+def _draw(seed: int) -> tuple[ir.Model, ir.Model, Feed]:
+    """Return the graph of ``seed`` in canonical form, in float32 and in float64, and its input."""
+    graph = random_graph(seed)
+    model = load(graph.model)
     canonicalize(model)
-    return model, in_double(model), {"x": drawn.x}
+    return model, in_double(model), {"x": graph.x}
 
 
-def _checked(seed: int) -> Counter[str]:
-    """Rewrite the graph of ``seed`` in float32 and in float64; returns how often what was done."""
-    model, wide, feed = _drawn(seed)
-    wanted = compute_in_double(wide, feed)
-    canonical = _moved(wanted, _single(load(random_graph(seed).model), feed))
+def _check(seed: int) -> Counter[str]:
+    """Rewrite the graph of ``seed`` in float32 and in float64; returns the number of rewrites by kind."""
+    model, wide, feed = _draw(seed)
+    expected = compute_in_double(wide, feed)
+    canonical = _deviation(expected, _single(load(random_graph(seed).model), feed))
     assert canonical < SINGLE, f"graph {seed} is off by {canonical:.1e} in canonical form"
-    done = Counter(_rewrites(model, seed))
-    assert Counter(_rewrites(wide, seed)) == done
-    double, single = _moved(wanted, compute_in_double(wide, feed)), _moved(wanted, _single(model, feed))
+    counts = Counter(_rewrites(model, seed))
+    assert Counter(_rewrites(wide, seed)) == counts
+    double, single = _deviation(expected, compute_in_double(wide, feed)), _deviation(expected, _single(model, feed))
     if double > DOUBLE or single > SINGLE:
         pytest.fail(f"graph {seed} is off by {double:.1e} in float64, {single:.1e} in float32{_culprit(seed)}")
-    return done
+    return counts
 
 
 def _culprit(seed: int) -> str:
-    """The first rewrite after which the outputs differ, if there is one in float64."""
-    _, model, feed = _drawn(seed)
-    wanted = compute_in_double(model, feed)
-    for count, done in enumerate(_rewrites(model, seed), 1):
-        if _moved(wanted, compute_in_double(model, feed)) > DOUBLE:
-            return f", first after rewrite {count}: {done}"
+    """Name the first rewrite after which the outputs differ, if there is one in float64."""
+    _, model, feed = _draw(seed)
+    expected = compute_in_double(model, feed)
+    for count, rewrite in enumerate(_rewrites(model, seed), 1):
+        if _deviation(expected, compute_in_double(model, feed)) > DOUBLE:
+            return f", first after rewrite {count}: {rewrite}"
     return ""
 
 
 def _check_all(seeds: range, kinds: set[str]) -> None:
     """Check graphs, and that every kind of rewrite occurred."""
-    done = Counter[str]()
+    counts = Counter[str]()
     for seed in seeds:
-        done += _checked(seed)
-    occurred = done | Counter(kind.removesuffix(", shifted") for kind in done.elements())
-    print(f"{len(seeds)} graphs:", dict(sorted(occurred.items())))
-    assert not kinds - occurred.keys()
+        counts += _check(seed)
+    occurrences = counts | Counter(kind.removesuffix(", shifted") for kind in counts.elements())
+    print(f"{len(seeds)} graphs:", dict(sorted(occurrences.items())))
+    assert not kinds - occurrences.keys()
 
 
 @pytest.mark.parametrize("start", range(0, GRAPHS, CHUNK))

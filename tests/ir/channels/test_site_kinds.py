@@ -37,7 +37,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 @dataclass(frozen=True)
 class Case:
-    """A graph, all of its sites in graph order, and what must be among the reasons for what is refused or fixed.
+    """A graph, all of its sites in graph order, and what must be among the reasons of refusals and blocked shifts.
 
     A site is written "kind channels: producers -> consumers", with "/" after it where no shift is allowed.
     """
@@ -92,7 +92,7 @@ def _after_layers() -> str:
     return " ".join(part[part.index("  ") :] for part in (Q, K, V))
 
 
-QK, AV = "Product 4: q0 k0 ->", "Attention 4: va -> y"
+QK, AV = "QK 4: q0 k0 ->", "Attention 4: va -> y"
 
 # fmt: off
 ATTENTION = {
@@ -102,16 +102,16 @@ ATTENTION = {
     "attention, dropout": _rows(f"{Q} {K} {V} {SCORES} p0 = Softmax<axis = 3>(s)  p = Dropout(p0)  {OUT}", QK, AV),
     "attention without heads": _rows(
         "q = MatMul(x, w)  k0 = MatMul(x, v)  k = Transpose<perm = [0, 2, 1]>(k0)  va = MatMul(x, u)  s = MatMul(q, k)"
-        f"  {P}  m = MatMul(p, va)  y = MatMul(m, o)", "Product 4: q k0 ->", AV),
+        f"  {P}  m = MatMul(p, va)  y = MatMul(m, o)", "QK 4: q k0 ->", AV),
     "one layer, split": _rows(
         f"f = MatMul(x, triple)  q0, k0, v0 = Split<axis = -1>(f)  {_after_layers()} {SCORES} {P} {OUT}",
-        "Product 4: f ->", "Attention 4: f -> y"),
+        "QK 4: f ->", "Attention 4: f -> y"),
     "one layer, gathered": _rows(
         "f = MatMul(x, triple)  r = Reshape(f, parts)  t = Transpose<perm = [2, 0, 3, 1, 4]>(r)"
         "  q = Gather<axis = 0>(t, at0)  k1 = Gather<axis = 0>(t, at1)  vs = Gather<axis = 0>(t, at2)"
-        f"  k = Transpose<perm = [0, 1, 3, 2]>(k1) {SCORES} {P} {OUT}", "Product 4: f ->", "Attention 4: f -> y"),
+        f"  k = Transpose<perm = [0, 1, 3, 2]>(k1) {SCORES} {P} {OUT}", "QK 4: f ->", "Attention 4: f -> y"),
     "keys that are values": _rows(
-        f"{Q} {K} vs = Transpose<perm = [0, 1, 3, 2]>(k)  {SCORES} {P} {OUT}", "Product 4: q0 k0 -> y"),
+        f"{Q} {K} vs = Transpose<perm = [0, 1, 3, 2]>(k)  {SCORES} {P} {OUT}", "QK 4: q0 k0 -> y"),
     "scaled keys": _rows(f"{Q} {K} {V} ks = Mul(k, half)  s = MatMul(q, ks)  {P} {OUT}", QK, AV),
     "scaled values": _rows(
         f"{Q} {K} {V} {SCORES} {P} {OUT}".replace("m0 = MatMul(p, vs)", "z = Mul(vs, half)  m0 = MatMul(p, z)"), QK,
@@ -124,20 +124,20 @@ ATTENTION = {
         f"  {SCORES} {P} {OUT}", "LayerNorm 4: n -> y", QK),
     "no softmax": _rows(f"{Q} {K} {V} {SCORES} p = Relu(s)  {OUT}", QK + "/", AV + "/", reason="do not sum to 1"),
     "softmax over columns": _rows(f"{Q} {K} {V} {SCORES} p = Softmax<axis = 2>(s)  {OUT}", QK + "/", AV + "/",
-        reason="goes to no plain softmax over its rows"),
+        reason="do not go straight into a softmax over rows"),
     "guarded softmax": _rows(
         f"{Q} {K} {V} {SCORES} p0 = Softmax<axis = -1>(s)  bad = IsNaN(p0)  p = Where(bad, zero, p0)  {OUT}", QK,
         AV + "/", reason="do not sum to 1"),
     "masked by Where": _rows(f"{Q} {K} {V} s0 = MatMul(q, k)  m9 = Less(cos, zero)  s = Where(m9, zero, s0)  {P} {OUT}",
-        QK + "/", AV, reason="goes to no plain softmax over its rows"),
+        QK + "/", AV, reason="do not go straight into a softmax over rows"),
     "capped scores": _rows(
-        f"{Q} {K} {V} {SCORES} t = Tanh(s)  p = Softmax(t)  {OUT}", QK + "/", AV, reason="plain softmax"),
+        f"{Q} {K} {V} {SCORES} t = Tanh(s)  p = Softmax(t)  {OUT}", QK + "/", AV, reason="straight into a softmax"),
     "scores made integers": _rows(
         f"{Q} {K} {V} {SCORES.replace('s = ', 'sa = ')}  sb = Cast<to = 6>(sa)  sc = Cast<to = 1>(sb)  p = Softmax(sc)"
-        f"  {OUT}", QK + "/", AV, reason="plain softmax"),
+        f"  {OUT}", QK + "/", AV, reason="straight into a softmax"),
     "scores that are read": _rows(
         f"{Q} {K} {V} {SCORES} {P} {OUT.replace('y = ', 'z = ')}  r = ReduceMax(s0)  y = Add(z, r)", QK + "/",
-        "Attention 4: va -> z", reason="plain softmax"),
+        "Attention 4: va -> z", reason="straight into a softmax"),
     "values that are an output": Case(
         f"{ROWS.replace('M] y)', 'M] y, float[B,N,L] va)')}> {{ {Q} {K} {V} {SCORES} {P} {OUT} }}",
         (QK,),
@@ -145,10 +145,10 @@ ATTENTION = {
     ),
     "values that are read": _rows(
         f"{Q} {K} {V} {SCORES} {P} {OUT.replace('y = ', 'z = ')}  r = Tanh(va)  y = Add(z, r)", QK,
-        reason="Tanh 'r' takes no transform"),
+        reason="Tanh 'r' does not commute"),
     "attention that is read": _rows(
         f"{Q} {K} {V} {SCORES} {P} {OUT.replace('y = ', 'z = ')}  r = Sigmoid(m)  y = Add(z, r)", QK,
-        reason="read by others too"),
+        reason="has a consumer that cannot absorb the transform"),
     "queries that are read": _rows(
         f"{Q} {K} {V} {SCORES} {P} {OUT.replace('y = ', 'z = ')}  r = Tanh(q0)  y = Add(z, r)", "Attention 4: va -> z"),
     "queries that are keys": _rows(f"{Q} k = Transpose<perm = [0, 1, 3, 2]>(q)  {V} {SCORES} {P} {OUT}", AV),
@@ -156,10 +156,10 @@ ATTENTION = {
     "keys that are another's queries": _rows(
         "a = MatMul(x, w)  b0 = MatMul(x, v)  c0 = MatMul(x, u)  b1 = Transpose<perm = [0, 2, 1]>(b0)"
         f"  s = MatMul(a, b1)  {P}  c1 = Transpose<perm = [0, 2, 1]>(c0)  r = MatMul(b0, c1)"
-        "  z = Softmax(r)  y = Add(p, z)", "Product 4: a b0 c0 ->/"),
+        "  z = Softmax(r)  y = Add(p, z)", "QK 4: a b0 c0 ->/"),
     "normalized queries": _rows(
         f"{Q.replace(' q = ', ' qt = ')} {K} {V}  q9 = Pow(qt, two)  q8 = ReduceMean<axes = [-1]>(q9)  q7 = Add(q8, e)"
-        f"  q6 = Sqrt(q7)  q5 = Div(qt, q6)  q = Mul(q5, head)  {SCORES} {P} {OUT}", "Product 2: k0 q ->", AV),
+        f"  q6 = Sqrt(q7)  q5 = Div(qt, q6)  q = Mul(q5, head)  {SCORES} {P} {OUT}", "QK 2: k0 q ->", AV),
 }
 """Q, K and V."""
 
@@ -211,65 +211,65 @@ def _turned(rotary: str) -> str:
 
 
 ROTARY = {
-    "rotated halves": _rows(_turned(HALVES), "Product 2: q0 k0 ->/", reason="lets no shift through"),
-    "rotated halves, sliced": _rows(_turned(SLICES), "Product 2: q0 k0 ->/", reason="lets no shift through"),
-    "rotated pairs": _rows(_turned(PAIRS), "Product 2: q0 k0 ->/", reason="lets no shift through"),
+    "rotated halves": _rows(_turned(HALVES), "QK 2: q0 k0 ->/", reason="with a per-channel shift"),
+    "rotated halves, sliced": _rows(_turned(SLICES), "QK 2: q0 k0 ->/", reason="with a per-channel shift"),
+    "rotated pairs": _rows(_turned(PAIRS), "QK 2: q0 k0 ->/", reason="with a per-channel shift"),
     "rotated queries alone": _rows(
         f"q0 = MatMul(x, w)  k0 = MatMul(x, v)  {HALVES.format('q')}  kt = Transpose<perm = [0, 2, 1]>(k0)"
-        f"  s = MatMul(q, kt)  {P}  y = MatMul(p, x)", "Product 2: q0 k0 ->"),
+        f"  s = MatMul(q, kt)  {P}  y = MatMul(p, x)", "QK 2: q0 k0 ->"),
 }
 """A pair of channels that is rotated has one scale."""
 
 OPS = {
     "Attention of three axes": _rows("q = MatMul(x, w)  k = MatMul(x, v)  v0 = MatMul(x, u)"
-        "  m = Attention<q_num_heads = 2, kv_num_heads = 2>(q, k, v0)  y = MatMul(m, o)", "Product 4: q k ->",
+        "  m = Attention<q_num_heads = 2, kv_num_heads = 2>(q, k, v0)  y = MatMul(m, o)", "QK 4: q k ->",
         "Attention 4: v0 -> y", opset=23),
     "Attention of four axes": _rows(
         f"{Q} {K2} {V} m0 = Attention(q, k2, vs)  m1 = Transpose<perm = [0, 2, 1, 3]>(m0)  m = Reshape(m1, back)"
         "  y = MatMul(m, o)", QK, AV, opset=23),
     "Attention in groups": _rows("q = MatMul(x, wide)  k = MatMul(x, v)  v0 = MatMul(x, u)"
-        "  m = Attention<q_num_heads = 4, kv_num_heads = 2>(q, k, v0)  y = MatMul(m, narrow)", "Product 4: q k ->",
+        "  m = Attention<q_num_heads = 4, kv_num_heads = 2>(q, k, v0)  y = MatMul(m, narrow)", "QK 4: q k ->",
         "Attention 4: v0 -> y", opset=23),
     "Attention in groups, four axes": _rows(
         f"{Q4} {K2} {V} m0 = Attention(q, k2, vs)  m1 = Transpose<perm = [0, 2, 1, 3]>(m0)  m = Reshape(m1, wider)"
         "  y = MatMul(m, narrow)", QK, AV, opset=23),
     "Attention, causal": _rows("q = MatMul(x, w)  k = MatMul(x, v)  v0 = MatMul(x, u)"
         "  m = Attention<q_num_heads = 2, kv_num_heads = 2, is_causal = 1>(q, k, v0)  y = MatMul(m, o)",
-        "Product 4: q k ->", "Attention 4: v0 -> y", opset=23),
+        "QK 4: q k ->", "Attention 4: v0 -> y", opset=23),
     "Attention, capped": _rows("q = MatMul(x, w)  k = MatMul(x, v)  v0 = MatMul(x, u)"
         "  m = Attention<q_num_heads = 2, kv_num_heads = 2, softcap = 3.0>(q, k, v0)  y = MatMul(m, o)",
-        "Product 4: q k ->/", "Attention 4: v0 -> y", reason="plain softmax", opset=23),
+        "QK 4: q k ->/", "Attention 4: v0 -> y", reason="do not go straight into a softmax", opset=23),
     "Attention with a row that is masked whole": _rows("q = MatMul(x, w)  k = MatMul(x, v)  v0 = MatMul(x, u)"
-        "  m = Attention<q_num_heads = 2, kv_num_heads = 2>(q, k, v0, mask)  y = MatMul(m, o)", "Product 4: q k ->",
+        "  m = Attention<q_num_heads = 2, kv_num_heads = 2>(q, k, v0, mask)  y = MatMul(m, o)", "QK 4: q k ->",
         "Attention 4: v0 -> y/", reason="mask", opset=23,
         more=", bool[4,4] mask = {1, 1, 1, 1, 0, 0, 0, 0, 1, 0, 1, 0, 1, 1, 0, 1}"),
     "Attention of one channel": _rows("q = MatMul(x, w)  k0 = MatMul(x, column)  k = Expand(k0, full)"
         "  m = Attention<q_num_heads = 2, kv_num_heads = 2>(q, k, k)  y = MatMul(m, o)", reason="", opset=23,
         more=", float[4,1] column, int64[3] full = {1, 1, 4}"),
     "Attention, read": _rows("q = MatMul(x, w)  k = MatMul(x, v)  v0 = MatMul(x, u)"
-        "  m = Attention<q_num_heads = 2, kv_num_heads = 2>(q, k, v0)  y = Tanh(m)", "Product 4: q k ->", opset=23),
+        "  m = Attention<q_num_heads = 2, kv_num_heads = 2>(q, k, v0)  y = Tanh(m)", "QK 4: q k ->", opset=23),
     "Attention of an input": _rows(
         "k = MatMul(x, v)  v0 = MatMul(x, u)  m = Attention<q_num_heads = 2, kv_num_heads = 2>(x, k, v0)"
         "  y = MatMul(m, o)", "Attention 4: v0 -> y", opset=23),
     "RotaryEmbedding of four axes": _rows(
         f"{Q} {K2} {V} qr = RotaryEmbedding(q, cosine, sine)  kr = RotaryEmbedding(k2, cosine, sine)"
         "  m0 = Attention(qr, kr, vs)  m1 = Transpose<perm = [0, 2, 1, 3]>(m0)  m = Reshape(m1, back)"
-        "  y = MatMul(m, o)", "Product 2: q0 k0 ->/", AV, reason="rotates the shift", opset=23,
+        "  y = MatMul(m, o)", "QK 2: q0 k0 ->/", AV, reason="rotates the shift", opset=23,
         more=", float[2,4,1] cosine, float[2,4,1] sine"),
     "RotaryEmbedding of three axes": _rows(
         "q = MatMul(x, w)  k = MatMul(x, v)  v0 = MatMul(x, u)  qr = RotaryEmbedding<num_heads = 1>(q, cosine, sine)"
         "  kr = RotaryEmbedding<num_heads = 1, interleaved = 1>(k, cosine, sine)"
-        "  m = Attention<q_num_heads = 1, kv_num_heads = 1>(qr, kr, v0)  y = MatMul(m, o)", "Product 1: q k ->/",
+        "  m = Attention<q_num_heads = 1, kv_num_heads = 1>(qr, kr, v0)  y = MatMul(m, o)", "QK 1: q k ->/",
         "Attention 4: v0 -> y", opset=23, more=", float[2,4,2] cosine, float[2,4,2] sine"),
 }
 """Attention and rotary embeddings as ops of opset 23."""
 
 CONTRIB = {
     "MultiHeadAttention": _rows("q = MatMul(x, w)  k = MatMul(x, v)  v0 = MatMul(x, u)"
-        "  m = com.microsoft.MultiHeadAttention<num_heads = 2>(q, k, v0)  y = MatMul(m, o)", "Product 4: q k ->",
+        "  m = com.microsoft.MultiHeadAttention<num_heads = 2>(q, k, v0)  y = MatMul(m, o)", "QK 4: q k ->",
         "Attention 4: v0 -> y", more=", float[B,T,4] m"),
     "MultiHeadAttention with a bias": _rows("q = MatMul(x, w)  k = MatMul(x, v)  v0 = MatMul(x, u)"
-        "  m = com.microsoft.MultiHeadAttention<num_heads = 2>(q, k, v0, bias)  y = MatMul(m, o)", "Product 4: q k ->",
+        "  m = com.microsoft.MultiHeadAttention<num_heads = 2>(q, k, v0, bias)  y = MatMul(m, o)", "QK 4: q k ->",
         "Attention 4: v0 -> y", more=", float[B,T,4] m, float[12] bias"),
     "MultiHeadAttention on norms": _rows(
         "n = LayerNormalization(x, g, b)  v0 = MatMul(n, u)  nv = LayerNormalization(v0, g, b)  z = MatMul(nv, v)"
@@ -281,23 +281,23 @@ CONTRIB = {
 GATES = {
     "SwiGLU": _rows(
         "a = MatMul(x, w)  s = Sigmoid(a)  g1 = Mul(a, s)  up = MatMul(x, v)  h0 = Mul(g1, up)  y = MatMul(h0, o)",
-        "Gated 4: up -> y/", reason="scales the shift"),
+        "GatedMLP 4: up -> y/", reason="scales the shift"),
     "GeGLU": _rows(
         "a = MatMul(x, w)  s = Erf(a)  g1 = Mul(a, s)  up0 = MatMul(x, v)  up = Add(up0, c)  h0 = Mul(up, g1)"
-        "  y = MatMul(h0, o)", "Gated 4: up -> y/", reason="scales the shift"),
+        "  y = MatMul(h0, o)", "GatedMLP 4: up -> y/", reason="scales the shift"),
     "ReGLU": _rows("a = MatMul(x, w)  r = Relu(a)  up = MatMul(x, v)  h0 = Mul(r, up)  y = MatMul(h0, o)",
-        "Gated 4: a -> y/", reason="lets no shift through"),
+        "GatedMLP 4: a -> y/", reason="with a per-channel shift"),
     "one layer, SwiGLU": _rows(
         "f0 = MatMul(x, wide)  a, up = Split<axis = -1>(f0)  s = Sigmoid(a)  g1 = Mul(a, s)  h0 = Mul(g1, up)"
-        "  y = MatMul(h0, o)", "Gated 4: f0 -> y/", reason="scales the shift"),
+        "  y = MatMul(h0, o)", "GatedMLP 4: f0 -> y/", reason="scales the shift"),
     "up that is read": _rows(
         "a = MatMul(x, w)  s = Sigmoid(a)  up = MatMul(x, v)  h0 = Mul(s, up)  z = MatMul(h0, o)  r = Tanh(up)"
         "  y = Add(z, r)", reason="Sigmoid"),
-    "square": _rows("a = MatMul(x, w)  r = Mul(a, a)  y = MatMul(r, o)", reason="multiplies it by itself"),
+    "square": _rows("a = MatMul(x, w)  r = Mul(a, a)  y = MatMul(r, o)", reason="multiplies the value by itself"),
     "one factor": _rows("a = MatMul(x, w)  r = Mul(a, half)  y = MatMul(r, o)", "Linear 4: a -> y/",
         reason="the shift reaches 'y' scaled"),
     "divided": _rows(
-        "a = MatMul(x, w)  r = Div(a, g)  y = MatMul(r, o)", "Gated 4: a -> y/", reason="scales the shift"),
+        "a = MatMul(x, w)  r = Div(a, g)  y = MatMul(r, o)", "GatedMLP 4: a -> y/", reason="scales the shift"),
     "divisor": _rows("a = MatMul(x, w)  m = Abs(a)  t = Add(m, half)  r = Div(g, t)  y = MatMul(r, o)", reason="'g'"),
 }
 """Products."""
@@ -311,13 +311,13 @@ LAYERS = {
     "several consumers": _rows(
         "a = MatMul(x, w)  r = Relu(a)  y1 = MatMul(r, v)  y2 = MatMul(a, u)  y = Add(y1, y2)",
         "Linear 4: a -> y1 y2/"),
-    "tied producers": _rows(
+    "producers that share a weight": _rows(
         "t = Tanh(x)  a = MatMul(x, w)  e1 = MatMul(t, w)  y1 = MatMul(a, v)  y2 = MatMul(e1, u)  y = Mul(y1, y2)",
         "Linear 4: a e1 -> y1 y2"),
-    "one tied producer that is read": _rows(
+    "one of them that is read": _rows(
         "t = Tanh(x)  a = MatMul(x, w)  e1 = MatMul(t, w)  y1 = MatMul(a, v)  y2 = Sin(e1)  y = Mul(y1, y2)",
         reason="Sin"),
-    "tied consumers": _rows(
+    "consumers that share a weight": _rows(
         "t = Tanh(x)  a = MatMul(x, w)  e1 = MatMul(t, v)  y1 = MatMul(a, o)  y2 = MatMul(e1, o)  y = Mul(y1, y2)",
         "Linear 4: a e1 -> y1 y2"),
     "one weight all along": _rows(
@@ -336,7 +336,7 @@ LAYERS = {
     "mean over tokens": _rows("a = MatMul(x, w)  t = ReduceMean<axes = [1]>(a)  y = MatMul(t, v)", "Linear 4: a -> y"),
     "largest token": _rows("a = MatMul(x, w)  t = ReduceMax<axes = [1]>(a)  y = MatMul(t, v)", "Linear 4: a -> y"),
     "sum over tokens": _rows(
-        "a = MatMul(x, w)  t = ReduceSum(a, i1)  y = MatMul(t, v)", "Linear 4: a -> y/", reason="adds the shift up"),
+        "a = MatMul(x, w)  t = ReduceSum(a, i1)  y = MatMul(t, v)", "Linear 4: a -> y/", reason="sums the shift"),
     "mean over channels": _rows(
         "a = MatMul(x, w)  t = ReduceMean<axes = [2]>(a)  z = MatMul(a, v)  y = Add(t, z)", reason="'y' is an output"),
     "mean over everything": _rows(
@@ -362,7 +362,7 @@ GEMMS = {
     "Gemm with one bias for all": _plane("a = Gemm(x, w, one)  r = Relu(a)  y = Gemm(r, v, one)", "Linear 4: a -> y/"),
     "Gemm that ignores its bias": _plane("a = Gemm(x, w, c)  y = Gemm<beta = 0.0>(a, v, c)"),
     "Gemm of a transposed value": _plane("a = MatMul(x, w)  t = Transpose(a)  r = Gemm<transA = 1>(t, v)  y = Relu(r)"),
-    "tied along two axes": _plane(
+    "a weight shared along two axes": _plane(
         "a = Gemm(x, w)  r = Tanh(x)  e = Gemm<transB = 1>(r, w)  y1 = Gemm(a, v)  y2 = Gemm(e, v)  y = Mul(y1, y2)",
         reason="along different axes"),
 }
@@ -377,7 +377,7 @@ BLOCKING = {
 }  # fmt: skip
 ACTIVATIONS = {
     **{
-        op: _rows(f"a = MatMul(x, w)  r = {op}  y = MatMul(r, v)", "Linear 4: a -> y/", reason="lets no shift through")
+        op: _rows(f"a = MatMul(x, w)  r = {op}  y = MatMul(r, v)", "Linear 4: a -> y/", reason="a per-channel shift")
         for op in PASSING
     },
     **{
@@ -394,16 +394,16 @@ ACTIVATIONS = {
 
 MOVES = {
     "zero pad": _rows("n = LayerNormalization(x, g, b)  r = Pad(n, pads)  y = MatMul(r, w)", "LayerNorm 4: n -> y/",
-        reason="adds zeros"),
+        reason="pads with zeros"),
     "reflected pad": _rows(
         'n = LayerNormalization(x, g, b)  r = Pad<mode = "reflect">(n, pads)  y = MatMul(r, w)', "LayerNorm 4: n -> y"),
     "edge pad": _rows(
         'n = LayerNormalization(x, g, b)  r = Pad<mode = "edge">(n, pads)  y = MatMul(r, w)', "LayerNorm 4: n -> y"),
     "pad with ones": _rows(
-        "n = LayerNormalization(x, g, b)  r = Pad(n, pads, half)  y = MatMul(r, w)", reason="other values than zeros"),
+        "n = LayerNormalization(x, g, b)  r = Pad(n, pads, half)  y = MatMul(r, w)", reason="values other than zero"),
     "pad with what is computed": _rows(
         "n = LayerNormalization(x, g, b)  z = ReduceMax<keepdims = 0>(x)  r = Pad(n, pads, z)  y = MatMul(r, w)",
-        reason="other values than zeros"),
+        reason="values other than zero"),
     "patch merging": _rows(
         "n = LayerNormalization(x, g, b)  e1 = Slice(n, i0, end, i1, i2)  e2 = Slice(n, i1, end, i1, i2)"
         "  r = Concat<axis = -1>(e1, e2)  y = MatMul(r, narrow)", "LayerNorm 4: n -> y"),
@@ -414,16 +414,16 @@ MOVES = {
         "  s = Reshape(t, samples)  y0 = MatMul(s, w)  y = Reshape(y0, tokens)", "LayerNorm 4: n -> y0"),
     "cyclic shift": _rows("n = LayerNormalization(x, g, b)  e1 = Slice(n, i1, end, i1)  e2 = Slice(n, i0, i1, i1)"
         "  r = Concat<axis = 1>(e1, e2)  y = MatMul(r, w)", "LayerNorm 4: n -> y"),
-    "joined with a stranger": _rows(
+    "joined with an untransformed value": _rows(
         "a = MatMul(x, w)  s = Tanh(x)  r = Concat<axis = -1>(s, a)  y = MatMul(r, narrow)", "Linear 4: a -> y"),
     "joined with another": _rows(
         "a = MatMul(x, w)  e1 = MatMul(x, v)  r = Concat<axis = -1>(e1, a)  y = MatMul(r, narrow)",
         "Linear 8: a e1 -> y"),
-    "in line with a stranger": _rows("a = MatMul(x, w)  s = Tanh(x)  r = Concat<axis = 1>(s, a)  y = MatMul(r, v)",
-        reason="joins parts whose channels differ"),
+    "in line with another value": _rows("a = MatMul(x, w)  s = Tanh(x)  r = Concat<axis = 1>(s, a)  y = MatMul(r, v)",
+        reason="joins parts with different channels"),
     "tokens of one transform": _rows(
         "a = MatMul(x, w)  e1 = MatMul(x, v)  z = Add(a, e1)  r = Concat<axis = 1>(z, a)  y = MatMul(r, u)",
-        reason="joins parts whose channels differ"),
+        reason="joins parts with different channels"),
     "one half that is read": _rows(
         "a = MatMul(x, wide)  e1, e2 = Split<axis = -1>(a)  s = Tanh(e2)  z = MatMul(e1, v)  y = Add(z, s)",
         "Linear 4: a -> z"),
@@ -451,31 +451,31 @@ IMAGES = {
         "Linear 6: a -> y"),
     "AveragePool that counts zeros": _image(
         "a = Conv(x, w)  r = AveragePool<kernel_shape = [3, 3], pads = [1, 1, 1, 1], count_include_pad = 1>(a)"
-        "  y = Conv(r, v)", "Linear 6: a -> y/", reason="counts zeros"),
+        "  y = Conv(r, v)", "Linear 6: a -> y/", reason="includes the zeros of its padding"),
     "AveragePool that counts zeros of its own": _image(
         'a = Conv(x, w)  r = AveragePool<kernel_shape = [3, 3], auto_pad = "SAME_UPPER", count_include_pad = 1>(a)'
-        "  y = Conv(r, v)", "Linear 6: a -> y/", reason="counts zeros"),
+        "  y = Conv(r, v)", "Linear 6: a -> y/", reason="includes the zeros of its padding"),
     "GlobalAveragePool": _image("a = Conv(x, w)  r = GlobalAveragePool(a)  y = Conv(r, v)", "Linear 6: a -> y"),
     "GlobalMaxPool": _image("a = Conv(x, w)  r = GlobalMaxPool(a)  y = Conv(r, v)", "Linear 6: a -> y"),
     "Resize": _image('a = Conv(x, w)  r = Resize<mode = "linear">(a, , scales)  y = Conv(r, v)', "Linear 6: a -> y"),
     "Resize that crops": _image(
         'a = Conv(x, w)  r = Resize<mode = "linear", coordinate_transformation_mode = "tf_crop_and_resize">'
-        "(a, part, scales)  y = Conv(r, v)", reason="fills in values"),
+        "(a, part, scales)  y = Conv(r, v)", reason="extrapolates with a constant"),
     "Resize of the channels": _image(
         "a = Conv(x, w)  r = Resize(a, , more)  e = Conv(x, w12)  z = Add(r, e)  y = Conv(z, v12)", reason=""),
     "padded image": _image(
-        "a = Conv(x, w)  r = Pad(a, pads)  y = Conv(r, v3)", "Linear 6: a -> y/", reason="adds zeros"),
+        "a = Conv(x, w)  r = Pad(a, pads)  y = Conv(r, v3)", "Linear 6: a -> y/", reason="pads with zeros"),
     "squeeze and excitation": _image(
         "a = Conv(x, w)  r = GlobalAveragePool(a)  e = Conv(r, u)  s0 = Sigmoid(e)  m = Mul(a, s0)  y = Conv(m, v)",
-        "Gated 6: a -> e y/", reason="scales the shift"),
+        "GatedMLP 6: a -> e y/", reason="scales the shift"),
     "residual": _image(
         "a = Conv(x, w)  d = Conv(a, v, c)  r = Relu(d)  e = Conv(r, u)  z = Add(a, e)  t = Relu(z)  y = Conv(t, o)",
-        "Linear 6: a e -> d y/", "Linear 6: d -> e/", reason="adds two values of one transform"),
-    "residual with a consumer that takes none": _image(
+        "Linear 6: a e -> d y/", "Linear 6: d -> e/", reason="combines the shifts"),
+    "residual with a consumer that does not commute": _image(
         "a = Conv(x, w)  d = Conv(a, v, c)  r = Relu(d)  e = Conv(r, u)  z = Add(a, e)  t = Sigmoid(z)  y = Conv(t, o)",
-        "Linear 6: d -> e/", reason="Sigmoid 't' takes no transform"),
+        "Linear 6: d -> e/", reason="Sigmoid 't' does not commute"),
     "residual of an input": _image(
-        "a = Conv(x, w)  q = Tanh(a)  d = Conv(q, v, c)  z = Add(q, d)  y = Conv(z, o)", reason="another transform"),
+        "a = Conv(x, w)  q = Tanh(a)  d = Conv(q, v, c)  z = Add(q, d)  y = Conv(z, o)", reason="share its transform"),
 }
 """Convolutions."""
 
@@ -485,7 +485,7 @@ EMBEDDINGS = {
         "a = Gather(table, n)  r = Add(a, cos)  y = MatMul(r, w)", "Embedding 4: a -> y", more=", float[7,4] table"),
     "two embeddings": _rows(
         "a = Gather(table, n)  e1 = Gather(kinds, n)  r = Add(a, e1)  s = Add(sin, r)  y = MatMul(s, w)",
-        "Embedding 4: a e1 -> y/", reason="adds two values", more=", float[7,4] table, float[7,4] kinds"),
+        "Embedding 4: a e1 -> y/", reason="combines the shifts", more=", float[7,4] table, float[7,4] kinds"),
     "embedding used twice": _rows(
         "a = Gather(table, n)  i = Neg(n)  e1 = Gather(table, i)  y1 = MatMul(a, w)  y2 = MatMul(e1, v)"
         "  y = Add(y1, y2)", "Embedding 4: a e1 -> y1 y2", more=", float[7,4] table"),
@@ -542,17 +542,17 @@ def _model(proto: onnx.ModelProto, opset: int = 17) -> ir.Model:
     return model
 
 
-def _basis(site: Site, rng: np.random.Generator) -> ChannelTransform:
+def _transform(site: Site, rng: np.random.Generator) -> ChannelTransform:
     scale = np.exp(rng.uniform(np.log(0.1), np.log(10), site.channels))
     return ChannelTransform(scale, rng.uniform(-2, 2, site.channels) * (not site.shift_blocked))
 
 
-def _sites(found: list[Site | Refusal]) -> list[Site]:
-    return [site for site in found if isinstance(site, Site)]
+def _sites(places: list[Site | Refusal]) -> list[Site]:
+    return [site for site in places if isinstance(site, Site)]
 
 
-def _transformed(model: ir.Model, seed: int) -> None:
-    """Transform all sites, then all explicit ones."""
+def _transform_all(model: ir.Model, seed: int) -> None:
+    """Transform all sites, then all inserted ones."""
     rng, sites = np.random.default_rng(seed), _sites(find_sites(model))
     _apply(sites, model, rng)
     _apply(_sites(find_inserted(model, sites)), model, rng)
@@ -560,19 +560,19 @@ def _transformed(model: ir.Model, seed: int) -> None:
 
 def _apply(sites: list[Site], model: ir.Model, rng: np.random.Generator) -> None:
     for site in sites:
-        transform, before = _basis(site, rng), len(model.graph)
-        foreseen = added_nodes(site, transform)
-        assert apply_transform(site, transform) == foreseen == len(model.graph) - before
+        transform, before = _transform(site, rng), len(model.graph)
+        predicted = added_nodes(site, transform)
+        assert apply_transform(site, transform) == predicted == len(model.graph) - before
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_sites_are_these(name: str, build: Build) -> None:
     case = CASES[name]
-    found = find_sites(_model(build(case.text), case.opset))
-    sites = _sites(found)
+    places = find_sites(_model(build(case.text), case.opset))
+    sites = _sites(places)
     assert [_shown(site) for site in sites] == list(case.sites)
     reasons = [site.shift_blocked for site in sites if site.shift_blocked]
-    reasons += [refused.reason for refused in found if isinstance(refused, Refusal)]
+    reasons += [refused.reason for refused in places if isinstance(refused, Refusal)]
     assert any(case.reason in reason for reason in [*reasons, ""] if reason or not case.reason), reasons
 
 
@@ -585,14 +585,14 @@ RUN = [
 
 @pytest.mark.parametrize("name", RUN)
 @given(seed=seeds)
-def test_any_basis_keeps_the_outputs(name: str, build: Build, seed: int) -> None:
+def test_any_transform_keeps_the_outputs(name: str, build: Build, seed: int) -> None:
     """In float64 by the reference implementation, and in float32 by ONNX Runtime."""
-    wide, feed, wanted = _prepared(name, build)
+    wide, feed, expected_outputs = _prepared(name, build)
     model, wide = _canonical(name, build).clone(), wide.clone()
-    _transformed(wide, seed)
-    _require_close(compute_in_double(wide, feed), wanted, DOUBLE)
-    _transformed(model, seed)
-    _require_close(runner(model, threads=1)(feed), wanted, SINGLE)
+    _transform_all(wide, seed)
+    _require_close(compute_in_double(wide, feed), expected_outputs, DOUBLE)
+    _transform_all(model, seed)
+    _require_close(runner(model, threads=1)(feed), expected_outputs, SINGLE)
 
 
 @cache
@@ -602,7 +602,7 @@ def _canonical(name: str, build: Build) -> ir.Model:
 
 @cache
 def _prepared(name: str, build: Build) -> tuple[ir.Model, Feed, Arrays]:
-    """The graph in float64, an input in float32, and the outputs."""
+    """Return the graph in float64, an input in float32, and the outputs."""
     wide, rng = in_double(_canonical(name, build)), np.random.default_rng(0)
     (x,) = wide.graph.inputs
     assert x.shape is not None
@@ -612,13 +612,13 @@ def _prepared(name: str, build: Build) -> tuple[ir.Model, Feed, Arrays]:
     return wide, feed, compute_in_double(wide, feed)
 
 
-def _require_close(actual: Sequence[NDArray[np.generic]], wanted: Arrays, tolerance: float) -> None:
-    for output, expected in zip(actual, wanted, strict=True):
+def _require_close(actual: Sequence[NDArray[np.generic]], expected_outputs: Arrays, tolerance: float) -> None:
+    for output, expected in zip(actual, expected_outputs, strict=True):
         assert np.abs(output.astype(np.float64) - expected).max() < tolerance * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("name", ADDED)
-def test_restoring_is_merged_into_the_bias_beside_it(
+def test_the_shift_of_an_inverse_edge_goes_into_a_bias(
     name: str, build: Build, compute: Compute, deviation: Deviation
 ) -> None:
     body, added = ADDED[name]
@@ -626,6 +626,6 @@ def test_restoring_is_merged_into_the_bias_beside_it(
     model = _model(build(f"{head}> {{ n = LayerNormalization(x, g, b)  {body} }}"))
     before, count, (site,) = compute(model), len(model.graph), _sites(find_sites(model))
     assert not site.shift_blocked
-    apply_transform(site, _basis(site, np.random.default_rng(0)))
+    apply_transform(site, _transform(site, np.random.default_rng(0)))
     assert len(model.graph) - count == added
     assert deviation(before, compute(model)) < SINGLE

@@ -1,4 +1,4 @@
-"""Which places can be transformed, who takes part, and why the others cannot."""
+"""The places that can be transformed, what takes part, and why other places cannot."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -18,12 +18,12 @@ Build: TypeAlias = Callable[[str], onnx.ModelProto]
 SPEC = Transformer(width=16, heads=2, layers=1, outliers=Outliers(2))
 
 TRANSFORMERS = {
-    "pre_norm": "LayerNorm:3 Product:0 Attention:1 LayerNorm:1 LayerNorm:1",
-    "post_norm": "LayerNorm:3+Add Product:0 Attention:1 LayerNorm:1+Add LayerNorm:1",
-    "rms_swiglu": "RMSNorm:3 Product:0 Attention:1 RMSNorm:2 Gated:1 RMSNorm:1",
-    "windowed": "LayerNorm:1 Product:0 Attention:1 LayerNorm:1 LayerNorm:1",
+    "pre_norm": "LayerNorm:3 QK:0 Attention:1 LayerNorm:1 LayerNorm:1",
+    "post_norm": "LayerNorm:3+Add QK:0 Attention:1 LayerNorm:1+Add LayerNorm:1",
+    "rms_swiglu": "RMSNorm:3 QK:0 Attention:1 RMSNorm:2 GatedMLP:1 RMSNorm:1",
+    "windowed": "LayerNorm:1 QK:0 Attention:1 LayerNorm:1 LayerNorm:1",
 }
-"""Sites in graph order: kind, number of consumers, and ops that are handed the restored value."""
+"""Sites in graph order: kind, number of consumers, and ops at inverse edges."""
 
 HEAD = """(float[B,T,4] x) => (float[B,K,M] y) <float[4] g, float[4] b, float[4,4] w, float[4,4] v, float[2,4] h,
           float[8,4] u, float one = {1}, int64[6] p = {0, 0, 0, 0, 1, 0}, int64[3] s = {0, -1, 4}>"""
@@ -33,7 +33,7 @@ SITES = {
     "residual": ("y1 = MatMul(n, w)  y = Add(y1, n)", "MatMul", "Add"),
     "read twice by one node": ("y1 = MatMul(n, w)  z = Mul(n, n)  y = Add(y1, z)", "MatMul", "Mul Mul"),
     "activation": ("r = Relu(n)  a = MatMul(r, w)  c = MatMul(n, v)  y = Add(a, c)", "MatMul MatMul", ""),
-    "activation for others too": ("r = Relu(n)  a = MatMul(r, w)  c = MatMul(n, v)  d = Add(a, r)  y = Add(d, c)",
+    "activation read twice": ("r = Relu(n)  a = MatMul(r, w)  c = MatMul(n, v)  d = Add(a, r)  y = Add(d, c)",
                                   "MatMul", "Relu"),
     "gelu": ("r = Erf(n)  a = MatMul(r, w)  c = MatMul(n, v)  y = Add(a, c)", "MatMul", "Erf"),
     "next norm": ("m = LayerNormalization<axis = -1>(n, g, b)  a = MatMul(m, w)  c = MatMul(n, v)  y = Add(a, c)",
@@ -47,7 +47,7 @@ SITES = {
     "concat with a detour": ("d = Transpose<perm = [0, 2, 1]>(n)  e = Transpose<perm = [0, 2, 1]>(d)"
                              "  c = Concat<axis = 1>(n, e)  y = MatMul(c, w)", "MatMul", ""),
     "concat of its channels": ("c = Concat<axis = -1>(n, n)  y = MatMul(c, u)", "MatMul", ""),
-    "concat with a stranger": ("c = Concat<axis = -1>(n, x)  a = MatMul(c, u)  d = MatMul(n, w)  y = Add(a, d)",
+    "concat with an input": ("c = Concat<axis = -1>(n, x)  a = MatMul(c, u)  d = MatMul(n, w)  y = Add(a, d)",
                                "MatMul MatMul", ""),
     "half of the channels": ("e, f = Split<axis = -1>(n)  a = MatMul(e, h)  c = MatMul(f, h)  y = Add(a, c)",
                              "MatMul MatMul", ""),
@@ -73,8 +73,8 @@ REFUSED = {
     "body of an If": ("""(float[B,4] x, bool c) => (float[B,4] y) <float[4] g, float[4,4] w> {
         n = LayerNormalization(x, g)  m = MatMul(n, w)
         y = If (c) <then_branch = a () => (float[B,4] p) { p = Add(n, m) },
-                    else_branch = b () => (float[B,4] q) { q = Relu(m) }> }""", "inside the body of another node"),
-    "weight of a stranger": ("(float[B,4] x) => (float[B,4] y) <float[4] g, float[4,4] w> "
+                    else_branch = b () => (float[B,4] q) { q = Relu(m) }> }""", "inside a subgraph"),
+    "weight that is read elsewhere": ("(float[B,4] x) => (float[B,4] y) <float[4] g, float[4,4] w> "
                              "{ n = LayerNormalization(x, g)  a = MatMul(n, w)  c = MatMul(x, w)  y = Add(a, c) }",
                              "is also read by"),
     "embedding": ("(int64[T] i) => (float[T,9] y) <float[4] g, float[9,4] w> "
@@ -86,7 +86,7 @@ REFUSED = {
 }  # fmt: skip
 
 
-TIED = {
+SHARED_WEIGHTS = {
     "two orders": ("(float[B,4] x) => (float[B,4] y) <float[4] g, float[4,4] w, int64[4] i = {3, 2, 1, 0}> "
                    "{ n = LayerNormalization(x, g)  a = MatMul(n, w)  r = Gather<axis = -1>(n, i)"
                    "  c = MatMul(r, w)  y = Add(a, c) }", [[0, 1, 1, 0]]),
@@ -100,18 +100,18 @@ TIED = {
 }  # fmt: skip
 """Graphs whose consumers share a weight, and the site's channel at each channel of its norms."""
 
-FIXED = {"activation": "Relu 'r' lets no shift through", "zero pad": "Pad 'q' adds zeros"}
+NO_SHIFT = {"activation": "Relu 'r' does not commute with a per-channel shift", "zero pad": "Pad 'q' pads with zeros"}
 """Graphs of SITES in which no shift is allowed, and why."""
 
 
-def _found(model: onnx.ModelProto) -> list[Site | Refusal]:
+def _places(model: onnx.ModelProto) -> list[Site | Refusal]:
     canonical = load(model)
     canonicalize(canonical)
     return find_sites(canonical)
 
 
 def _sites(model: onnx.ModelProto) -> list[Site]:
-    return [site for site in _found(model) if isinstance(site, Site)]
+    return [site for site in _places(model) if isinstance(site, Site)]
 
 
 def _only(model: onnx.ModelProto) -> Site:
@@ -120,7 +120,7 @@ def _only(model: onnx.ModelProto) -> Site:
 
 
 def _shown(site: Site) -> str:
-    edges = "+".join(["", *(edge.slot[0].op_type for edge in site.restored)])
+    edges = "+".join(["", *(edge.slot[0].op_type for edge in site.inverse_edges)])
     return f"{site.kind}:{len(site.consumers)}{edges}"
 
 
@@ -136,13 +136,13 @@ def test_transformers_have_a_site_at_every_norm_and_inside_attention(name: str) 
 
 
 @pytest.mark.parametrize("name", SITES)
-def test_every_reader_is_accounted_for(name: str, build: Build) -> None:
-    body, consumers, restored = SITES[name]
+def test_every_consumer_is_absorbed_or_an_inverse_edge(name: str, build: Build) -> None:
+    body, consumers, inverse_edges = SITES[name]
     site = _sites(build(f"{HEAD} {{ {NORM} {body} }}"))[0]
     assert Counter(consumer.linear.node.op_type for consumer in site.consumers) == Counter(consumers.split())
-    assert Counter(edge.slot[0].op_type for edge in site.restored) == Counter(restored.split())
-    assert site.shift_blocked == FIXED.get(name)
-    for edge in site.restored:
+    assert Counter(edge.slot[0].op_type for edge in site.inverse_edges) == Counter(inverse_edges.split())
+    assert site.shift_blocked == NO_SHIFT.get(name)
+    for edge in site.inverse_edges:
         node, position = edge.slot
         assert node.inputs[position] is not None
 
@@ -150,19 +150,19 @@ def test_every_reader_is_accounted_for(name: str, build: Build) -> None:
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_place_that_is_no_site_says_why(name: str, build: Build) -> None:
     text, reason = REFUSED[name]
-    found = [item for item in _found(build(text)) if isinstance(item, Refusal)]
+    places = [item for item in _places(build(text)) if isinstance(item, Refusal)]
     assert not _sites(build(text))
-    assert reason in found[0].reason
-    assert found[0].name in {"n", "y", "m"}
+    assert reason in places[0].reason
+    assert places[0].name in {"n", "y", "m"}
 
 
-@pytest.mark.parametrize("name", TIED)
-def test_channels_that_meet_one_row_of_a_weight_are_one(name: str, build: Build) -> None:
-    text, channels = TIED[name]
+@pytest.mark.parametrize("name", SHARED_WEIGHTS)
+def test_channels_that_share_a_row_of_a_weight_are_equal(name: str, build: Build) -> None:
+    text, channels = SHARED_WEIGHTS[name]
     assert [list(producer.channels) for producer in _only(build(text)).producers] == channels
 
 
-def test_readers_know_which_channels_they_get(build: Build) -> None:
+def test_consumers_have_the_channels_that_they_read(build: Build) -> None:
     site = _only(
         build("""(float[B,T,4] x) => (float[B,T,4] y)
         <float[4] g, float[2,4] w, float[2,4] v, int64[2] i = {3, 0}> {
@@ -170,7 +170,7 @@ def test_readers_know_which_channels_they_get(build: Build) -> None:
             d = MatMul(b, w)  e = MatMul(c, v)  f = ReduceMax(a)  h = Add(d, e)  y = Add(h, f) }""")
     )
     assert [list(consumer.channels) for consumer in site.consumers] == [[2, 3], [3, 0]]
-    assert [list(edge.channels.ravel()) for edge in site.restored] == [[0, 1]]
+    assert [list(edge.channels.ravel()) for edge in site.inverse_edges] == [[0, 1]]
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_readers_know_which_channels_they_get(build: Build) -> None:
         ("group = 1", None),
     ],
 )
-def test_a_zero_padded_conv_fixes_the_shift(attributes: str, reason: str | None, build: Build) -> None:
+def test_a_zero_padded_conv_blocks_the_shift(attributes: str, reason: str | None, build: Build) -> None:
     site = _only(
         build(f"""(float[B,25,4] x) => (float[B,3,K,M] y)
         <float[4] g, float[3,4,3,3] w, int64[4] s = {{0, 4, 5, 5}}> {{
@@ -219,10 +219,10 @@ def test_chains_of_shared_weights_are_one_site_each(build: Build) -> None:
     assert names == [["n1", "n3"], ["n2", "n4", "n5"]]
 
 
-def test_one_stranger_refuses_all_that_are_tied(build: Build) -> None:
+def test_one_other_user_of_a_weight_refuses_all_that_share_it(build: Build) -> None:
     body = f"{NORM}  a = MatMul(n, w)  m = LayerNormalization<axis = -1>(a, g, b)  c = MatMul(m, w)  y = MatMul(c, w)"
-    found = _found(build(f"{HEAD} {{ {body} }}"))
-    assert [(item.name, type(item)) for item in found] == [(name, Refusal) for name in ("n", "m", "c")]
+    places = _places(build(f"{HEAD} {{ {body} }}"))
+    assert [(item.name, type(item)) for item in places] == [(name, Refusal) for name in ("n", "m", "c")]
 
 
 def test_finding_sites_reads_no_weights(build: Build) -> None:

@@ -62,7 +62,7 @@ GRAPHS: dict[str, tuple[str, int, int]] = {
         0,
         1,
     ),
-    "spelled rms": (f"{HEAD} {{ {SQUARE}  z = Div(x, o)  n = Mul(z, g)  p = MatMul(n, w)  y = Add(p, c) }}", 0, 1),
+    "decomposed rms": (f"{HEAD} {{ {SQUARE}  z = Div(x, o)  n = Mul(z, g)  p = MatMul(n, w)  y = Add(p, c) }}", 0, 1),
     "rms, no bias": (f"{HEAD} {{ {SQUARE}  z = Div(x, o)  n = Mul(g, z)  y = MatMul(n, w) }}", 0, 2),
     "rms with beta": (
         f"{HEAD} {{ {SQUARE}  z = Div(x, o)  f = Mul(z, g)  n = Add(f, b)  p = MatMul(n, w)  y = Add(p, c) }}",
@@ -114,7 +114,7 @@ GRAPHS: dict[str, tuple[str, int, int]] = {
         2,
         4,
     ),
-    "tied": (f"{HEAD} {{ {LAYER.format(1, 'x')} {LAYER.format(2, 'x1')} y = Relu(x2) }}", 2, 6),
+    "shared weights": (f"{HEAD} {{ {LAYER.format(1, 'x')} {LAYER.format(2, 'x1')} y = Relu(x2) }}", 2, 6),
     "norm after norm": (
         f"{HEAD} {{ {NORM}  f = LayerNormalization<axis = -1>(n, g, c)  p = MatMul(n, w)  q = MatMul(f, v)"
         "  y = Add(p, q) }",
@@ -125,14 +125,14 @@ GRAPHS: dict[str, tuple[str, int, int]] = {
 
 
 def _sites(model: ir.Model) -> list[Site]:
-    found = find_sites(model)
-    sites = [site for site in found if isinstance(site, Site)]
+    places = find_sites(model)
+    sites = [site for site in places if isinstance(site, Site)]
     assert sites
-    assert not [item for item in found if isinstance(item, Refusal) and item.kind in ("LayerNorm", "RMSNorm")]
+    assert not [item for item in places if isinstance(item, Refusal) and item.kind in ("LayerNorm", "RMSNorm")]
     return sites
 
 
-def _basis(channels: int, rng: np.random.Generator, *, shift: bool = True) -> ChannelTransform:
+def _transform(channels: int, rng: np.random.Generator, *, shift: bool = True) -> ChannelTransform:
     scale = np.exp(rng.uniform(np.log(0.1), np.log(10), channels))
     return ChannelTransform(scale, rng.uniform(-5, 5, channels) * shift)
 
@@ -143,14 +143,14 @@ def _canonical(proto: onnx.ModelProto) -> ir.Model:
     return model
 
 
-def _transformed(model: ir.Model, seed: int, *, shift: bool = True) -> int:
-    """Transform every site by a random transform; returns the number of nodes added, which is what was foreseen."""
+def _transform_all(model: ir.Model, seed: int, *, shift: bool = True) -> int:
+    """Transform every site by a random transform; returns the number of nodes added, as predicted."""
     rng, total = np.random.default_rng(seed), 0
     for site in _sites(model):
-        transform = _basis(site.channels, rng, shift=shift and not site.shift_blocked)
-        before, foreseen = len(model.graph), added_nodes(site, transform)
+        transform = _transform(site.channels, rng, shift=shift and not site.shift_blocked)
+        before, predicted = len(model.graph), added_nodes(site, transform)
         added = apply_transform(site, transform)
-        assert added == foreseen == len(model.graph) - before
+        assert added == predicted == len(model.graph) - before
         total += added
     return total
 
@@ -169,14 +169,14 @@ def _precise(model: ir.Model, compute: Compute) -> Arrays:
 
 @pytest.mark.parametrize("name", GRAPHS)
 @given(seed=seeds)
-def test_any_basis_keeps_the_outputs(
+def test_any_transform_keeps_the_outputs(
     name: str, build: Build, compute: Compute, deviation: Deviation, seed: int
 ) -> None:
     text, scaling, shifting = GRAPHS[name]
     for shift, added in ((False, scaling), (True, shifting)):
         model = _canonical(build(text))
         before = compute(model)
-        assert _transformed(model, seed, shift=shift) == added
+        assert _transform_all(model, seed, shift=shift) == added
         assert deviation(before, compute(model)) < SINGLE
 
 
@@ -188,36 +188,36 @@ def test_in_double_precision_the_rewrite_is_exact(
     model = _canonical(build(_double(GRAPHS[name][0])))
     before = _precise(model, compute)
     assert before[0].dtype == np.float64
-    _transformed(model, seed)
+    _transform_all(model, seed)
     assert deviation(before, _precise(model, compute)) < DOUBLE
 
 
 @pytest.mark.parametrize("name", BUILDERS)
 @pytest.mark.parametrize(("opset", "dialect"), [(23, "fused"), (14, "pytorch"), (11, "paddle")])
 @given(seed=seeds)
-def test_any_basis_keeps_transformers(
+def test_any_transform_keeps_transformers(
     name: str, opset: int, dialect: Dialect, compute: Compute, deviation: Deviation, seed: int
 ) -> None:
     model = _canonical(BUILDERS[name](replace(SPEC, opset=opset, dialect=dialect)))
     before = compute(model)
-    _transformed(model, seed)
+    _transform_all(model, seed)
     assert deviation(before, compute(model)) < SINGLE
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_bases_compose(name: str, build: Build, compute: Compute, deviation: Deviation) -> None:
+def test_transforms_compose(name: str, build: Build, compute: Compute, deviation: Deviation) -> None:
     model = _canonical(build(_double(GRAPHS[name][0])))
     before = _precise(model, compute)
     for seed in range(3):
-        _transformed(model, seed)
+        _transform_all(model, seed)
     assert deviation(before, _precise(model, compute)) < DOUBLE
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_the_values_are_what_the_basis_says(name: str, build: Build, compute: Compute) -> None:
+def test_values_are_transform_all(name: str, build: Build, compute: Compute) -> None:
     model = _canonical(build(_double(GRAPHS[name][0])))
     site = _sites(model)[0]
-    transform = _basis(site.channels, np.random.default_rng(0))
+    transform = _transform(site.channels, np.random.default_rng(0))
     model.graph.outputs.append(site.values[0])
     before = np.asarray(_precise(model, compute)[-1], np.float64)
     model.graph.outputs.pop()
@@ -243,7 +243,7 @@ def test_the_identity_adds_nothing(name: str, build: Build, compute: Compute) ->
 def test_names_shapes_and_types_survive(name: str, build: Build) -> None:
     model = _canonical(build(GRAPHS[name][0]))
     model.graph.name = "kept"
-    _transformed(model, 0)
+    _transform_all(model, 0)
     assert [value.name for value in model.graph.inputs] == ["x"]
     assert [value.name for value in model.graph.outputs] == ["y"]
     for value in (value for node in model.graph for value in node.outputs):
@@ -252,7 +252,7 @@ def test_names_shapes_and_types_survive(name: str, build: Build) -> None:
         assert len(value.shape) >= 1 or name == "halves"
     names = [value.name for node in model.graph for value in (*node.inputs, *node.outputs) if value is not None]
     assert None not in names
-    if name != "fused rms":  # ONNX does not know the op
+    if name != "fused rms":  # not an op of ONNX
         onnx.checker.check_model(ir.to_proto(model), full_check=True)
 
 
@@ -260,7 +260,7 @@ def test_half_precision_stays_half(build: Build, compute: Compute, deviation: De
     text = GRAPHS["residual"][0].replace("float[", "float16[")
     model = _canonical(build(text))
     before = compute(model)
-    _transformed(model, 0)
+    _transform_all(model, 0)
     dtypes = {value.dtype for value in model.graph.initializers.values() if value.uses()}
     assert dtypes == {ir.DataType.FLOAT16}
     assert deviation(before, compute(model)) < 0.05
@@ -276,13 +276,13 @@ def test_weights_are_scaled_when_they_are_read(build: Build) -> None:
     np.testing.assert_allclose(weight.numpy(), original.numpy() * np.arange(1.0, 5.0)[:, None], rtol=1e-6)
 
 
-def test_a_parameter_that_others_share_is_left_to_them(build: Build, compute: Compute, deviation: Deviation) -> None:
+def test_a_shared_parameter_stays_for_its_other_users(build: Build, compute: Compute, deviation: Deviation) -> None:
     text = f"""{HEAD} {{ {NORM}  p = MatMul(n, w)  q = Add(p, c)  f = LayerNormalization<axis = -1>(x, g, b)
         o = Add(f, c)  z = Mul(o, g)  y = Add(q, z) }}"""
     model = _canonical(build(text))
     before = compute(model)
     (site,) = [site for site in find_sites(model) if isinstance(site, Site)]
-    apply_transform(site, _basis(4, np.random.default_rng(0)))
+    apply_transform(site, _transform(4, np.random.default_rng(0)))
     assert deviation(before, compute(model)) < SINGLE
 
 
@@ -300,7 +300,7 @@ def test_a_parameter_that_others_share_is_left_to_them(build: Build, compute: Co
         (np.ones(4), np.array([0.0, np.inf, 0.0, 0.0]), "finite"),
     ],
 )
-def test_an_illegal_basis_changes_nothing(
+def test_an_illegal_transform_changes_nothing(
     scale: NDArray[np.float64], shift: NDArray[np.float64], message: str, build: Build
 ) -> None:
     model = _canonical(build(GRAPHS["residual"][0]))
@@ -315,16 +315,16 @@ def test_a_shift_before_zero_padding_is_refused(build: Build, compute: Compute, 
     before, (site,) = compute(model), _sites(model)
     with pytest.raises(ValueError, match="no shift is allowed, because 'y' pads its input with zeros"):
         apply_transform(site, ChannelTransform(np.ones(4), np.array([0.0, 0.0, 1e-3, 0.0])))
-    apply_transform(site, _basis(4, np.random.default_rng(0), shift=False))
+    apply_transform(site, _transform(4, np.random.default_rng(0), shift=False))
     assert deviation(before, compute(model)) < SINGLE
 
 
-def test_zero_padding_between_norm_and_reader_gets_the_old_value(
+def test_zero_padding_between_norm_and_consumer_gets_the_old_value(
     build: Build, compute: Compute, deviation: Deviation
 ) -> None:
     text = f"""{HEAD.replace("int64[4] i", "int64[6] pads = {0, 1, 0, 0, 2, 0}, int64[4] i")} {{ {NORM}
         a = Pad(n, pads)  p = MatMul(a, w)  q = MatMul(n, v)  r = ReduceMax(q)  y = Add(p, r) }}"""
     model = _canonical(build(text))
     before = compute(model)
-    _transformed(model, 0)
+    _transform_all(model, 0)
     assert deviation(before, compute(model)) < SINGLE

@@ -79,7 +79,7 @@ GRAPHS: dict[str, str] = {
         f"{HEAD} {{ {MADE}  i = Abs(x)  j = MatMul(i, w)  k = Tanh(j)  a = Mul(h, k)  {READ} }}"
     ),
     "one weight reads twice": f"{HEAD} {{ {MADE}  a = Relu(h)  e = MatMul(a, u)  f = MatMul(h, u)  y = Sub(e, f) }}",
-    "a bias that others share": (
+    "a shared bias": (
         f"{HEAD} {{ {MADE}  a = Relu(h)  e = MatMul(a, u)  f = Sub(b, b)  g = ReduceMax(f)  y = Add(e, g) }}"
     ),
     "gemm": f"{ROWS} {{ h = Gemm<transB = 1, alpha = 0.5>(x, w, b)  a = Tanh(h)  y = Gemm<transB = 1>(a, u, d) }}",
@@ -109,7 +109,7 @@ def _double(text: str) -> str:
     return text.replace("float[", "double[").replace("float ", "double ")
 
 
-def _found(model: ir.Model) -> Region:
+def _region(model: ir.Model) -> Region:
     values = ir.convenience.create_value_mapping(model.graph)
     region = find_region(values.get("a") or values["a.rebased"])
     assert isinstance(region, Region), region
@@ -124,7 +124,7 @@ def _copies(channels: int, seed: int) -> NDArray[np.intp]:
 
 
 def _everything(model: ir.Model) -> dict[str, NDArray[np.generic]]:
-    """All that a model computes, by name."""
+    """Compute all values of a model, by name."""
     (x,) = model.graph.inputs
     assert x.shape is not None
     assert x.dtype is not None
@@ -142,7 +142,7 @@ def test_any_copies_keep_the_outputs(
 ) -> None:
     model = _model(build(GRAPHS[name]))
     before, ops = compute(model), [node.op_type for node in model.graph]
-    split(_found(model), _copies(C, seed))
+    split(_region(model), _copies(C, seed))
     assert deviation(before, compute(model)) < SINGLE
     assert [node.op_type for node in model.graph] == ops
 
@@ -153,7 +153,7 @@ def test_in_double_precision_the_rewrite_is_exact_and_the_values_are_copies(
     name: str, build: Build, deviation: Deviation, seed: int
 ) -> None:
     model = _model(build(_double(GRAPHS[name])))
-    before, region, copies = _everything(model), _found(model), _copies(C, seed)
+    before, region, copies = _everything(model), _region(model), _copies(C, seed)
     names = [value.name or "" for value in region.values]
     assert before["y"].dtype == np.float64
     order = split(region, copies)
@@ -163,8 +163,8 @@ def test_in_double_precision_the_rewrite_is_exact_and_the_values_are_copies(
     assert deviation([before["y"]], [after["y"]]) < DOUBLE
     for name, value in zip(names, region.values, strict=True):
         assert value.name is not None
-        held = before[name].take(order, region.axis)
-        assert deviation([held.astype(np.float64)], [after[value.name].astype(np.float64)]) < DOUBLE
+        repeated = before[name].take(order, region.axis)
+        assert deviation([repeated.astype(np.float64)], [after[value.name].astype(np.float64)]) < DOUBLE
 
 
 @pytest.mark.parametrize("name", PRECISE)
@@ -172,7 +172,7 @@ def test_splits_compose(name: str, build: Build, deviation: Deviation) -> None:
     model = _model(build(_double(GRAPHS[name])))
     before, channels = _everything(model)["y"], C
     for seed in range(3):
-        region = _found(model)
+        region = _region(model)
         assert region.channels == channels
         channels = len(split(region, _copies(channels, seed)))
     assert deviation([before], [_everything(model)["y"]]) < DOUBLE
@@ -181,7 +181,7 @@ def test_splits_compose(name: str, build: Build, deviation: Deviation) -> None:
 @pytest.mark.parametrize("name", GRAPHS)
 def test_shapes_and_types_are_those_that_inference_finds(name: str, build: Build) -> None:
     model = _model(build(GRAPHS[name]))
-    region, copies = _found(model), _copies(C, 0)
+    region, copies = _region(model), _copies(C, 0)
     width = len(split(region, copies))
     assert {value.shape[region.axis] for value in region.values if value.shape} == {width}
     proto = ir.to_proto(model)
@@ -204,7 +204,7 @@ def test_shapes_and_types_are_those_that_inference_finds(name: str, build: Build
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_every_value_of_a_region_that_linears_read_has_that_region(name: str, build: Build) -> None:
-    region = _found(_model(build(GRAPHS[name])))
+    region = _region(_model(build(GRAPHS[name])))
     for data in {consumer.data for consumer in region.consumers}:
         other = find_region(data)
         assert isinstance(other, Region)
@@ -216,7 +216,7 @@ def test_every_value_of_a_region_that_linears_read_has_that_region(name: str, bu
 
 def test_a_region_is_all_that_takes_part(build: Build) -> None:
     model = _model(build(GRAPHS["swiglu"]))
-    region = _found(model)
+    region = _region(model)
     assert [linear.weight.name for linear in region.producers] == ["v", "w"]
     assert [linear.weight.name for linear in region.consumers] == ["u"]
     assert {value.name for value in region.values} == {"a", "g", "h", "o", "p", "s"}
@@ -231,7 +231,7 @@ def test_a_single_channel_can_have_copies(build: Build, deviation: Deviation) ->
     text = f"{_double(HEAD)} {{ h = MatMul(x, narrow)  s = Sigmoid(h)  a = Mul(s, h)  y = MatMul(a, wide) }}"
     model = _model(build(text))
     before = _everything(model)
-    assert split(_found(model), np.array([3])).tolist() == [0, 0, 0]
+    assert split(_region(model), np.array([3])).tolist() == [0, 0, 0]
     after = _everything(model)
     assert after["a"].shape == (*before["a"].shape[:-1], 3)
     assert deviation([before["y"]], [after["y"]]) < DOUBLE
@@ -241,13 +241,13 @@ def test_constants_may_come_without_a_declared_shape(build: Build) -> None:
     model = _model(build(GRAPHS["constants on the way"]))
     for value in model.graph.initializers.values():
         value.shape = None
-    assert len(_found(model).constants) == 3
+    assert len(_region(model).constants) == 3
 
 
 def test_half_precision_stays_half(build: Build, compute: Compute, deviation: Deviation) -> None:
     model = _model(build(GRAPHS["relu"].replace("float[", "float16[")))
     before = compute(model)
-    split(_found(model), _copies(C, 0))
+    split(_region(model), _copies(C, 0))
     assert {value.dtype for value in model.graph.initializers.values() if value.uses()} == {ir.DataType.FLOAT16}
     assert deviation(before, compute(model)) < 0.01
 
@@ -255,10 +255,10 @@ def test_half_precision_stays_half(build: Build, compute: Compute, deviation: De
 @pytest.mark.parametrize("kind", ["float[", "float16["])
 def test_no_bit_is_lost_where_copies_are_a_power_of_two(kind: str, build: Build) -> None:
     model = _model(build(GRAPHS["relu"].replace("float[", kind)))
-    held = {name: value.const_value for name, value in model.graph.initializers.items()}
-    old = {name: tensor.numpy() for name, tensor in held.items() if tensor is not None}
+    tensors = {name: value.const_value for name, value in model.graph.initializers.items()}
+    old = {name: tensor.numpy() for name, tensor in tensors.items() if tensor is not None}
     copies = np.array([1, 2, 4, 8, 1, 2])
-    order = split(_found(model), copies)
+    order = split(_region(model), copies)
     new = {name: value.const_value for name, value in model.graph.initializers.items() if value.const_value}
     np.testing.assert_array_equal(new["w"].numpy(), old["w"][:, order])
     np.testing.assert_array_equal(new["b.split"].numpy(), old["b"][order])
@@ -268,7 +268,7 @@ def test_no_bit_is_lost_where_copies_are_a_power_of_two(kind: str, build: Build)
 def test_one_copy_of_each_changes_nothing(build: Build) -> None:
     model = _model(build(GRAPHS["swiglu"]))
     before = ir.to_proto(model)
-    np.testing.assert_array_equal(split(_found(model), np.ones(C, np.intp)), np.arange(C))
+    np.testing.assert_array_equal(split(_region(model), np.ones(C, np.intp)), np.arange(C))
     assert ir.to_proto(model) == before
 
 
@@ -286,20 +286,20 @@ def test_copies_that_do_not_fit_change_nothing(copies: NDArray[np.intp], message
     model = _model(build(GRAPHS["swiglu"]))
     before = ir.to_proto(model)
     with pytest.raises(ValueError, match=f"^a: .*{message}"):
-        split(_found(model), copies)
+        split(_region(model), copies)
     assert ir.to_proto(model) == before
 
 
 @pytest.mark.parametrize("name", ["swiglu", "gemm", "conv 3x3", "a consumer that produces", "dropout with its mask"])
-def test_weights_are_not_read_until_somebody_asks(name: str, build: Build) -> None:
+def test_weights_are_not_read_before_they_are_needed(name: str, build: Build) -> None:
     model, reads = _model(build(GRAPHS[name])), list[str]()
     for value in model.graph.initializers.values():
         tensor = value.const_value
         assert tensor is not None
         if tensor.size > 1:
             value.const_value = _watched(tensor, reads)
-    wider = len(split(_found(model), _copies(C, 0)))
-    split(_found(model), _copies(wider, 1))
+    wider = len(split(_region(model), _copies(C, 0)))
+    split(_region(model), _copies(wider, 1))
     assert reads == []
     weight = model.graph.initializers["u3" if "conv" in name else "u"].const_value
     assert weight is not None
@@ -315,16 +315,16 @@ def _watched(tensor: ir.TensorProtocol, reads: list[str]) -> ir.LazyTensor:
     return ir.LazyTensor(read, dtype=tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=tensor.name)
 
 
-ALONE = "which does not treat channels alone"
+ALONE = "which is not elementwise"
 REFUSED: dict[str, tuple[str, str]] = {
-    "nobody reads it": (f"{HEAD} {{ {MADE}  a = Relu(h)  y = Softmax(a) }}", "no linear layer reads 'a'"),
+    "no consumer": (f"{HEAD} {{ {MADE}  a = Relu(h)  y = Softmax(a) }}", "no linear layer reads 'a'"),
     "a weight made at run time": (
         f"{HEAD} {{ {MADE}  a = Relu(h)  t = Transpose<perm = [0, 2, 1]>(a)  y = MatMul(a, t) }}",
         "no linear layer reads 'a'",
     ),
     "an input": (
         f"{HEAD.replace('[B,T,4] x', '[B,T,6] a')} {{ y = MatMul(a, u) }}",
-        "no linear layer makes 'a'",
+        "'a' is not computed by any layer",
     ),
     "an output": (
         f"{HEAD.replace('M] y', 'M] y, float[B,T,6] h')} {{ {MADE}  a = Relu(h)  {READ} }}",
@@ -332,11 +332,11 @@ REFUSED: dict[str, tuple[str, str]] = {
     ),
     "no linear upstream": (
         f"{HEAD.replace('[B,T,4] x', '[B,T,6] x')} {{ a = Softmax(x)  {READ} }}",
-        f"'a' is made by Softmax, {ALONE}",
+        f"'a' is computed by Softmax, {ALONE}",
     ),
     "a norm upstream": (
         f"{HEAD} {{ {MADE}  n = LayerNormalization(h, b)  a = Relu(n)  {READ} }}",
-        f"'n' is made by LayerNormalization, {ALONE}",
+        f"'n' is computed by LayerNormalization, {ALONE}",
     ),
     "a softmax reads it": (
         f"{HEAD} {{ {MADE}  a = Relu(h)  s = Softmax(h)  t = MatMul(s, u)  e = MatMul(a, u)  y = Add(e, t) }}",
@@ -353,65 +353,65 @@ REFUSED: dict[str, tuple[str, str]] = {
         f"'a' is read by Shape, {ALONE}",
     ),
     "a residual": (
-        f"{HEAD.replace('[B,T,4] x)', '[B,T,4] x, float[B,T,6] stranger)')} {{ {MADE}  a = Add(h, stranger)  {READ} }}",
-        "no linear layer makes 'stranger'",
+        f"{HEAD.replace('[B,T,4] x)', '[B,T,4] x, float[B,T,6] residual)')} {{ {MADE}  a = Add(h, residual)  {READ} }}",
+        "'residual' is not computed by any layer",
     ),
     "a reshape": (
         f"{HEAD} {{ {MADE}  r1 = Reshape(h, heads)  r2 = Relu(r1)  a = Reshape(r2, flat)  {READ} }}",
-        f"'a' is made by Reshape, {ALONE}",
+        f"'a' is computed by Reshape, {ALONE}",
     ),
     "dropout that drops": (
         f"{HEAD} {{ {MADE}  a = Dropout(h, half, always)  {READ} }}",
-        "'a' is made by Dropout in training mode",
+        "'a' is computed by Dropout in training mode",
     ),
     "dropout that may": (
         f"{HEAD.replace('[B,T,4] x)', '[B,T,4] x, bool mode)')} {{ {MADE}  a = Dropout(h, half, mode)  {READ} }}",
-        "'a' is made by Dropout in training mode",
+        "'a' is computed by Dropout in training mode",
     ),
-    "a stranger reads a producer's weight": (
+    "another node reads a producer's weight": (
         f"{HEAD} {{ {MADE}  a = Relu(h)  e = MatMul(a, u)  s = ReduceMax(w)  y = Add(e, s) }}",
-        "weight 'w' is also read by 'ReduceMax'",
+        "constant 'w' is a weight that 'ReduceMax' reads too",
     ),
-    "a stranger reads a consumer's weight": (
+    "another node reads a consumer's weight": (
         f"{HEAD} {{ {MADE}  a = Relu(h)  s = Softmax(b)  t = MatMul(s, u)  e = MatMul(a, u)  y = Add(e, t) }}",
-        "weight 'u' is also read by 'MatMul'",
+        "constant 'u' is a weight that 'MatMul' reads too",
     ),
     "one weight produces and reads": (
         f"{HEAD} {{ {MADE}  t = MatMul(x, v)  i = Softmax(t)  j = MatMul(i, q)  a = Mul(h, j)  y = MatMul(a, q) }}",
-        "weight 'q' is used in two ways",
+        "constant 'q' is a weight that is used in two ways",
     ),
     "a grouped consumer": (
         f"{IMAGE} {{ h = Conv(x, w, b)  a = Relu(h)  y = Conv<group = 2>(a, ug) }}",
-        "'y' works in groups of channels",
+        "Conv 'y' is a grouped convolution",
     ),
     "a grouped producer": (
         f"{IMAGE} {{ h = Conv<group = 2>(x, wg, b)  a = Relu(h)  y = Conv(a, u) }}",
-        "'h' works in groups of channels",
+        "Conv 'h' is a grouped convolution",
     ),
     "another axis": (
         f"{IMAGE} {{ h = Conv(x, w, b)  a = Relu(h)  e = Conv(a, u)  f = MatMul(a, m)  g = ReduceMax(f)"
         "  y = Add(e, g) }",
-        "'f' has its channels along another axis",
+        "MatMul 'f' has its channels along another axis",
     ),
     "channels that a constant makes": (
         f"{HEAD} {{ p = MatMul(x, narrow)  a = Relu(p)  e = MatMul(a, wide)  f = Mul(a, b)  g = MatMul(f, u)"
         "  y = Add(e, g) }",
-        "'b' has 6 channels instead of 1",
+        "constant 'b' has 6 channels instead of 1",
     ),
     "a weight that is a bias too": (
         "(float[B,1] x) => (float[B,M] y) <float[1,6] w, float[6,3] u> { a = Gemm(x, w, w)  y = MatMul(a, u) }",
-        "weight 'w' is also read by 'Gemm'",
+        "constant 'w' is a weight that 'Gemm' reads too",
     ),
     "integers": (
         "(int64[B,4] x) => (int64[B,M] y) <int64[4,6] w, int64[6,3] u>"
         " { p = MatMul(x, w)  a = Neg(p)  y = MatMul(a, u) }",
-        "'y' computes in integers",
+        "MatMul 'y' computes in integers",
     ),
     "inside a body": (
         f"{HEAD} {{ {MADE}  a = Relu(h)  e = MatMul(a, u)"
         "  t = If(always) <then_branch = yes () => (float[B,T,6] i) { i = Relu(a) },"
         " else_branch = no () => (float[B,T,6] j) { j = Neg(h) }>  s = ReduceMax(t)  y = Add(e, s) }",
-        "'a' is read inside the body of another node",
+        "'a' is read inside a subgraph",
     ),
 }
 
@@ -421,13 +421,13 @@ def test_what_is_no_region_is_refused_with_its_reason(name: str, build: Build) -
     text, reason = REFUSED[name]
     model = _model(build(text))
     before = ir.to_proto(model)
-    found = find_region(ir.convenience.create_value_mapping(model.graph)["a"])
-    assert found == reason
+    region = find_region(ir.convenience.create_value_mapping(model.graph)["a"])
+    assert region == reason
     assert ir.to_proto(model) == before
 
 
 def test_a_weight_that_is_an_output_is_refused(build: Build) -> None:
     model = _model(build(GRAPHS["relu"]))
     model.graph.outputs.append(model.graph.initializers["u"])
-    found = find_region(ir.convenience.create_value_mapping(model.graph)["a"])
-    assert found == "weight 'u' is an output of the graph"
+    region = find_region(ir.convenience.create_value_mapping(model.graph)["a"])
+    assert region == "constant 'u' is a weight and an output of the graph"
