@@ -1,6 +1,7 @@
 """Number formats: the types in which the two operands of a linear layer are quantized."""
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import onnx_ir as ir
 
@@ -84,3 +85,10 @@ def require_supported(layer_format: Format) -> None:
 
 def _name(dtype: ir.DataType) -> str:
     return dtype.name.lower()
+
+
+class ActivationType(NamedTuple):
+    """The type in which an engine takes quantized activations, and the integer that stands for 0 in it."""
+
+    dtype: ir.DataType
+    zero_point: int = 0

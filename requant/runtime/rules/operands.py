@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from ...ir.ops import CLIPPING, CONVOLUTIONS
 from .qdq_graph import QdqGraph
-from .qdq_nodes import Layer, Operand, QdqNode
+from .qdq_nodes import Layer, ProductOperand, QdqNode
 from .rule import Find, Violation
 from .traverse import PAIR, producer
 
@@ -138,13 +138,13 @@ def _weights(graph: QdqGraph) -> Iterator[tuple[Layer, QdqNode]]:
             yield layer, layer.weight.dequantizer
 
 
-def _is_layer_output(operand: Operand, graph: QdqGraph) -> bool:
+def _is_layer_output(operand: ProductOperand, graph: QdqGraph) -> bool:
     """Tell whether the integers of ``operand`` are the output of an integer kernel."""
     node = producer(operand.dequantizer.node.inputs[0], PAIR | CLIPPING) if operand.dequantizer else None
     return node is not None and node in graph.layers and node.op_type in graph.target.integer_outputs
 
 
-def _single(graph: QdqGraph) -> Iterator[tuple[Operand, Operand, Layer]]:
+def _single(graph: QdqGraph) -> Iterator[tuple[ProductOperand, ProductOperand, Layer]]:
     """Iterate over layers with one dequantized operand: that one, the float one, the layer."""
     for layer in graph.layers.values():
         first, second = layer.operands

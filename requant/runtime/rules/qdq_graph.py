@@ -1,22 +1,20 @@
 """A quantized graph as the rules see it: its Q and DQ nodes and its linear layers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import onnx_ir as ir
 from onnx_ir.passes import common
 
 from ...errors import SourceError
 from ...ir.constants import is_constant
+from ...ir.formats import ActivationType
 from ...ir.load import reason
 from ...ir.ops import QUANTIZERS
 from ...ir.schema import require_schemas
-from .qdq_nodes import Layer, Operand, QdqNode
+from .qdq_nodes import Layer, ProductOperand, QdqNode
 from .traverse import MOVERS, label
-
-if TYPE_CHECKING:  # a target lists its rules, and these read the graph with the target in it
-    from ..targets.target import Target
 
 _ELEMENTWISE = frozenset({"Identity", "Cast"})
 """Movers that leave each axis where it is."""
@@ -35,6 +33,23 @@ _DATA_FIRST = frozenset({"Reshape", "Expand"})
 _PREPARE = ir.passes.Sequential(common.InlinePass(), common.ShapeInferencePass(strict_mode=False))
 
 
+class EngineFacts(Protocol):
+    """The facts of a `Target` that rules and fixes ask for; see there."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def activations(self) -> Mapping[ir.DataType, ActivationType]: ...
+    @property
+    def fewest_channels(self) -> int: ...
+    @property
+    def integer_outputs(self) -> frozenset[str]: ...
+    @property
+    def highest_opset(self) -> int: ...
+    @property
+    def highest_ir(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class QdqGraph:
     """A model, the target it is meant for, and its Q/DQ nodes and linear layers by node, in graph order.
@@ -43,7 +58,7 @@ class QdqGraph:
     """
 
     model: ir.Model
-    target: "Target"
+    target: EngineFacts
     nodes: dict[ir.Node, QdqNode]
     layers: dict[ir.Node, Layer]
     constants: set[ir.Value]
@@ -81,7 +96,7 @@ class QdqGraph:
         return is_constant(value) or value in self.constants
 
 
-def qdq_graph(model: ir.Model, target: "Target") -> QdqGraph:
+def qdq_graph(model: ir.Model, target: EngineFacts) -> QdqGraph:
     """Read a copy of ``model`` that shares the weights, with functions inlined and shapes inferred.
 
     Raises:
@@ -95,7 +110,7 @@ def qdq_graph(model: ir.Model, target: "Target") -> QdqGraph:
     return scan(copy, target)
 
 
-def scan(model: ir.Model, target: "Target") -> QdqGraph:
+def scan(model: ir.Model, target: EngineFacts) -> QdqGraph:
     """Read a model that is a copy made by `qdq_graph` already."""
     graph = QdqGraph(model, target, {}, {}, set())
     for node in model.graph.all_nodes():
@@ -135,7 +150,7 @@ def _dtype(node: ir.Node) -> ir.DataType:
     return next((dtype for dtype in dtypes if dtype is not None), ir.DataType.UINT8)
 
 
-def _operand(node: ir.Node, position: int, graph: QdqGraph) -> Operand:
+def _operand(node: ir.Node, position: int, graph: QdqGraph) -> ProductOperand:
     value, path = node.inputs[position], list[ir.Node]()
     constant = graph.is_constant(value)
     while value is not None and (mover := value.producer()) is not None and mover.op_type in MOVERS:
@@ -145,7 +160,7 @@ def _operand(node: ir.Node, position: int, graph: QdqGraph) -> Operand:
     dequantizer = qdq if qdq is not None and not qdq.quantizes else None
     rank = len(value.shape) if value is not None and value.shape is not None else 0
     axis = _axis(dequantizer, path, rank) if dequantizer else None
-    return Operand(dequantizer, constant, not path, axis, _OUT_AXIS[node.op_type](node, position, rank))
+    return ProductOperand(dequantizer, constant, not path, axis, _OUT_AXIS[node.op_type](node, position, rank))
 
 
 def _axis(dequantizer: QdqNode, path: list[ir.Node], rank: int) -> int | None:

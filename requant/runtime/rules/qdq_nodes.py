@@ -42,7 +42,7 @@ class QdqNode:
 
 
 @dataclass(frozen=True)
-class Operand:
+class ProductOperand:
     """An operand of a linear layer.
 
     ``dequantizer`` is the DQ that it comes from, through MOVERS, or None when it is float; ``direct`` says that no
@@ -62,7 +62,7 @@ class Layer:
     """A MatMul, Gemm, Conv or ConvTranspose and its two operands, of which one at least is an activation."""
 
     node: ir.Node
-    operands: tuple[Operand, Operand]
+    operands: tuple[ProductOperand, ProductOperand]
 
     @property
     def dequantizers(self) -> list[QdqNode]:
@@ -70,7 +70,7 @@ class Layer:
         return [operand.dequantizer for operand in self.operands if operand.dequantizer]
 
     @property
-    def weight(self) -> Operand | None:
+    def weight(self) -> ProductOperand | None:
         """The constant operand, or None in a product of two activations."""
         return next((operand for operand in self.operands if operand.constant), None)
 

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 from ...choices import require_choice
 from ...errors import TargetError
+from ...ir.formats import ActivationType
 from ..versions import latest, number
 from .cpu import CPU, CPU_ARM, CPU_AVX2, ROUNDS_HALVES
 from .cuda import CUDA
 from .machine import processor
 from .openvino import OPENVINO
-from .target import ActivationType, Target
+from .target import Target
 from .tensorrt import TENSORRT, TENSORRT_RTX
 
 __all__ = ["READ", "ROUNDS_HALVES", "TARGETS", "ActivationType", "Target", "processor", "target"]

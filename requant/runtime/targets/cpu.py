@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
+from ...ir.formats import ActivationType
 from ...ir.ops import LINEAR
 from ...ir.validate import stored_tensors
 from ..fixes import remove_qdq, requantize
@@ -22,7 +23,7 @@ from .common import (
     UINT8_ACTIVATIONS,
 )
 from .cpu_rules import CPU_RULES
-from .target import INT4, INT8, UINT4, ActivationType, Target
+from .target import INT4, INT8, UINT4, Target
 
 ROUNDS_HALVES = "1.30"
 """The first version whose Q rounds float16 to the nearest integer: those before round towards 0."""

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from ...ir.formats import ActivationType
 from ...ir.ops import LINEAR
 from ..openvino import runner
 from ..rules.qdq_graph import QdqGraph
 from ..rules.rule import Rule, Violation
 from ..rules.traverse import PAIR, producer
 from .common import FIXES, RULES, UINT8_ACTIVATIONS
-from .target import INT4, INT8, ActivationType, Target
+from .target import INT4, INT8, Target
 
 _PULLED_THROUGH = PAIR | {"Mul", "Relu", "Transpose"}
 """Ops that OpenVINO moves a quantizer through, towards a Concat."""

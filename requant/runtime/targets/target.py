@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import onnx_ir as ir
 
-from ...ir.formats import Format
+from ...ir.formats import ActivationType, Format
 from ...ir.linear import Linear
 from ..feeds import Runner
 from ..fixes.safe_fix import FixTable
@@ -19,13 +18,6 @@ INT8, FP8, INT4, UINT4 = (
     ir.DataType.INT4,
     ir.DataType.UINT4,
 )
-
-
-class ActivationType(NamedTuple):
-    """The type in which an engine takes quantized activations, and the integer that stands for 0 in it."""
-
-    dtype: ir.DataType
-    zero_point: int = 0
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
+from ...ir.formats import ActivationType
 from ...ir.ops import LINEAR
 from ..dtypes import dtypes
 from ..fixes import remove_qdq, requantize
 from ..fixes.safe_fix import FixTable, SafeFix, each
 from ..ort.provider import CUDA, Options, Provider
 from .common import FIXES, FLOAT_CONSTANT, FLOAT_LAYER, NO_PAIR, RULES
-from .target import FP8, INT4, INT8, ActivationType, Target
+from .target import FP8, INT4, INT8, Target
 from .tensorrt_rules import TENSORRT_RULES
 
 _INT8_AROUND_0 = SafeFix(each(requantize.symmetric), "requantized uint8 as int8 with zero point 0")

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from requant.ir.formats import ActivationType
 from requant.ir.ops import PRODUCTS
 from requant.runtime.rules import operands
 from requant.runtime.rules.qdq_graph import QdqGraph
 from requant.runtime.rules.rule import Rule, Violation
 from requant.runtime.targets.common import FIXES, RULES, UINT8_ACTIVATIONS
-from requant.runtime.targets.target import INT8, ActivationType, Target
+from requant.runtime.targets.target import INT8, Target
 
 
 def int8_activation(graph: QdqGraph) -> Iterator[Violation]:
