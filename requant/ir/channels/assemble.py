@@ -11,7 +11,7 @@ from ..refusal import Refusal
 from .channel_values import AnalysisState
 from .constraints import Solution, Variables, variables_of
 from .reshape import ChannelMap
-from .site import Consumer, InverseEdge, Operand, Producer, Site, SiteKind, Source
+from .site import AddedConstant, Consumer, InverseEdge, Producer, Site, SiteKind, Source
 
 
 @dataclass
@@ -28,7 +28,7 @@ class _SiteParts:
     producers: list[Producer] = field(default_factory=list)
     consumers: list[Consumer] = field(default_factory=list)
     inverse_edges: list[InverseEdge] = field(default_factory=list)
-    operands: list[Operand] = field(default_factory=list)
+    added_constants: list[AddedConstant] = field(default_factory=list)
     variables: list[tuple[Variables, Variables]] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)
 
@@ -53,9 +53,9 @@ def assemble(participants: Participants, state: AnalysisState, solution: Solutio
     for slot, channels in state.inverse_edges:
         for part, inside in sites_of(channels):
             part.inverse_edges.append(InverseEdge(slot, inside))
-    for slot, channels in state.operands:
+    for slot, channels in state.added_constants:
         for part, inside in sites_of(channels):
-            part.operands.append(Operand(slot, inside))
+            part.added_constants.append(AddedConstant(slot, inside))
     for channels, kind in state.kinds:
         for part, _ in sites_of(channels):
             part.kinds.append(kind)
@@ -73,7 +73,7 @@ def _site(part: _SiteParts, size: int, solution: Solution) -> Site:
         producers=tuple(part.producers),
         consumers=tuple(part.consumers),
         inverse_edges=tuple(part.inverse_edges),
-        operands=tuple(part.operands),
+        added_constants=tuple(part.added_constants),
         shift_blocked=solution.no_shift_reason(np.concatenate([*shiftable, np.zeros(0, np.intp)])),
     )
 

@@ -135,7 +135,7 @@ def _scale_bias(node: ir.Node, inputs: ChannelValues, state: AnalysisState) -> N
         data.channels.reshape(-1) if data is not None else np.full(width if isinstance(width, int) else 0, NO_CHANNEL)
         for width, data in zip(widths, inputs, strict=False)
     ]
-    state.operands.append(((node, 3), np.concatenate(parts)))
+    state.added_constants.append(((node, 3), np.concatenate(parts)))
 
 
 def rotary(node: ir.Node, inputs: ChannelValues, state: AnalysisState) -> ChannelValue:

@@ -28,14 +28,14 @@ class AnalysisState:
     """The facts that the walk over a graph collects.
 
     Consumers of ``absorbing`` values absorb a transform or pass it on. ``inverse_edges`` are inputs of ops that need
-    the values as they were. ``operands`` are constants that have to be divided by d. ``kinds`` are kinds of sites, each
-    with variables that passed through an op typical for it.
+    the values as they were. ``added_constants`` have to be divided by d. ``kinds`` are kinds of sites, each with
+    variables that passed through an op typical for it.
     """
 
     absorbing: set[ir.Value]
     constraints: Constraints = field(default_factory=Constraints)
     inverse_edges: list[tuple[Slot, ChannelMap]] = field(default_factory=list)
-    operands: list[tuple[Slot, ChannelMap]] = field(default_factory=list)
+    added_constants: list[tuple[Slot, ChannelMap]] = field(default_factory=list)
     kinds: list[tuple[ChannelMap, str]] = field(default_factory=list)
 
     def block(self, slot: Slot, data: ChannelValue, reason: str) -> None:

@@ -55,7 +55,7 @@ class InverseEdge:
 
 
 @dataclass(frozen=True)
-class Operand:
+class AddedConstant:
     """A constant that is added to a transformed value and is divided by d; ``channels`` broadcasts against it."""
 
     slot: Slot
@@ -79,7 +79,7 @@ class Site:
     producers: tuple[Producer, ...]
     consumers: tuple[Consumer, ...]
     inverse_edges: tuple[InverseEdge, ...] = ()
-    operands: tuple[Operand, ...] = ()
+    added_constants: tuple[AddedConstant, ...] = ()
     shift_blocked: str | None = None
 
     @property

@@ -134,7 +134,7 @@ def _sum(node: ir.Node, inputs: ChannelValues, state: AnalysisState) -> ChannelV
     data = expect(left or right)
     if not is_constant(node.inputs[position]):
         raise BlockedError(node, "has an operand that does not share its transform")
-    state.operands.append(((node, position), data.channels))
+    state.added_constants.append(((node, position), data.channels))
     if node.op_type == "Sub" and position == 0:
         state.constraints.no_shift(data.channels, f"{title(node)} negates the shift")
     return replace(data, channels=align_rank(node, data.channels))

@@ -9,7 +9,7 @@ Parameters are computed in float64 and rounded once; weights are scaled when the
 import numpy as np
 from numpy.typing import NDArray
 
-from ..channels.site import Consumer, Operand, Site
+from ..channels.site import AddedConstant, Consumer, Site
 from ..linear import Linear, as_linear
 from .edit import add_to_bias, affine, cast_like, read_constant, replace_constant, scale_along, scale_by
 from .inverse_edges import apply_inverse
@@ -37,8 +37,8 @@ def apply_transform(site: Site, transform: ChannelTransform) -> int:
         added += sum(_shift_bias(consumer, transform) for consumer in site.consumers)
     for consumer in {consumer.linear.weight: consumer for consumer in site.consumers}.values():
         _scale_rows(consumer, transform)
-    for operand in site.operands:
-        _scale_operand(operand, transform)
+    for added_constant in site.added_constants:
+        _scale_constant(added_constant, transform)
     added += transform_producers(site.producers, transform)
     return added if site.producers else added + _transform_consumers(site.consumers, transform)
 
@@ -83,13 +83,13 @@ def _product(linear: Linear, shift: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((taps * per_output).sum(axis=1))
 
 
-def _scale_operand(operand: Operand, transform: ChannelTransform) -> None:
+def _scale_constant(added_constant: AddedConstant, transform: ChannelTransform) -> None:
     """Divide a constant that is added between producer and consumer by d."""
-    node, position = operand.slot
+    node, position = added_constant.slot
     value = node.inputs[position]
-    scaled = read_constant(value) / transform.at(operand.channels).scale
+    scaled = read_constant(value) / transform.at(added_constant.channels).scale
     name = value.name if value is not None else node.name
-    replace_constant(operand.slot, cast_like(value, scaled), f"{name}.rebased")
+    replace_constant(added_constant.slot, cast_like(value, scaled), f"{name}.rebased")
 
 
 def _transform_consumers(consumers: tuple[Consumer, ...], transform: ChannelTransform) -> int:
