@@ -139,6 +139,6 @@ def _plain(site: Site) -> dict[str, Any]:
         "channels": site.channels,
         "consumers": [consumer.linear.name for consumer in site.consumers],
         "readers": [consumer.linear.name for consumer in site.consumers],  # the old name, for one version
-        "restored": [edge.slot[0].name or edge.slot[0].op_type for edge in site.restored],
+        "restored": [edge.slot[0].name or edge.slot[0].op_type for edge in site.inverse_edges],
         "shift_blocked": site.shift_blocked,
     }

@@ -24,7 +24,7 @@ def inspection(found: Inspection) -> RenderableType:
             site.kind,
             str(site.channels),
             ", ".join(consumer.linear.name for consumer in site.consumers),
-            ", ".join(edge.slot[0].name or edge.slot[0].op_type for edge in site.restored),
+            ", ".join(edge.slot[0].name or edge.slot[0].op_type for edge in site.inverse_edges),
             site.shift_blocked or "",
         )
         for site in found.sites

@@ -174,7 +174,10 @@ def test_inspect_finds_the_same_sites_in_every_spelling() -> None:
         shapes = set()
         for opset, dialect in spellings:
             found = requant.inspect(builder(synthetic.Transformer(layers=1, opset=opset, dialect=dialect)))
-            sites = [(s.kind, s.channels, len(s.consumers), len(s.restored), not s.shift_blocked) for s in found.sites]
+            sites = [
+                (site.kind, site.channels, len(site.consumers), len(site.inverse_edges), not site.shift_blocked)
+                for site in found.sites
+            ]
             shapes.add((*sites, len(found.outside)))
         assert len(shapes) == 1, builder
 

@@ -17,11 +17,10 @@ import onnx_ir as ir
 from .constants import array, is_constant
 from .linear import Linear
 from .ops import CLIPPING, COMMUTING, JOINING, LINEAR, MAX_POOLING, MEAN_POOLING, SIZES, is_op
+from .refusal import Refusal
 from .traverse import consumers, reachable
 
-__all__ = ["MOVES", "SIZES", "ConvOutput", "activated", "conv_outputs"]
-
-MOVES = COMMUTING  # the old name; deprecated
+__all__ = ["SIZES", "ConvOutput", "activated", "conv_outputs"]
 
 _PICKS = MAX_POOLING | JOINING | {"DepthToSpace"}
 """Ops whose output holds rounded elements of the input, so that its consumers count as consumers of the input."""
@@ -43,11 +42,6 @@ class ConvOutput:
     quantized_as: ir.Value
 
     @property
-    def grid(self) -> ir.Value:
-        """The old name of ``quantized_as``; deprecated."""
-        return self.quantized_as
-
-    @property
     def bounds(self) -> tuple[float, float]:
         """The bounds of the op between the Conv and ``value``; integers within them need none."""
         node = self.value.producer()
@@ -64,24 +58,25 @@ def activated(conv: Linear) -> ir.Value:
     return node.outputs[0] if clips and all(map(is_constant, filter(None, node.inputs[1:]))) else conv.output
 
 
-def conv_outputs(layers: Iterable[Linear]) -> dict[ir.Node, ConvOutput | str]:
-    """Find the quantized output of each Conv among the quantized ``layers``, or the reason why it has none."""
+def conv_outputs(layers: Iterable[Linear]) -> dict[ir.Node, ConvOutput | Refusal]:
+    """Find the quantized output of each Conv among the quantized ``layers``, or say why it has none."""
     linears = list(layers)
     quantized = {linear.data for linear in linears}
     return {linear.node: _conv_output(linear, quantized) for linear in linears if linear.node.op_type == "Conv"}
 
 
-def _conv_output(conv: Linear, quantized: set[ir.Value]) -> ConvOutput | str:
+def _conv_output(conv: Linear, quantized: set[ir.Value]) -> ConvOutput | Refusal:
     value = activated(conv)
     if value.is_graph_output():
-        return "its output is an output of the model"
+        return Refusal.at(conv.node, "its output is an output of the model")
     destinations = _destinations(value, quantized)
     destination = next(iter(destinations)) if len(destinations) == 1 else None
     if destination is not None and destination is not value:
         return ConvOutput(conv, value, destination)
     consumer = _float_consumer(value)
     if consumer is not None:
-        return f"an integer Conv must write int8, but {consumer.op_type} needs its float output"
+        reason = f"an integer Conv must write int8, but {consumer.op_type} needs its float output"
+        return Refusal.at(conv.node, reason)
     return ConvOutput(conv, value, value)
 
 

@@ -97,7 +97,7 @@ class ChannelPass(ir.passes.InPlacePass):
         names = tuple(value.name or "?" for value in site.values)
         consumers = tuple(consumer.linear.name for consumer in site.consumers)
         record = replace(
-            record, values=names, consumers=consumers, restored=len(site.restored), solver=str(solver),
+            record, values=names, consumers=consumers, restored=len(site.inverse_edges), solver=str(solver),
             scale=summary(transform.scale), shift=summary(transform.shift), error_before=before, error_after=after,
         )  # fmt: skip
         if transform.is_identity:
@@ -119,7 +119,7 @@ def apply(site: Site, transform: ChannelTransform, margins: Sequence[float] = ()
     inputs = {consumer.linear.node: statistics(consumer.linear.current_data) for consumer in site.consumers}
     readers = [consumers[0].linear.node for consumers in quantized_consumers(site)]
     outputs = list(_outputs(site))
-    inverses = {edge.slot: statistics(edge.slot[0].inputs[edge.slot[1]]) for edge in site.restored}
+    inverses = {edge.slot: statistics(edge.slot[0].inputs[edge.slot[1]]) for edge in site.inverse_edges}
     added = apply_transform(site, transform)
     for conv, channels, value, stats in outputs:
         if activated(conv) is value:

@@ -20,6 +20,7 @@ from ..ir.linear import Linear, as_linear, enclosed_linears, find_linears
 from ..ir.names import forget_names
 from ..ir.ops import SIZES
 from ..ir.quantizer import quantizer
+from ..ir.refusal import Refusal
 from ..ir.transform.edit import add_to_bias
 from ..runtime.targets import Target, target
 from .annotations import KEPT, LAYERS, is_kept
@@ -97,7 +98,7 @@ def _decide(graph: ir.Graph, engine: Target) -> tuple[dict[Linear, LayerRecord],
     plans = {linear: planned_layer(linear) for linear in find_linears(graph)}
     reasons = {linear.node: _reason(linear, plan, engine) for linear, plan in plans.items()}
     decisions = integer_convs(graph, (linear for linear in plans if not reasons[linear.node]), engine)
-    reasons |= {node: decision for node, decision in decisions.items() if isinstance(decision, str)}
+    reasons |= {node: decision.reason for node, decision in decisions.items() if isinstance(decision, Refusal)}
     records = {linear: _record(linear, reasons[linear.node], plan) for linear, plan in plans.items()}
     layers = [plan for linear, plan in plans.items() if plan is not None and records[linear].quantized]
     return records, layers, [decision for decision in decisions.values() if isinstance(decision, ConvOutput)]
@@ -150,7 +151,7 @@ def _lower(layer: PlannedLayer, context: LoweringContext) -> None:
 
 def _quantize_output(conv_output: ConvOutput, context: LoweringContext) -> ir.Value:
     """Quantize the output of a Conv for all its consumers, and return it behind the DQ."""
-    planned = quantizer(conv_output.grid)
+    planned = quantizer(conv_output.quantized_as)
     assert planned is not None
     dequantized = dequantized_value(conv_output.value, planned, context)
     float_uses = [use for use in conv_output.value.uses() if use.node.op_type != "QuantizeLinear"]

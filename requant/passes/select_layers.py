@@ -14,6 +14,7 @@ from ..ir.conv_outputs import ConvOutput
 from ..ir.formats import INT8, Format
 from ..ir.linear import Linear, find_linears
 from ..ir.names import ORIGINAL_NAME
+from ..ir.refusal import Refusal
 from ..runtime.targets import Target, target
 from .annotations import DIRECT, KEPT, SKIPPED, is_quantized
 from .lowering.integer_convs import integer_convs
@@ -54,11 +55,11 @@ class SelectLayers(ir.passes.InPlacePass):
         """Mark the Convs that the engine leaves in float, and the layers that read the integers of another one."""
         decisions = integer_convs(model.graph, layers, engine)
         outputs = [output for output in decisions.values() if isinstance(output, ConvOutput)]
-        quantized = {value for output in outputs for value in (output.value, output.grid)}
+        quantized = {value for output in outputs for value in (output.value, output.quantized_as)}
         for linear in layers:
             decision = decisions.get(linear.node)
-            if isinstance(decision, str):
-                SKIPPED.set(linear.node, decision)
+            if isinstance(decision, Refusal):
+                SKIPPED.set(linear.node, decision.reason)
             elif linear.data in quantized or (decision is not None and linear.data.producer() is not None):
                 DIRECT.set(linear.node, content=True)
 

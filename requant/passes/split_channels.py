@@ -17,6 +17,7 @@ from ..ir.channels.inserted import find_inserted
 from ..ir.channels.regions import Region, find_region
 from ..ir.channels.site import Site
 from ..ir.formats import INT8, Format
+from ..ir.refusal import Refusal
 from ..ir.transform.split import split
 from ..ir.transform.transform import ChannelTransform
 from .annotations import CHANNEL_ORDER, SITES, is_direct, site_records
@@ -56,10 +57,10 @@ class SplitChannels(ir.passes.InPlacePass):
         SITES.set(model, (*site_records(model), *records))
         return ir.passes.PassResult(model, any(not record.reason for record in records))
 
-    def _split(self, site: Site, region: Region | str) -> SiteRecord:
+    def _split(self, site: Site, region: Region | Refusal) -> SiteRecord:
         record, observation = SiteRecord(type(self).__name__, "Split", site.name), observe(site)
-        if isinstance(region, str):
-            return replace(record, reason=region)
+        if isinstance(region, Refusal):
+            return replace(record, reason=region.reason)
         if any(is_direct(linear) for linear in region.consumers):
             return replace(record, reason="its consumers read the integers that the layer before them writes")
         if observation is None or len(observation.parts) != 1:
@@ -91,14 +92,14 @@ class SplitChannels(ir.passes.InPlacePass):
         ).penalized_loss
 
 
-def _regions(model: ir.Model) -> Iterator[tuple[Site, Region | str]]:
+def _regions(model: ir.Model) -> Iterator[tuple[Site, Region | Refusal]]:
     """Yield the values that would need an inserted transform, each region once."""
     visited: set[ir.Value] = set()
     free = [site for site in find_sites(model) if isinstance(site, Site)]
     for site in find_inserted(model, free):
         if isinstance(site, Site) and len(site.values) == 1 and site.values[0] not in visited:
             region = find_region(site.values[0])
-            visited.update(() if isinstance(region, str) else region.values)
+            visited.update(() if isinstance(region, Refusal) else region.values)
             yield site, region
 
 

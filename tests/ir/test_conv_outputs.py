@@ -23,7 +23,7 @@ def outputs(body: str, *, quantized: Sequence[str] = "cdefg") -> dict[str, tuple
     return {
         node.outputs[0].name or "": (conv_output.value.name or "", conv_output.quantized_as.name or "")
         if isinstance(conv_output, ConvOutput)
-        else conv_output
+        else conv_output.reason
         for node, conv_output in conv_outputs(layers).items()
     }
 

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from ..constants import array, is_constant
 from ..linear import Linear, as_linear
 from ..ops import ACTIVATIONS, ARITHMETIC, EXTREMA, IDENTITIES, MATH
+from ..refusal import Refusal
 from ..traverse import Slot, reachable
 from .blocked import BlockedError
 
@@ -68,20 +69,20 @@ class _RegionParts:
     constants: dict[Slot, int] = field(default_factory=dict)
 
 
-def find_region(data: ir.Value) -> Region | str:
+def find_region(data: ir.Value) -> Region | Refusal:
     """Find the region of ``data``, a value that linear layers read, or say why it is in none.
 
     Takes time linear in the size of the region; reads no weights.
     """
     consumer = next((linear for node, position in data.uses() if position == 0 and (linear := as_linear(node))), None)
     if consumer is None:
-        return f"no linear layer reads {data.name!r}"
+        return Refusal("Region", data.name or "?", f"no linear layer reads {data.name!r}")
     parts = _RegionParts(_axis(consumer), consumer.inputs)
     try:
         values = tuple(reachable([data], lambda value: _neighbours(value, parts)))
         _require_exclusive_weights(parts)
     except BlockedError as error:
-        return str(error)
+        return Refusal("Region", data.name or "?", str(error))
     constants = tuple(PerChannel(slot, axis) for slot, axis in parts.constants.items())
     consumers = tuple(parts.consumers.values())
     return Region(tuple(parts.producers.values()), values, constants, consumers, parts.channels, parts.axis)

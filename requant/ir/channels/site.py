@@ -87,8 +87,3 @@ class Site:
         """The values that producers transform; of an inserted site, those that the consumers read."""
         outputs = tuple(producer.source.output for producer in self.producers)
         return outputs or tuple(dict.fromkeys(consumer.linear.data for consumer in self.consumers))
-
-    @property
-    def restored(self) -> tuple[InverseEdge, ...]:
-        """The old name of ``inverse_edges``; deprecated."""
-        return self.inverse_edges

@@ -14,63 +14,69 @@ from ...calib.ranges import minmax, symmetric_scale
 from ...ir.conv_outputs import ConvOutput, conv_outputs
 from ...ir.linear import Linear, find_linears
 from ...ir.quantizer import quantizer
+from ...ir.refusal import Refusal
 from ...runtime.targets import Target
 from ..cost_model.conv_gain import LEAST_GAIN, ConvChain, conv_chains, float_time
 from ..scale_limits import no_range
 
 
-def integer_convs(graph: ir.Graph, layers: Iterable[Linear], engine: Target) -> dict[ir.Node, ConvOutput | str]:
+def integer_convs(graph: ir.Graph, layers: Iterable[Linear], engine: Target) -> dict[ir.Node, ConvOutput | Refusal]:
     """Return, for each Conv among the ``layers`` to quantize, its int8 output, or the reason why it stays in float."""
     candidates = list(layers)
-    refusals: dict[ir.Node, ConvOutput | str] = {}
-    decisions: Mapping[ir.Node, ConvOutput | str] = {}
+    refusals: dict[ir.Node, ConvOutput | Refusal] = {}
+    decisions: Mapping[ir.Node, ConvOutput | Refusal] = {}
     while engine.integer_outputs:
         decisions = {node: _checked(conv_output, engine) for node, conv_output in conv_outputs(candidates).items()}
-        reasons = {node: conv_output for node, conv_output in decisions.items() if isinstance(conv_output, str)}
-        if not reasons:
+        failures = {node: conv_output for node, conv_output in decisions.items() if isinstance(conv_output, Refusal)}
+        if not failures:
             break
-        refusals |= reasons
-        candidates = [linear for linear in candidates if linear.node not in reasons]
+        refusals |= failures
+        candidates = [linear for linear in candidates if linear.node not in failures]
     outputs = {node: conv_output for node, conv_output in decisions.items() if isinstance(conv_output, ConvOutput)}
     return {**refusals, **outputs, **_without_gain(graph, conv_chains(outputs))}
 
 
-def _without_gain(graph: ir.Graph, chains: Sequence[ConvChain]) -> dict[ir.Node, ConvOutput | str]:
+def _without_gain(graph: ir.Graph, chains: Sequence[ConvChain]) -> dict[ir.Node, ConvOutput | Refusal]:
     """Return the reasons of Convs for whose chain, or for all Convs of the graph, int8 does not pay."""
     slow = [chain for chain in chains if chain.gain < LEAST_GAIN]
-    reasons = {conv.node: _reason("this chain of Convs", chain.gain) for chain in slow for conv in chain.convs}
+    refusals = {conv.node: _refusal(conv, "this chain of Convs", chain.gain) for chain in slow for conv in chain.convs}
     fast = [chain for chain in chains if chain.gain >= LEAST_GAIN]
     whole = sum(float_time(linear) for linear in find_linears(graph) if linear.node.op_type == "Conv")
     saving = sum(chain.float_time - chain.integer_time for chain in fast)
     if fast and whole < LEAST_GAIN * (whole - saving):
         gain = whole / (whole - saving)
-        reasons |= {conv.node: _reason("the Convs of the model", gain) for chain in fast for conv in chain.convs}
-    return dict[ir.Node, ConvOutput | str](reasons)
+        refusals |= {
+            conv.node: _refusal(conv, "the Convs of the model", gain) for chain in fast for conv in chain.convs
+        }
+    return dict[ir.Node, ConvOutput | Refusal](refusals)
 
 
-def _reason(convs: str, gain: float) -> str:
-    return f"int8 is estimated to run {convs} {gain:.2f} times as fast as float, less than {LEAST_GAIN} times"
+def _refusal(conv: Linear, convs: str, gain: float) -> Refusal:
+    reason = f"int8 is estimated to run {convs} {gain:.2f} times as fast as float, less than {LEAST_GAIN} times"
+    return Refusal.at(conv.node, reason)
 
 
-def _checked(conv_output: ConvOutput | str, engine: Target) -> ConvOutput | str:
+def _checked(conv_output: ConvOutput | Refusal, engine: Target) -> ConvOutput | Refusal:
     """Return ``conv_output``, or the reason why the engine cannot write it."""
-    if isinstance(conv_output, str):
+    if isinstance(conv_output, Refusal):
         return conv_output
-    planned, stats = quantizer(conv_output.grid), statistics(conv_output.grid)
+    node, source = conv_output.conv.node, conv_output.quantized_as
+    planned, stats = quantizer(source), statistics(source)
     if planned is None and (reason := no_range(stats, static=True, subject="its output")):
-        return reason
+        return Refusal.at(node, reason)
     if planned is None and (stats is None or quantizer(conv_output.conv.weight) is not None):
-        return f"{conv_output.grid.name!r} has no planned quantizer"
+        return Refusal.at(node, f"{source.name!r} has no planned quantizer")
     if planned is not None and planned.dtype not in engine.activations:
         dtype = planned.dtype.name.lower()
-        return f"an integer Conv does not write {dtype}, in which {conv_output.grid.name!r} is planned"
+        return Refusal.at(node, f"an integer Conv does not write {dtype}, in which {source.name!r} is planned")
     if planned is not None and planned.bits < 8:
-        return f"an integer Conv writes 8 bits, but its output is planned with {planned.bits}"
+        return Refusal.at(node, f"an integer Conv writes 8 bits, but its output is planned with {planned.bits}")
     interval = planned.interval if planned is not None else minmax(stats) if stats is not None else None
     low, high = conv_output.bounds
     reach = _quantized_range(*interval) if interval is not None else (0.0, 0.0)
     if reach[0] < low or reach[1] > high:
-        return f"the int8 range of {conv_output.grid.name!r} exceeds the bounds of the activation behind the Conv"
+        reason = f"the int8 range of {source.name!r} exceeds the bounds of the activation behind the Conv"
+        return Refusal.at(node, reason)
     return conv_output
 
 

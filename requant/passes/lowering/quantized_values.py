@@ -41,7 +41,9 @@ def integer_values(
 ) -> frozenset[ir.Value]:
     """Return the inputs and ``outputs`` of the kernels that write integers."""
     inputs = [layer.linear.data for layer in layers if layer.op_type in engine.integer_outputs]
-    return frozenset([*inputs, *(value for conv_output in outputs for value in (conv_output.value, conv_output.grid))])
+    return frozenset(
+        [*inputs, *(value for conv_output in outputs for value in (conv_output.value, conv_output.quantized_as))]
+    )
 
 
 def product_operand(layer: PlannedLayer, context: LoweringContext) -> tuple[ir.Value, ...]:

@@ -42,7 +42,7 @@ def _outline(model: ir.Model) -> list[tuple[str, int, Counter[str], Counter[str]
             site.kind,
             site.channels,
             Counter(consumer.linear.node.op_type for consumer in site.consumers),
-            Counter(edge.slot[0].op_type for edge in site.restored),
+            Counter(edge.slot[0].op_type for edge in site.inverse_edges),
         )
         for site in sites
         if isinstance(site, Site)

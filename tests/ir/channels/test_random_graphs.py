@@ -49,7 +49,7 @@ def _rewrites(model: ir.Model, seed: int) -> Iterator[str]:
     visited = set[ir.Value]()
     for node in [linear.node for linear in find_linears(model.graph)]:
         linear = as_linear(node)
-        region = find_region(linear.data) if linear is not None and linear.data not in visited else ""
+        region = find_region(linear.data) if linear is not None and linear.data not in visited else None
         if isinstance(region, Region):
             visited.update(region.values)
             split(region, 1 + rng.integers(0, 3, region.channels) // 2)
