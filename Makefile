@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine with Python 3.11 or newer and make:
 #   make demo   quantize a real ViT-S with real photographs and print the table
-#   make test   the linter, the type checker, and the tests with the newest and the lowest versions
+#   make test   the linter, the type checker, the documentation, and the tests with the newest and the lowest versions
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -10,7 +10,7 @@ ENGINE := .venv-engines
 
 .PHONY: test newest lowest engines demo docs lint format bench download exporter property fuzz clean
 
-test: lint newest lowest
+test: lint docs newest lowest
 
 newest: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2 -q

@@ -27,7 +27,7 @@ RULES = {("cpu", "zero-point-left-out"): "the integer Gemm that wants a zero poi
 
 
 def marks(target: str, rule: str) -> list[pytest.MarkDecorator]:
-    """List what keeps the graph of a rule from being one that breaks it."""
+    """Skip where an old engine does not break the rule."""
     return [needs(RULES[target, rule])] if (target, rule) in RULES else []
 
 

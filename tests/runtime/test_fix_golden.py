@@ -4,6 +4,7 @@ import onnx_ir as ir
 import pytest
 
 from requant.runtime import fix
+from tests.engine import marks
 from tests.runtime.check_blocks import SCORES
 from tests.runtime.check_graphs import INT8, ROWS, UINT8, M, Options, W, Y, graph, qdq, weight
 
@@ -88,7 +89,7 @@ y = Add(m, y.bias.dequantized)
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(*name.split())) for name in CASES])
 def test_safe_fix(name: str) -> None:
     body, expected, options = CASES[name]
     assert text(fix(graph(body, **options), name.split()[0]).model) == expected.strip()
