@@ -89,7 +89,7 @@ y = Add(m, y.bias.dequantized)
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(*name.split())) for name in CASES])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(*name.split(" ", 1))) for name in CASES])
 def test_safe_fix(name: str) -> None:
     body, expected, options = CASES[name]
     assert text(fix(graph(body, **options), name.split()[0]).model) == expected.strip()
