@@ -7,12 +7,12 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from ..ir.ops import ARITHMETIC, BLOCKING, LAYOUT
+from ..ir.ops import ARITHMETIC, BLOCKING, CENTRED_NORMS, FRAMING, LAYOUT, RESAMPLING
 from ..ir.traverse import consumers
 from ..runtime.feeds import Feed
 
-_NORMALIZES = ARITHMETIC | {"BatchNormalization", "Cast", "InstanceNormalization", "LayerNormalization"}
-_MOVES = LAYOUT - BLOCKING - {"Flatten"} | {"Pad", "Resize", "Slice"}
+_NORMALIZES = ARITHMETIC | (CENTRED_NORMS - {"GroupNormalization"}) | {"Cast"}
+_MOVES = (LAYOUT - BLOCKING - {"Flatten"}) | FRAMING | (RESAMPLING - {"Upsample"})
 _IMAGE_AXES, _BRIGHT = 4, 128
 
 

@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from .constants import array, is_constant
 from .linear import Linear
-from .ops import CLIPPING, COMMUTING, JOINING, LINEAR, MAX_POOLING, MEAN_POOLING, SIZES, is_op
+from .ops import ADDITIVE, AVERAGING, CLIPPING, COMMUTING, JOINING, LINEAR, MAX_POOLING, SIZES, is_op
 from .refusal import Refusal
 from .traverse import consumers, reachable
 
@@ -25,7 +25,7 @@ __all__ = ["SIZES", "ConvOutput", "activated", "conv_outputs"]
 _PICKS = MAX_POOLING | JOINING | {"DepthToSpace"}
 """Ops whose output holds rounded elements of the input, so that its consumers count as consumers of the input."""
 
-_SUMS = LINEAR | MEAN_POOLING | {"Add", "BatchNormalization", "ReduceMean", "Resize"}
+_SUMS = LINEAR | (AVERAGING - {"Upsample"}) | (ADDITIVE - {"Sub"}) | {"BatchNormalization"}
 """Ops that tolerate rounded data: noise averages out in them, or is not made louder."""
 
 

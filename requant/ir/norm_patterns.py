@@ -5,10 +5,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from .constants import array, is_constant
-from .ops import MULTIPLICATIVE
-
-_CLAMPS = frozenset({"Max", "Relu"})
-"""Ops that exporters clamp a variance at 0 with."""
+from .ops import LOWER_BOUNDS, MULTIPLICATIVE
 
 
 @dataclass(frozen=True)
@@ -120,7 +117,7 @@ def _variance(value: ir.Value | None) -> tuple[ir.Value, bool] | None:
     if squared is not None:
         return source_of(squared)
     node = _producer(value)
-    if node is not None and node.op_type in _CLAMPS:
+    if node is not None and node.op_type in LOWER_BOUNDS:
         operands = [operand for operand in node.inputs if _scalar(operand) != 0.0]
         node = _producer(operands[0]) if len(operands) == 1 else None
     if node is None or node.op_type != "Sub":

@@ -6,7 +6,10 @@ expression over these sets is right there.
 
 import onnx_ir as ir
 
-RESHAPING = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
+UNIT_AXES = frozenset({"Squeeze", "Unsqueeze"})
+"""Axes of size 1 come or go."""
+
+RESHAPING = UNIT_AXES | {"Flatten", "Reshape"}
 """The output has the elements of the input in the same order, in another shape."""
 
 BLOCKING = frozenset({"DepthToSpace", "SpaceToDepth"})
@@ -15,10 +18,13 @@ BLOCKING = frozenset({"DepthToSpace", "SpaceToDepth"})
 LAYOUT = RESHAPING | BLOCKING | {"Identity", "Transpose"}
 """Every element of the input is in the output once."""
 
-GATHERS = frozenset({"Gather", "GatherElements", "GatherND"})
-"""Elements of the first input are picked by indices."""
+POINT_GATHERS = frozenset({"GatherElements", "GatherND"})
+"""Elements of the first input are picked one by one, from anywhere."""
 
-SELECTION = GATHERS | {"Slice", "Split"}
+SLICING = frozenset({"Slice", "Split"})
+"""Ranges of the first input are picked along an axis."""
+
+SELECTION = POINT_GATHERS | SLICING | {"Gather"}
 """Elements of the first input are picked, and none is changed."""
 
 REPETITION = frozenset({"Expand", "Tile"})
@@ -27,8 +33,20 @@ REPETITION = frozenset({"Expand", "Tile"})
 JOINING = frozenset({"Concat"})
 """Elements of all inputs are put beside each other, and none is changed."""
 
+SHAPED = frozenset({"Expand", "Reshape"})
+"""The second input is the shape of the output."""
+
 MOVEMENT = LAYOUT | SELECTION | REPETITION | JOINING
 """The output has no other elements than the inputs."""
+
+FRAMING = frozenset({"Pad", "Slice"})
+"""The output is the first input with its borders moved."""
+
+MASKING = frozenset({"Trilu", "Where"})
+"""Elements are the same where a condition or their place says so, and replaced elsewhere."""
+
+GENERATORS = frozenset({"Constant", "ConstantOfShape", "Range"})
+"""Elements are made of attributes, a shape or bounds."""
 
 IDENTITIES = frozenset({"Dropout", "Identity"})
 """The output is the first input, at inference."""
@@ -39,26 +57,68 @@ SIZES = frozenset({"Shape", "Size"})
 CONVERSIONS = frozenset({"Cast", "Identity"})
 """The output is the input, possibly in another type."""
 
-SIGN_FREE = frozenset({"Abs", "LeakyRelu", "Neg", "PRelu", "Relu"})
+SIGN_CHANGES = frozenset({"Abs", "Neg"})
+"""The magnitude is the same, and the sign may be another."""
+
+RECTIFIERS = frozenset({"LeakyRelu", "PRelu", "Relu"})
+"""Elements above 0 are the same, and those below are scaled."""
+
+SIGN_FREE = SIGN_CHANGES | RECTIFIERS
 """Unary, and commutes with a positive scale: f(a x) = a f(x)."""
 
 CLIPPING = frozenset({"Clip", "Relu"})
 """Elements are the same within bounds, and the bounds beyond."""
 
-ACTIVATIONS = CLIPPING | {
-    *("Celu", "Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "PRelu", "Selu"),
-    *("Sigmoid", "Softplus", "Softsign", "Swish", "Tanh", "ThresholdedRelu"),
-}
+LOWER_BOUNDS = frozenset({"Max", "Relu"})
+"""Elements below a bound are raised to it, and the others are the same."""
+
+SIGMOIDS = frozenset({"HardSigmoid", "Sigmoid"})
+"""One element in, one out, between 0 and 1."""
+
+S_CURVES = frozenset({"Erf", "Sigmoid", "Tanh"})
+"""One element in, one out, along a smooth step made of exponentials."""
+
+RARE_ACTIVATIONS = frozenset({"Celu", "Mish", "Selu", "Softsign", "Swish", "ThresholdedRelu"})
+"""Activations that exporters seldom write as one node."""
+
+ACTIVATIONS = CLIPPING | RECTIFIERS | SIGMOIDS | S_CURVES | RARE_ACTIVATIONS | {"Elu", "Gelu", "HardSwish", "Softplus"}
 """One element in, one out, as between the layers of a network."""
 
-MATH = frozenset({"Abs", "Ceil", "Cos", "Exp", "Floor", "Log", "Neg", "Reciprocal", "Round", "Sign", "Sin", "Sqrt"})
+GELUS = frozenset({"BiasGelu", "FastGelu", "Gelu", "QuickGelu"})
+"""x Φ(x) or close to it, in any domain."""
+
+ROUNDING = frozenset({"Ceil", "Floor", "Round", "Sign"})
+"""One element in, one whole number out."""
+
+TRIGONOMETRIC = frozenset({"Cos", "Sin"})
+"""Periodic: the argument needs all its digits, also where it is large."""
+
+EXPONENTIALS = frozenset({"Exp", "Log"})
+"""An exponential, or its inverse."""
+
+POWERS = frozenset({"Pow", "Reciprocal", "Sqrt"})
+"""Elements are raised to a power."""
+
+MATH = ROUNDING | TRIGONOMETRIC | EXPONENTIALS | SIGN_CHANGES | (POWERS - {"Pow"})
 """One element in, one out, as in formulas that are written out."""
 
 ADDITIVE = frozenset({"Add", "Sub"})
 MULTIPLICATIVE = frozenset({"Div", "Mul"})
-EXTREMA = frozenset({"Max", "Min"})
 ARITHMETIC = ADDITIVE | MULTIPLICATIVE
 """Two elements in, one out, with broadcasting."""
+
+COMMUTATIVE = frozenset({"Add", "Mul"})
+"""Arithmetic whose inputs may be exchanged."""
+
+DIVISIONS = frozenset({"Div", "Reciprocal"})
+"""The last input divides."""
+
+SQUARES = frozenset({"Mul", "Pow"})
+"""The output is a square, for some second inputs."""
+
+EXTREMA = frozenset({"Max", "Min"})
+VARIADIC = EXTREMA | {"Mean", "Sum"}
+"""An element of each of any number of inputs in, one out, with broadcasting."""
 
 COMPARISONS = frozenset({"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"})
 
@@ -79,14 +139,26 @@ MAX_POOLING = frozenset({"GlobalMaxPool", "MaxPool"})
 MEAN_POOLING = frozenset({"AveragePool", "GlobalAveragePool"})
 POOLING = MAX_POOLING | MEAN_POOLING
 
-SUMS = frozenset({"ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSum", "ReduceSumSquare"})
-EXTREME_REDUCTIONS = frozenset({"ReduceMax", "ReduceMin"})
-REDUCTIONS = SUMS | EXTREME_REDUCTIONS | {"ReduceMean", "ReduceProd"}
+SQUARE_SUMS = frozenset({"ReduceL2", "ReduceSumSquare"})
+"""Squares are added up along axes."""
 
-COMMUTING = (LAYOUT - {"Identity"}) | {"Slice", "Split"} | JOINING | MAX_POOLING
+LINEAR_REDUCTIONS = frozenset({"ReduceMean", "ReduceSum"})
+"""The output is linear in the input, with one weight for all elements."""
+
+SUMS = SQUARE_SUMS | {"ReduceL1", "ReduceLogSum", "ReduceLogSumExp", "ReduceSum"}
+EXTREME_REDUCTIONS = frozenset({"ReduceMax", "ReduceMin"})
+REDUCTIONS = SUMS | LINEAR_REDUCTIONS | EXTREME_REDUCTIONS | {"ReduceProd"}
+
+LP_NORMS = frozenset({"GlobalLpPool", "LpNormalization", "LpPool"})
+"""‖x‖ₚ is computed, for any p."""
+
+COMMUTING = (LAYOUT - {"Identity"}) | SLICING | JOINING | MAX_POOLING
 """Commutes with quantization, Q(f(x)) = f(Q(x)), and engines have kernels for integers."""
 
 RESAMPLING = frozenset({"Resize", "Upsample"})
+
+AVERAGING = MEAN_POOLING | RESAMPLING | {"ReduceMean"}
+"""Elements of the output are weighted means of elements of the input."""
 
 ATTENTION = frozenset({"Attention", "MultiHeadAttention"})
 """Softmax(Q Kᵀ) V as one node."""
@@ -94,6 +166,9 @@ ATTENTION = frozenset({"Attention", "MultiHeadAttention"})
 SOFTMAXES = frozenset({"LogSoftmax", "Softmax"})
 
 LAYER_NORMS = frozenset({"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"})
+
+CENTRED_NORMS = frozenset({"BatchNormalization", "GroupNormalization", "InstanceNormalization", "LayerNormalization"})
+"""γ (x - μ) / σ + β."""
 
 QUANTIZERS = frozenset({"DequantizeLinear", "QuantizeLinear"})
 DYNAMIC_QUANTIZERS = frozenset({"DynamicQuantizeLinear"})

@@ -46,6 +46,21 @@ def producer(value: ir.Value | None, through: Through = ()) -> ir.Node | None:
     return node
 
 
+def producers(values: Iterable[ir.Value | None], through: Through = ()) -> Iterator[ir.Node]:
+    """Yield the nodes that compute ``values``, and those upstream of each that is passed ``through``; depth first.
+
+    Nodes that are passed are followed along all their inputs, the last one first, and are yielded too.
+    """
+    stack, visited = list(values), set[ir.Node]()
+    while stack:
+        value = stack.pop()
+        node = value.producer() if value is not None else None
+        if node is not None and node not in visited:
+            visited.add(node)
+            yield node
+            stack += node.inputs if _is_passed(node, through) else ()
+
+
 def reachable(starts: Iterable[ir.Value], step: Callable[[ir.Value], Iterable[ir.Value]]) -> Iterator[ir.Value]:
     """Yield ``starts`` and all values that ``step`` leads to from them, each once; breadth first.
 

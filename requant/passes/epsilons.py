@@ -7,13 +7,13 @@ import onnx_ir as ir
 
 from ..ir.constants import array
 from ..ir.linear import Linear
-from ..ir.ops import CLIPPING, COMMUTING
+from ..ir.ops import CLIPPING, COMMUTING, CONVERSIONS, LOWER_BOUNDS, SIGN_CHANGES
 from ..ir.traverse import consumers
 
 _SINGULAR = {"Div": 1, "Log": 0, "Pow": 0, "Reciprocal": 0, "Sqrt": 0}
 """Ops that are NaN or infinite at 0 or on one side of it, and the input for which that is so."""
 
-_THROUGH = COMMUTING | CLIPPING | {"Abs", "Cast", "Identity", "Max", "Sum"}
+_THROUGH = COMMUTING | CLIPPING | LOWER_BOUNDS | CONVERSIONS | (SIGN_CHANGES - {"Neg"}) | {"Sum"}
 """Ops between a product and the singular op: they move elements, clip them, or add several such epsilons up."""
 
 

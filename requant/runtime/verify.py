@@ -7,7 +7,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ..errors import VerificationError
-from ..ir.ops import SOFTMAXES
+from ..ir.ops import SIGMOIDS, SOFTMAXES
 from .feeds import Feed
 from .outputs import layout, numbers, texts
 from .rules.traverse import MOVERS, PAIR, producer
@@ -19,7 +19,7 @@ TOLERANCE = 1e-3
 LEAST = 1e-3
 """The least size of a probability in a relative difference: its kernel rounds to 1e-7 of 1, however small it is."""
 
-_PROBABILITIES = (SOFTMAXES - {"LogSoftmax"}) | {"HardSigmoid", "Sigmoid"}
+_PROBABILITIES = (SOFTMAXES - {"LogSoftmax"}) | SIGMOIDS
 """Ops whose outputs lie between 0 and 1."""
 
 

@@ -104,7 +104,7 @@ def _fuse_layer_norm(graph: ir.Graph, last: ir.Node) -> bool:
         return False
     x, out = ends
     steps, parameters = [last, *_cast_of(out, last)], list[ir.Value]()
-    for op_type in ("Mul", "Add"):
+    for op_type in ("Mul", "Add"):  # a sequence: γ is multiplied before β is added
         step = affine_step(out, op_type) if op_type == "Mul" or parameters else None
         if step is not None:
             node, parameter = step

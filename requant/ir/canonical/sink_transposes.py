@@ -14,13 +14,10 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from ..constants import array, constant
-from ..ops import ACTIVATIONS, ARITHMETIC, CONVOLUTIONS, EXTREMA, is_op
+from ..ops import ACTIVATIONS, ARITHMETIC, CONVOLUTIONS, EXTREMA, RARE_ACTIVATIONS, is_op
 from ..refusal import declined
 
-_NOT_MOVED = frozenset({"Celu", "Mish", "Selu", "Softsign", "Swish", "ThresholdedRelu"})
-"""Activations that are not moved."""
-
-_ELEMENTWISE = ARITHMETIC | EXTREMA | (ACTIVATIONS - _NOT_MOVED)
+_ELEMENTWISE = ARITHMETIC | EXTREMA | (ACTIVATIONS - RARE_ACTIVATIONS)
 _LOGGER = logging.getLogger(__name__)
 
 

@@ -9,15 +9,34 @@ import onnx_ir as ir
 from onnxscript.optimizer import fold_constants
 
 from ..constants import is_constant
-from ..ops import ARITHMETIC, CONVERSIONS, EXTREMA, JOINING, LINEAR, RESHAPING, is_op
+from ..ops import (
+    ARITHMETIC,
+    BLOCKING,
+    CLIPPING,
+    CONVERSIONS,
+    EXPONENTIALS,
+    EXTREMA,
+    EXTREME_REDUCTIONS,
+    JOINING,
+    LAYOUT,
+    LINEAR,
+    LINEAR_REDUCTIONS,
+    POWERS,
+    PRODUCTS,
+    S_CURVES,
+    SIGN_CHANGES,
+    SLICING,
+    SQUARE_SUMS,
+    is_op,
+)
 
-_FUNCTIONS = frozenset({"Abs", "Exp", "Neg", "Pow", "Reciprocal", "Sigmoid", "Softplus", "Sqrt", "Tanh"})
-_NORMS = frozenset({"ReduceL2", "ReduceMax", "ReduceMean", "ReduceSum", "ReduceSumSquare"})
+_FUNCTIONS = SIGN_CHANGES | POWERS | (EXPONENTIALS - {"Log"}) | (S_CURVES - {"Erf"}) | {"Softplus"}
+_NORMS = SQUARE_SUMS | LINEAR_REDUCTIONS | (EXTREME_REDUCTIONS - {"ReduceMin"})
 _EXPRESSION = (
-    ARITHMETIC | EXTREMA | CONVERSIONS | JOINING | _FUNCTIONS | _NORMS
-    | (RESHAPING - {"Flatten"}) | {"Clip", "MatMul", "Slice", "Transpose"}
+    ARITHMETIC | EXTREMA | CONVERSIONS | JOINING | _FUNCTIONS | _NORMS | (LAYOUT - BLOCKING - {"Flatten"})
+    | (CLIPPING - {"Relu"}) | (PRODUCTS - {"Gemm"}) | (SLICING - {"Split"})
 )  # fmt: skip
-"""Ops of which exporters write weight expressions; a literal set where they write only some of a kind."""
+"""Ops of which exporters write weight expressions, without those of a kind that they do not write."""
 
 _ANY_SIZE = 2**62
 

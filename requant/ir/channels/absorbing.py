@@ -8,13 +8,13 @@ from collections.abc import Container
 import onnx_ir as ir
 
 from ..linear import as_linear
-from ..ops import GATHERS, SELECTION, SIZES, is_op
+from ..ops import POINT_GATHERS, SELECTION, SHAPED, SIZES, is_op
 from ..traverse import Slot
 from .blocked import NOT_COMMUTING, title
 from .layout import is_movement
 from .transfer import commutes, contracts
 
-_PARTIAL = SELECTION - (GATHERS - {"Gather"}) | {"Reshape", "Transpose"}
+_PARTIAL = (SELECTION - POINT_GATHERS) | (SHAPED - {"Expand"}) | {"Transpose"}
 """Ops that may pass on some channels only, as for Q, K and V that one layer computes side by side."""
 
 

@@ -13,19 +13,18 @@ import onnx_ir as ir
 
 from ..constants import array, is_constant
 from ..linear import Linear, as_linear
-from ..ops import ACTIVATIONS, ARITHMETIC, EXTREMA, IDENTITIES, MATH
+from ..ops import ACTIVATIONS, ARITHMETIC, CONVERSIONS, GELUS, IDENTITIES, MATH, POWERS, ROUNDING, VARIADIC
 from ..refusal import Refusal
 from ..traverse import Slot, reachable
 from .blocked import BlockedError
 
-_ROUNDING = frozenset({"Ceil", "Floor", "Round", "Sign"})
 _ELEMENTWISE: dict[str, frozenset[str]] = {
-    "": ACTIVATIONS | ARITHMETIC | EXTREMA | (MATH - _ROUNDING) | IDENTITIES | {"Cast", "Mean", "Pow", "Sum", "Where"},
-    "com.microsoft": frozenset({"BiasGelu", "FastGelu", "Gelu", "QuickGelu"}),  # ONNX Runtime's own
+    "": ACTIVATIONS | ARITHMETIC | VARIADIC | (MATH - ROUNDING) | POWERS | IDENTITIES | CONVERSIONS | {"Where"},
+    "com.microsoft": GELUS,  # ONNX Runtime's own
 }
 """By domain, the ops whose inputs all broadcast against their outputs, each element of which depends on no other.
 
-`_ROUNDING` is left out, though it holds there too: no network has it between layers.
+`ROUNDING` is left out, though it holds there too: no network has it between layers.
 """
 
 

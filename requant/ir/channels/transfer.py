@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..constants import array, is_constant
-from ..ops import ADDITIVE, ATTENTION, EXTREME_REDUCTIONS, POOLING, RESAMPLING, SIGN_FREE
+from ..ops import ADDITIVE, ATTENTION, EXTREME_REDUCTIONS, LINEAR_REDUCTIONS, POOLING, RESAMPLING, SIGN_FREE
 from .attention import attention, matmul, rotary
 from .blocked import NO_SHIFT, BlockedError, title
 from .channel_values import AnalysisState, ChannelValue, ChannelValues, TransferFunction, align_rank, expect
@@ -170,7 +170,7 @@ _ONNX: dict[str, tuple[tuple[int, ...], TransferFunction]] = {
     "Clip": ((0,), _clip),
     **dict.fromkeys(POOLING, ((0,), _pool)),
     **dict.fromkeys(RESAMPLING, ((0,), _resize)),
-    **dict.fromkeys(EXTREME_REDUCTIONS | {"ReduceMean", "ReduceSum"}, ((0,), _reduce)),
+    **dict.fromkeys(EXTREME_REDUCTIONS | LINEAR_REDUCTIONS, ((0,), _reduce)),
     "Pad": ((0,), _pad),
     **dict.fromkeys(ADDITIVE, ((0, 1), _sum)),
     "Mul": ((0, 1), _scale),

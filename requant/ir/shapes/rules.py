@@ -6,7 +6,20 @@ from typing import TypeAlias
 import onnx_ir as ir
 
 from ..constants import array
-from ..ops import ARITHMETIC, COMPARISONS, EXTREMA, LAYER_NORMS, LOGICAL
+from ..ops import (
+    ARITHMETIC,
+    COMPARISONS,
+    CONVERSIONS,
+    EXTREMA,
+    LAYER_NORMS,
+    LOGICAL,
+    MASKING,
+    POWERS,
+    RECTIFIERS,
+    S_CURVES,
+    SIGN_CHANGES,
+    SOFTMAXES,
+)
 from .shape_values import Contents, read_elements
 from .symbolic_dims import Dim, broadcast, dimensions, product, quotient
 
@@ -112,11 +125,11 @@ def _elementwise(node: ir.Node, shapes: list[list[Dim]], contents: Contents) -> 
 
 _Rule: TypeAlias = Callable[[ir.Node, list[list[Dim]], Contents], list[Dim] | None]
 
-_FUNCTIONS = frozenset({"Cast", "Erf", "Mod", "Neg", "Not", "Pow", "PRelu", "Reciprocal", "Relu", "Sigmoid", "Sqrt"})
+_FUNCTIONS = S_CURVES | POWERS | (SIGN_CHANGES - {"Abs"}) | (RECTIFIERS - {"LeakyRelu"}) | (SOFTMAXES - {"LogSoftmax"})
 
 _ELEMENTWISE = (
     ARITHMETIC | COMPARISONS | EXTREMA | LOGICAL | _FUNCTIONS | (LAYER_NORMS - {"SimplifiedLayerNormalization"})
-    | {"Softmax", "Tanh", "Where"}
+    | (CONVERSIONS - {"Identity"}) | (MASKING - {"Trilu"}) | {"Mod"}
 )  # fmt: skip
 """Ops whose output has the shape of their inputs, broadcast together."""
 

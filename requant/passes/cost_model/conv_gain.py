@@ -16,7 +16,7 @@ import onnx_ir as ir
 from ...calib.collect import statistics
 from ...ir.conv_outputs import ConvOutput, activated
 from ...ir.linear import Linear
-from ...ir.ops import CLIPPING, COMMUTING, JOINING, is_op
+from ...ir.ops import ADDITIVE, CLIPPING, COMMUTING, FRAMING, JOINING, is_op
 from ...ir.traverse import consumers, reachable
 
 LEAST_GAIN = 1.15
@@ -40,7 +40,7 @@ _DEPTHWISE, _INTEGER_DEPTHWISE, _NARROW = 0.028, 0.047, 0.94
 _BETWEEN = {"Add": 0.15, "MaxPool": 0.25}
 """An element of these in int8, beyond float, where a sum is one kernel with the Conv before it."""
 
-_CARRIERS = COMMUTING | CLIPPING | {"Add", "Pad"}
+_CARRIERS = COMMUTING | CLIPPING | FRAMING | (ADDITIVE - {"Sub"})
 """Ops that an engine runs in int8 between Convs."""
 
 

@@ -17,10 +17,10 @@ import onnx_ir as ir
 
 from ...ir.build import describe
 from ...ir.constants import constant
-from ...ir.ops import CLIPPING, COMMUTING, LINEAR, is_op
+from ...ir.ops import CLIPPING, COMMUTING, FRAMING, LINEAR, RESAMPLING, is_op
 from ...ir.traverse import consumers
 
-_PROPAGATING = COMMUTING | {"Pad", "Resize"}
+_PROPAGATING = COMMUTING | FRAMING | (RESAMPLING - {"Upsample"})
 """Ops that ONNX Runtime moves Q and DQ through."""
 
 

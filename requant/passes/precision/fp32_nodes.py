@@ -11,7 +11,7 @@ import onnx_ir as ir
 from ...calib.collect import statistics
 from ...ir.constants import array
 from ...ir.norm_patterns import square_of
-from ...ir.ops import CLIPPING, EXTREMA, INTEGER_PRODUCTS, QUANTIZERS, SUMS
+from ...ir.ops import CLIPPING, DYNAMIC_QUANTIZERS, EXTREMA, INTEGER_PRODUCTS, LP_NORMS, QUANTIZERS, SUMS, TRIGONOMETRIC
 from .ranges import headroom, masks, misfit
 from .scalar_paths import ahead, counting, summands
 from .signatures import EXACT_SCALES, is_float, scales_integer_product, signature
@@ -19,17 +19,13 @@ from .signatures import EXACT_SCALES, is_float, scales_integer_product, signatur
 NodeReason = tuple[ir.Node, str]
 """A node, and the reason why it computes in float32."""
 
-_ANGULAR = frozenset({"Cos", "Sin"})
-"""Ops whose argument needs all its digits, also where it is large."""
-
 _BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
-_ACCUMULATIONS = SUMS | {
-    *("CumSum", "GlobalLpPool", "LpNormalization", "LpPool", "MeanVarianceNormalization", "ReduceProd"),
-}
+_ALONE = frozenset({"CumSum", "MeanVarianceNormalization", "ReduceProd"})  # each the only op of its kind
+_ACCUMULATIONS = SUMS | LP_NORMS | _ALONE
 """Ops whose result, or an intermediate sum, is larger than the inputs."""
 
-_DYNAMIC_PRODUCTS = INTEGER_PRODUCTS | {"DynamicQuantizeLinear"}
+_DYNAMIC_PRODUCTS = INTEGER_PRODUCTS | DYNAMIC_QUANTIZERS
 """Ops whose integer sums and scales make sense only together."""
 
 
@@ -171,10 +167,10 @@ def _positions(graph: ir.Graph, opset: int, dtype: ir.DataType) -> Iterator[Node
     for node in graph:
         types = signature(node, opset, dtype)
         for value, input_type in zip(node.inputs, types.inputs if types is not None else (), strict=False):
-            exact = node.op_type in _ANGULAR or input_type == ir.DataType.FLOAT or _makes_integers(node)
+            exact = node.op_type in TRIGONOMETRIC or input_type == ir.DataType.FLOAT or _makes_integers(node)
             counters = counting(value) if exact and value is not None and is_float(value) else None
             if counters is not None:
-                angle = [node] if node.op_type in _ANGULAR else []
+                angle = [node] if node.op_type in TRIGONOMETRIC else []
                 yield from ((part, "it computes positions or sizes") for part in (*counters, *angle))
 
 

@@ -9,11 +9,11 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ...ir.constants import lazily
-from ...ir.ops import ARITHMETIC, EXTREMA, SOFTMAXES
+from ...ir.ops import ARITHMETIC, CONVERSIONS, EXTREMA, MASKING, SOFTMAXES
 from ...ir.traverse import reachable
 from .scalar_paths import PLAIN_MOVEMENT
 
-_CARRIERS = ARITHMETIC | EXTREMA | PLAIN_MOVEMENT | {"Cast", "ConstantOfShape", "Trilu", "Where"}
+_CARRIERS = ARITHMETIC | EXTREMA | PLAIN_MOVEMENT | CONVERSIONS | MASKING | {"ConstantOfShape"}
 """Ops between a mask and the softmax that reads it."""
 
 

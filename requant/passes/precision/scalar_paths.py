@@ -10,33 +10,41 @@ import onnx_ir as ir
 from ...ir.constants import is_constant
 from ...ir.linear import as_linear
 from ...ir.norm_patterns import square_of
-from ...ir.ops import ARITHMETIC, CLIPPING, EXTREMA, MOVEMENT
+from ...ir.ops import (
+    ADDITIVE,
+    ARITHMETIC,
+    BLOCKING,
+    CLIPPING,
+    CONVERSIONS,
+    EXPONENTIALS,
+    EXTREMA,
+    MOVEMENT,
+    POINT_GATHERS,
+    POWERS,
+    ROUNDING,
+    SHAPED,
+    SIGN_CHANGES,
+    SQUARES,
+    UNIT_AXES,
+)
 from ...ir.traverse import reachable
 from .signatures import is_float
 
-PLAIN_MOVEMENT = MOVEMENT - {"DepthToSpace", "Flatten", "GatherElements", "GatherND", "SpaceToDepth"}
+PLAIN_MOVEMENT = MOVEMENT - BLOCKING - POINT_GATHERS - {"Flatten"}
 """Ops that move numbers; those of images and of scattered elements are about data."""
 
-_SCALAR = (
-    ARITHMETIC
-    | EXTREMA
-    | CLIPPING
-    | {
-        *("Abs", "Log", "Neg", "Pow", "Reciprocal", "Sqrt"),  # formulas of norms
-        *("Cast", "Expand", "Reshape", "Squeeze", "Unsqueeze"),  # a single number has no other layouts
-    }
-)
-"""Ops between a sum and the data that it is applied to."""
+_FORMULAS = ARITHMETIC | EXTREMA | CLIPPING | SIGN_CHANGES | POWERS | (EXPONENTIALS - {"Exp"})
+_SCALAR = _FORMULAS | SHAPED | UNIT_AXES | (CONVERSIONS - {"Identity"})
+"""Ops between a sum and the data that it is applied to: formulas of norms, and the layouts that one number has."""
 
-_COUNTING = (
-    _SCALAR
-    | PLAIN_MOVEMENT
-    | {
-        *("Ceil", "Exp", "Floor", "Mod", "Round"),
-        *("CumSum", "Einsum", "MatMul", "Range", "Where"),  # products of positions with frequencies
-    }
-)
+_PRODUCTS = frozenset({"CumSum", "Einsum", "MatMul", "Range", "Where"})  # what exporters write, so no trait
+"""Ops of products of positions with frequencies."""
+
+_COUNTING = _SCALAR | PLAIN_MOVEMENT | EXPONENTIALS | (ROUNDING - {"Sign"}) | {"Mod"} | _PRODUCTS
 """Ops that compute positions and sizes."""
+
+_DIFFERENCES = (ADDITIVE - {"Add"}) | (SIGN_CHANGES - {"Neg"})
+"""Ops that compute a difference, or its magnitude."""
 
 
 def ahead(start: ir.Node) -> list[ir.Node]:
@@ -60,9 +68,9 @@ def summands(total: ir.Node) -> list[ir.Node]:
             producer = value.producer() if value is not None else None
             if producer is None or producer in nodes:
                 continue
-            is_square = producer.op_type in ("Mul", "Pow") and square_of(value) is not None
+            is_square = producer.op_type in SQUARES and square_of(value) is not None
             is_mean = producer.op_type == "ReduceMean" and node.op_type == "Sub"
-            is_difference = producer.op_type in ("Abs", "Sub")
+            is_difference = producer.op_type in _DIFFERENCES
             nodes += [producer] if is_square or is_mean or is_difference else []
     return nodes[1:]
 

@@ -23,7 +23,7 @@ from ...ir.ops import QUANTIZERS
 Types = tuple[ir.DataType | None, ...]
 """A type for each input or output; None for one that is no float32 tensor or may be of either type."""
 
-_PRODUCERS_OF_ANY = frozenset({"Cast", "ConstantOfShape", "DequantizeLinear"})
+_PRODUCERS_OF_ANY = frozenset({"Cast", "ConstantOfShape", "DequantizeLinear"})  # a fact of engines, so no trait
 """Ops that on every engine produce any float type, whatever they read; random numbers, say, are better cast."""
 
 _ALWAYS_WIDE = {("Resize", "roi")}

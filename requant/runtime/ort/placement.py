@@ -5,7 +5,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from ...errors import TargetError
-from ...ir.ops import ARITHMETIC, JOINING, LAYOUT, SIZES
+from ...ir.ops import ARITHMETIC, CONVERSIONS, GENERATORS, JOINING, POINT_GATHERS, SELECTION, SHAPED, SIZES, UNIT_AXES
 from .provider import CPU, Provider
 
 if TYPE_CHECKING:
@@ -18,11 +18,10 @@ SHOWN = 3
 """Names of nodes in a message, for each kind."""
 
 SHAPE_OPS = (
-    (SIZES | {"Constant", "ConstantOfShape", "Range"})
-    | (LAYOUT - {"DepthToSpace", "Flatten", "SpaceToDepth", "Transpose"})
-    | (JOINING | {"Cast", "Expand", "Gather", "Slice", "Where"})
-    | (ARITHMETIC | {"Equal", "Less", "Mod", "ReduceProd"})
-)
+    SIZES | GENERATORS | CONVERSIONS | UNIT_AXES | SHAPED | JOINING | ARITHMETIC
+    | (SELECTION - POINT_GATHERS - {"Split"})
+    | {"Equal", "Less", "Mod", "ReduceProd", "Where"}  # what exporters write, so no trait
+)  # fmt: skip
 """Ops that compute shapes. ONNX Runtime keeps them on the CPU on purpose, whatever the provider."""
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from ...ir.ops import ARITHMETIC
+from ...ir.traverse import producers
 from .qdq_graph import QdqGraph
 from .qdq_nodes import Layer
 from .rule import Violation
@@ -49,16 +50,5 @@ def attentions(graph: QdqGraph) -> Iterator[Attention]:
 
 def _scores(softmax: ir.Node, graph: QdqGraph) -> Layer | None:
     """Return the product of two activations that ``softmax`` is applied to."""
-    queue, visited = list(softmax.inputs), set[ir.Node]()
-    while queue:
-        value = queue.pop()
-        node = value.producer() if value is not None else None
-        if node is None or node in visited:
-            continue
-        visited.add(node)
-        layer = graph.layers.get(node)
-        if layer is not None and layer.weight is None:
-            return layer
-        if node.op_type in _SCALE_AND_MASK:
-            queue.extend(node.inputs)
-    return None
+    layers = (graph.layers.get(node) for node in producers(softmax.inputs, _SCALE_AND_MASK))
+    return next((layer for layer in layers if layer is not None and layer.weight is None), None)

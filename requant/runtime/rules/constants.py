@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import onnx_ir as ir
 
+from ...ir.ops import COMMUTATIVE
 from ...ir.traverse import reachable
 from .norms import PARAMETERS, decomposed_norms
 from .qdq_graph import QdqGraph
@@ -14,7 +15,7 @@ from .traverse import MOVERS
 Use = tuple[ir.Node, int]
 """A consumer, and which of its inputs."""
 
-_INTEGER_ELEMENTWISE = frozenset({"Add", "Mul"})
+_INTEGER_ELEMENTWISE = COMMUTATIVE
 """Ops that ONNX Runtime runs on integers (QLinearAdd, QLinearMul); it has no such kernel for Sub and Div."""
 
 

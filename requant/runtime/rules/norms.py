@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from ...ir.ops import LAYER_NORMS
+from ...ir.ops import DIVISIONS, LAYER_NORMS, POWERS, SQUARES
 from .qdq_graph import QdqGraph
 from .traverse import PAIR, consumers, producer
 
@@ -23,17 +23,15 @@ PARAMETERS: dict[str, dict[int, str]] = {
 NORMS = frozenset(PARAMETERS) - {"BatchNormalization"}
 """Norms that reduce over their input, so that there is no integer kernel for them."""
 
-_DIVISIONS = frozenset({"Div", "Reciprocal"})
-_ROOTS = frozenset({"Sqrt", "Pow"})
-_SQUARES = frozenset({"Pow", "Mul"})
-"""Ops that exporters decompose a norm into."""
+_ROOTS = POWERS - {"Reciprocal"}
+"""Ops that exporters write the root of a variance with."""
 
 
 def decomposed_norms(graph: QdqGraph) -> dict[ir.Node, str]:
     """Map the nodes of all decomposed norms, whatever Q/DQ is between them, to the role of the constant they take."""
     roles: dict[ir.Node, str] = {}
     for node in graph.model.graph.all_nodes():
-        if node.op_type in _DIVISIONS and (variance := _variance(node, graph)):
+        if node.op_type in DIVISIONS and (variance := _variance(node, graph)):
             roles |= dict.fromkeys([node, *variance, *_numerators(node, graph)], "constant")
             roles |= dict(_affine(node, graph))
     return roles
@@ -49,7 +47,7 @@ def _variance(division: ir.Node, graph: QdqGraph) -> list[ir.Node]:
         return []
     mean = next((node for node in map(producer, add.inputs) if node and node.op_type == "ReduceMean"), None)
     square = producer(mean.inputs[0]) if mean is not None else None
-    if mean is None or square is None or square.op_type not in _SQUARES:
+    if mean is None or square is None or square.op_type not in SQUARES:
         return []
     return [root, add, mean, square, *_centre(square)]
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ...ir.constants import array
-from ...ir.ops import CLIPPING, MEAN_POOLING
+from ...ir.ops import CLIPPING, MEAN_POOLING, PRODUCTS
 from .qdq_graph import QdqGraph
 from .qdq_nodes import Layer, QdqNode
 from .rule import Find, Violation
@@ -94,7 +94,7 @@ def absent_zero_point(*, bias: bool) -> Find:
     """
 
     def find(graph: QdqGraph) -> Iterator[Violation]:
-        for layer in graph.products(*(("Gemm", "MatMul") if bias else ("Gemm",))):
+        for layer in graph.products(*(PRODUCTS if bias else ("Gemm",))):
             if (bias_of(layer)[0] is not None) == bias:
                 for dequantizer in layer.dequantizers:
                     if len(dequantizer.node.inputs) < 3 or dequantizer.node.inputs[2] is None:

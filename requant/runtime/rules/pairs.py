@@ -4,18 +4,15 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from ...ir.ops import CLIPPING, CONVOLUTIONS
+from ...ir.ops import CLIPPING, COMMUTATIVE, CONVOLUTIONS, RECTIFIERS, SIGMOIDS
 from .norms import decomposed_norms
 from .qdq_graph import QdqGraph
 from .qdq_nodes import QdqNode
 from .rule import Find, Violation
 from .traverse import MOVERS, PAIR, consumers, producer
 
-_FUSED_AFTER_CONV = MOVERS | PAIR | CLIPPING | {"LeakyRelu", "Sigmoid", "HardSigmoid", "BatchNormalization"}
+_FUSED_AFTER_CONV = MOVERS | PAIR | CLIPPING | (RECTIFIERS - {"PRelu"}) | SIGMOIDS | {"BatchNormalization"}
 """Ops that hand on the output of the kernel of a Conv."""
-
-_RESIDUAL_OPS = frozenset({"Add", "Mul"})
-"""Ops that join two branches."""
 
 
 def no_integer_kernel(op_types: frozenset[str], *, behind: frozenset[str]) -> Find:
@@ -76,7 +73,7 @@ def _ends(qdq: QdqNode) -> list[ir.Node]:
 
 
 def _in_float(node: ir.Node, op_types: frozenset[str], norms: dict[ir.Node, str], graph: QdqGraph) -> bool:
-    joins = node.op_type in _RESIDUAL_OPS and not any(map(graph.is_constant, node.inputs))
+    joins = node.op_type in COMMUTATIVE and not any(map(graph.is_constant, node.inputs))
     in_float = not joins or (node.op_type == "Mul" and not _joins_conv(node))
     return node in norms or (node.op_type in op_types and in_float)
 

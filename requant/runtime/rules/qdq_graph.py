@@ -11,13 +11,10 @@ from ...errors import SourceError
 from ...ir.constants import is_constant
 from ...ir.formats import ActivationType
 from ...ir.load import reason
-from ...ir.ops import QUANTIZERS
+from ...ir.ops import CONVERSIONS, QUANTIZERS, SHAPED
 from ...ir.schema import require_schemas
 from .qdq_nodes import Layer, ProductOperand, QdqNode
 from .traverse import MOVERS, label
-
-_ELEMENTWISE = frozenset({"Identity", "Cast"})
-"""Movers that leave each axis where it is."""
 
 _OUT_AXIS: dict[str, Callable[[ir.Node, int, int], int]] = {
     "MatMul": lambda node, position, rank: rank - 2 + position,
@@ -26,9 +23,6 @@ _OUT_AXIS: dict[str, Callable[[ir.Node, int, int], int]] = {
     "ConvTranspose": lambda node, position, rank: 1,
 }
 """Of each linear op, the axis of the operand at ``position`` that is not contracted."""
-
-_DATA_FIRST = frozenset({"Reshape", "Expand"})
-"""Movers whose second input is a shape, which may depend on the model's inputs."""
 
 _PREPARE = ir.passes.Sequential(common.InlinePass(), common.ShapeInferencePass(strict_mode=False))
 
@@ -139,7 +133,7 @@ def _tensor(node: ir.Node) -> ir.TensorProtocol | None:
 def _is_constant(node: ir.Node, graph: QdqGraph) -> bool:
     """Tell whether ``node`` only converts or moves constants, if to a shape that is none."""
     converts = node.op_type in MOVERS or node.op_type in QUANTIZERS
-    data = node.inputs[:1] if node.op_type in _DATA_FIRST else node.inputs
+    data = node.inputs[:1] if node.op_type in SHAPED else node.inputs
     return converts and bool(data) and all(value is None or graph.is_constant(value) for value in data)
 
 
@@ -173,7 +167,7 @@ def _axis(dequantizer: QdqNode, path: list[ir.Node], rank: int) -> int | None:
         if mover.op_type == "Transpose":
             order = list(mover.attributes.get_ints("perm", tuple(range(rank))[::-1]))
             axis = order.index(axis) if axis in order else -1
-        elif mover.op_type not in _ELEMENTWISE:
+        elif mover.op_type not in CONVERSIONS:
             axis = -1
         if axis < 0:
             return None

@@ -5,14 +5,15 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from ...ir import traverse
-from ...ir.ops import JOINING, LAYOUT, QUANTIZERS
+from ...ir.ops import BLOCKING, CONVERSIONS, JOINING, LAYOUT, MAX_POOLING, POINT_GATHERS, QUANTIZERS, SELECTION, SHAPED
 
 MOVERS = (
-    (LAYOUT - {"DepthToSpace", "SpaceToDepth"}) | JOINING | {"Cast", "Expand", "Gather", "MaxPool", "Slice", "Split"}
-)
+    (LAYOUT - BLOCKING) | SHAPED | CONVERSIONS | JOINING
+    | (SELECTION - POINT_GATHERS) | (MAX_POOLING - {"GlobalMaxPool"})
+)  # fmt: skip
 """Ops that move the quantized values of their first input (Concat: of each): a DQ may be before or after them."""
 
-PAIR = QUANTIZERS | {"Cast", "Identity"}
+PAIR = QUANTIZERS | CONVERSIONS
 """Ops that leave a value what it is, up to rounding."""
 
 

@@ -13,7 +13,7 @@ from ..rules.traverse import PAIR, producer
 from .common import FIXES, RULES, UINT8_ACTIVATIONS
 from .target import INT4, INT8, Target
 
-_PULLED_THROUGH = PAIR | {"Mul", "Relu", "Transpose"}
+_PULLED_THROUGH = PAIR | {"Mul", "Relu", "Transpose"}  # a fact of this engine, so no trait
 """Ops that OpenVINO moves a quantizer through, towards a Concat."""
 
 

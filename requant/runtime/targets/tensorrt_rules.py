@@ -5,7 +5,7 @@ Found with the parser and the ahead-of-time builder of TensorRT-RTX 1.7.1.
 
 import onnx_ir as ir
 
-from ...ir.ops import ARITHMETIC, LINEAR
+from ...ir.ops import ARITHMETIC, EXPONENTIALS, GELUS, LINEAR, LINEAR_REDUCTIONS, POWERS, S_CURVES, SOFTMAXES
 from ..rules import attention, constants, operands, outputs, pairs, quantizers
 from ..rules.norms import NORMS
 from ..rules.rule import Rule
@@ -15,11 +15,10 @@ _TAKEN = (INT8, FP8, INT4, ir.DataType.FLOAT4E2M1)
 _OWN_RULE = (ir.DataType.UINT8, ir.DataType.INT32)
 _REFUSED = tuple(dtype for dtype in ir.DataType if dtype not in _TAKEN + _OWN_RULE)
 
-_POINTWISE = ARITHMETIC | {
-    *("Erf", "Exp", "Log", "Pow", "Reciprocal", "Sigmoid", "Sqrt", "Tanh"),
-    *("BiasGelu", "FastGelu", "Gelu", "QuickGelu", "ReduceMean", "ReduceSum", "Softmax"),
-}
-"""Ops without an integer kernel, as they appear between layers; none of the traits has just these."""
+_POINTWISE = (
+    ARITHMETIC | POWERS | EXPONENTIALS | S_CURVES | GELUS | LINEAR_REDUCTIONS | (SOFTMAXES - {"LogSoftmax"})
+)  # fmt: skip
+"""Ops without an integer kernel, as they appear between layers."""
 
 TENSORRT_RULES = (
     Rule(
