@@ -1,5 +1,8 @@
 """Recipes: the passes in their order, with their options."""
 
+import importlib
+import os
+import sys
 import warnings
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -19,6 +22,7 @@ from .ir.formats import (
     int4_weight,
     require_supported,
 )
+from .passes.cost_model.search import CANDIDATES
 from .passes.search_transforms import SearchTransforms
 from .passes.solvers import AwqSearch, Identity
 from .passes.split_channels import SplitChannels
@@ -100,10 +104,35 @@ RECIPES = {recipe.name: recipe for recipe in _RECIPES}
 def find_recipe(name: str | Recipe) -> Recipe:
     """Return the recipe called ``name``, or ``name`` itself where it is one.
 
+    Args:
+        name: a key of `RECIPES`; or ``module:object`` for a `Recipe` or a solver that a Python module of the caller
+            holds, found as Python finds modules or in the current folder. A solver is a candidate beside those of
+            "int8".
+
     Raises:
         RequantError: there is none of that name.
     """
     if isinstance(name, Recipe):
         return name
+    if isinstance(name, str) and ":" in name:
+        return _imported(name)
     require_choice("recipe", name, RECIPES)
     return RECIPES[name]
+
+
+def _imported(name: str) -> Recipe:
+    """Return the recipe ``module:object``, or one that searches with the solver of that name too."""
+    module, _, attribute = name.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        imported = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:  # ValueError: no module at all before the colon
+        raise RequantError(f"recipe {name!r}: cannot be imported ({error})") from error
+    finally:
+        sys.path.remove(os.getcwd())
+    if isinstance(imported, Recipe):
+        return imported
+    solver = imported() if isinstance(imported, type) else imported
+    if not callable(solver):
+        raise RequantError(f"recipe {name!r}: is {type(solver).__name__}, neither a Recipe nor a solver")
+    return Recipe(name, (SplitChannels(), SearchTransforms((*CANDIDATES, solver))))

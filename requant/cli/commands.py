@@ -28,7 +28,7 @@ def _path(text: str) -> Path:
 
 Model = Annotated[Path, typer.Argument(help="An ONNX file.", show_default=False, parser=_path)]
 Target = Annotated[str, typer.Option("--target", "-t", help=f"The engine that will run it: {', '.join(TARGETS)}.")]
-Recipe = Annotated[str, typer.Option(help=f"Quantization recipe: {', '.join(RECIPES)}.")]
+Recipe = Annotated[str, typer.Option(help=f"Quantization recipe: {', '.join(RECIPES)}, or module:object of your own.")]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on stdout.")]
 OptionalData = Annotated[
     Path | None,
