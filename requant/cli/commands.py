@@ -91,11 +91,11 @@ def optimize_command(
 ) -> None:
     """Quantize MODEL for an engine and write the result."""
     destination = output or _beside(model, target)
-    with progress() as shown:
+    with progress() as callback:
         result = optimize(
             model, calibration, recipe, target, tuple(keep or ()), destination,
             precision=precision, zero_points=zero_points, keep_io=not half_io, evaluation=evaluation,
-            report_file=report, progress=shown,
+            report_file=report, progress=callback,
         )  # fmt: skip
     say(f"wrote {destination}")
     show(result.report.to_dict(), result.report.render, as_json)
