@@ -5,6 +5,7 @@ channels (SmoothQuant-style equivalent transformations, folded into norms and we
 int8 loses little accuracy. `inspect`, `check`, `compare` and `benchmark` look at it.
 """
 
+from .api import Inspection, benchmark, check, compare, inspect
 from .errors import (
     CalibrationWarning,
     DataError,
@@ -16,7 +17,6 @@ from .errors import (
     TargetWarning,
     VerificationError,
 )
-from .inspection import Inspection, benchmark, check, compare, inspect
 from .mending import fix
 from .optimize import optimize
 from .recipe import Recipe

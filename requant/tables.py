@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .inspection import Inspection
+from .api import Inspection
 from .printable import printable
 from .runtime.benchmark import Latency
 from .runtime.compare import Comparison
