@@ -1,5 +1,6 @@
-"""The functions beside `optimize`: inspect, check, compare, benchmark. Each loads its models, calls, and returns."""
+"""The functions beside `optimize`: inspect, check, fix, compare, benchmark. Each loads, calls a subpackage, returns."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -10,14 +11,19 @@ import onnx_ir as ir
 from .calib.sources import RANDOM, Data, batches
 from .errors import DataError
 from .ir.canonical.canonicalize import canonicalize
-from .ir.channels.find import Refusal, Site, find_sites
+from .ir.channels.find import Site, find_sites
 from .ir.load import Source, describe, load
+from .ir.refusal import Refusal
+from .ir.save import save
+from .outputs import files, refuse_overwrite, require_outputs
 from .runtime.benchmark import Latency
 from .runtime.benchmark import benchmark as measure_latencies
 from .runtime.check import Finding
 from .runtime.check import check as run_rules
 from .runtime.compare import Comparison
 from .runtime.compare import compare as measure_distances
+from .runtime.fix import FixResult
+from .runtime.fix import fix as apply_fixes
 from .runtime.targets import target as find_target
 
 
@@ -69,6 +75,34 @@ def check(source: Source, target: str = "tensorrt", *, version: str | None = Non
     """
     find_target(target, version)
     return run_rules(load(source), target, version=version)
+
+
+def fix(source: Source, target: str = "tensorrt", output: str | os.PathLike[str] | None = None) -> FixResult:
+    """Apply all safe fixes of what `requant.check` finds; the source is never modified.
+
+    A fix is safe when it needs no calibration data and no decision.
+
+    Args:
+        source: as `requant.check` takes it.
+        target: the engine that will run it.
+        output: where to write the new model, if anywhere.
+
+    Returns:
+        The new model, the fixes that were applied (and whether the numbers stay the same), the findings that remain.
+
+    Raises:
+        SourceError: the model cannot be read.
+        TargetError: the target is unknown.
+        OutputError: nothing can be written at ``output``, or it is the source.
+    """
+    find_target(target)
+    require_outputs(output)
+    model = load(source)
+    refuse_overwrite(files(source, model), output)
+    result = apply_fixes(model, target)
+    if output is not None:
+        save(result.model, output)
+    return result
 
 
 def compare(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .. import api, mending, tables
+from .. import api, tables
 from ..optimize import optimize
 from ..recipe import RECIPES
 from ..result import Precision
@@ -143,7 +143,7 @@ def check_command(
         show([finding.to_dict() for finding in findings], lambda: verdict.findings(findings, target), as_json)
     else:
         destination = output or _beside(model, "fixed")
-        result = mending.fix(model, target, destination)
+        result = api.fix(model, target, destination)
         findings = result.findings
         say(f"wrote {destination}")
         show(verdict.plain(result), lambda: verdict.fixed(result, target), as_json)
