@@ -13,7 +13,7 @@ from ..optimize import optimize
 from ..recipe import RECIPES
 from ..result import Precision
 from ..runtime.targets import TARGETS
-from . import verdict
+from . import render
 from .terminal import failed, progress, say, show
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -140,13 +140,13 @@ def check_command(
         if output is not None:
             raise typer.BadParameter("--output needs --fix")
         findings = api.check(model, target)
-        show([finding.to_dict() for finding in findings], lambda: verdict.findings(findings, target), as_json)
+        show([finding.to_dict() for finding in findings], lambda: render.findings(findings, target), as_json)
     else:
         destination = output or _beside(model, "fixed")
         result = api.fix(model, target, destination)
         findings = result.findings
         say(f"wrote {destination}")
-        show(verdict.plain(result), lambda: verdict.fixed(result, target), as_json)
+        show(render.plain(result), lambda: render.fixed(result, target), as_json)
     if findings:
         raise typer.Exit(1)
 
