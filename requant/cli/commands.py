@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .. import api, tables
+from .. import api
 from ..optimize import optimize
 from ..recipe import RECIPES
 from ..result import Precision
@@ -107,7 +107,7 @@ def optimize_command(
 def inspect_command(model: Model, as_json: Json = False) -> None:
     """List the sites of MODEL: where activation channels can be rescaled and shifted exactly, where not, and why."""
     inspection = api.inspect(model)
-    show(inspection.to_dict(), lambda: tables.inspection(inspection), as_json)
+    show(inspection.to_dict(), lambda: render.inspection(inspection), as_json)
 
 
 @app.command("compare")
@@ -119,7 +119,7 @@ def compare_command(
 ) -> None:
     """Measure how far CANDIDATE is from REFERENCE, per output and per layer."""
     comparison = api.compare(reference, candidate, data)
-    show(comparison.to_dict(), lambda: tables.comparison(comparison), as_json)
+    show(comparison.to_dict(), lambda: render.comparison(comparison), as_json)
 
 
 @app.command("check")
@@ -146,7 +146,7 @@ def check_command(
         result = api.fix(model, target, destination)
         findings = result.findings
         say(f"wrote {destination}")
-        show(render.plain(result), lambda: render.fixed(result, target), as_json)
+        show(render.fix_entries(result), lambda: render.fix_result(result, target), as_json)
     if findings:
         raise typer.Exit(1)
 
@@ -162,7 +162,7 @@ def bench_command(
 ) -> None:
     """Measure the latency of MODELS side by side."""
     latencies = api.benchmark(models, data, target, runs=runs, threads=threads)
-    show([latency.to_dict() for latency in latencies], lambda: tables.latencies(latencies), as_json)
+    show([latency.to_dict() for latency in latencies], lambda: render.latencies(latencies), as_json)
 
 
 def _beside(model: Path, word: str) -> Path:
