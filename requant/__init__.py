@@ -2,9 +2,10 @@
 
 `optimize` turns an exported float graph into one that an engine runs in int8. First it rescales and shifts activation
 channels (SmoothQuant-style equivalent transformations, folded into norms and weights), so that symmetric per-tensor
-int8 loses little accuracy. `inspect`, `check`, `compare` and `benchmark` look at it.
+int8 loses little accuracy. `inspect`, `check`, `compare` and `benchmark` look at it; `fix` repairs it.
 """
 
+from .api import Inspection, benchmark, check, compare, fix, inspect
 from .errors import (
     CalibrationWarning,
     DataError,
@@ -16,8 +17,6 @@ from .errors import (
     TargetWarning,
     VerificationError,
 )
-from .inspection import Inspection, benchmark, check, compare, inspect
-from .mending import fix
 from .optimize import optimize
 from .recipe import Recipe
 from .report import Report

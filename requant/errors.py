@@ -1,7 +1,7 @@
 """Errors, as a tree, and warnings.
 
 RequantError
-├── SourceError         a model that cannot be read, or that nobody should trust
+├── SourceError         a model that cannot be read, or that is not to be trusted
 ├── DataError           calibration or evaluation data that does not fit the model
 ├── TargetError         an engine that is not known or not installed
 ├── OutputError         a place where nothing can be written

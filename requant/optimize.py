@@ -57,13 +57,13 @@ def optimize(
     Raises:
         RequantError: one line that says what is wrong with the model, the data or the target.
     """
-    chosen, lowering = find_recipe(recipe), Lowering(target, precision, zero_points, keep_io)
-    _validate(chosen, lowering)
+    full_recipe, lowering = find_recipe(recipe), Lowering(target, precision, zero_points, keep_io)
+    _validate(full_recipe, lowering)
     require_outputs(output, report_file)
     require_data(calibration)
     require_data(evaluation)
     job = Job(
-        source, calibration, chosen, lowering, patterns(keep), evaluation, output, report_file, Stopwatch(progress)
+        source, calibration, full_recipe, lowering, patterns(keep), evaluation, output, report_file, Stopwatch(progress)
     )
     for stage in STAGES:
         if not job.finished:
@@ -84,14 +84,14 @@ def _save_report(result: Result, path: str | os.PathLike[str], output: str | os.
     try:
         result.save_report(path)
     except OutputError as error:
-        written = f"; the model was written to {os.fspath(output)}" if output is not None else ""
-        raise OutputError(f"{error}{written}") from error
+        note = f"; the model was written to {os.fspath(output)}" if output is not None else ""
+        raise OutputError(f"{error}{note}") from error
 
 
 def _validate(recipe: Recipe, lowering: Lowering) -> None:
     """Raise or warn if no model can give what is asked for."""
     if lowering.precision == "float32" and not lowering.keep_io:
         raise RequantError("inputs and outputs in half precision need a half to be in: precision float16 or bfloat16")
-    missing = [find_target(lowering.target).lacks(chosen) for chosen in recipe.formats]
+    missing = [find_target(lowering.target).lacks(fmt) for fmt in recipe.formats]
     if all(missing):
         warnings.warn(f"{recipe.name} leaves every layer in float: {missing[0]}", TargetWarning, stacklevel=3)

@@ -24,8 +24,8 @@ def require_outputs(output: PathLike | None, report: PathLike | None = None) -> 
     if report is not None:
         require_report(report)
     if output is not None and report is not None:
-        taken = [Path(output), data_beside(Path(output))]
-        if any(_same(Path(report), path) for path in taken):
+        output_files = [Path(output), data_beside(Path(output))]
+        if any(_same(Path(report), path) for path in output_files):
             raise OutputError(f"{os.fspath(report)}: is the output; choose another report")
 
 
@@ -38,18 +38,18 @@ def require_report(path: PathLike) -> None:
 
 def refuse_overwrite(inputs: Iterable[Path], *outputs: PathLike | None) -> None:
     """Raise OutputError when writing one of ``outputs``, or the weights beside it, would replace one of ``inputs``."""
-    read = list(inputs)
+    sources = list(inputs)
     for output in (Path(output) for output in outputs if output is not None):
         for path in (output, data_beside(output)):
-            if any(_same(path, file) for file in read):
+            if any(_same(path, file) for file in sources):
                 raise OutputError(f"{path}: is the input, or a file of it; choose another output")
 
 
 def files(source: Source, model: ir.Model, *data: object) -> frozenset[Path]:
     """List the files that a run reads: those of ``model``, its weights among them, and those of ``data``."""
-    own = [Path(source)] if isinstance(source, str | os.PathLike) else []
+    model_files = [Path(source)] if isinstance(source, str | os.PathLike) else []
     weights = [Path(tensor.path) for tensor in stored_tensors(model) if isinstance(tensor, ir.ExternalTensor)]
-    return frozenset(path.resolve() for path in [*own, *weights, *chain.from_iterable(map(data_files, data))])
+    return frozenset(path.resolve() for path in [*model_files, *weights, *chain.from_iterable(map(data_files, data))])
 
 
 def _same(one: Path, other: Path) -> bool:

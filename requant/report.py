@@ -73,13 +73,13 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:  # JSON: values of any plain type
         """The whole report as plain dictionaries, lists and numbers, as `save` writes it to JSON."""
-        plain: dict[str, Any] = asdict(self)
-        plain["layers"] = [{**asdict(layer), "sqnr": self._sqnr(layer)} for layer in self.layers]
-        plain["refused"] = [asdict(site) for site in self.sites if site.reason]
-        plain["sites"] = [asdict(site) | {"readers": site.consumers} for site in self.transformed]  # the old name too
-        plain["added_nodes"] = self.added_nodes
-        del plain["layer_distances"], plain["inputs"]
-        return dict(json.loads(dumps(plain)))  # tuples become lists
+        content: dict[str, Any] = asdict(self)
+        content["layers"] = [{**asdict(layer), "sqnr": self._sqnr(layer)} for layer in self.layers]
+        content["refused"] = [asdict(site) for site in self.sites if site.reason]
+        content["sites"] = [asdict(site) | {"readers": site.consumers} for site in self.transformed]  # the old name too
+        content["added_nodes"] = self.added_nodes
+        del content["layer_distances"], content["inputs"]
+        return dict(json.loads(dumps(content)))  # tuples become lists
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the report as ``.json`` or as ``.html``, never over a file that was read.
@@ -98,14 +98,14 @@ class Report:
         return Group(*self._parts())
 
     def _sqnr(self, layer: LayerRecord) -> float | None:
-        found = self.layer_distances.get(layer.output)
-        return found.sqnr if found else None
+        distance = self.layer_distances.get(layer.output)
+        return distance.sqnr if distance else None
 
     @property
     def _calibrated_on(self) -> str:
         data = self.calibration
-        held = f", {data['held_out']} of them held out" if data.get("held_out") else ""
-        return f"{data.get('source', 'none')}, {data.get('samples', 0)} samples{held}"
+        held_out = f", {data['held_out']} of them held out" if data.get("held_out") else ""
+        return f"{data.get('source', 'none')}, {data.get('samples', 0)} samples{held_out}"
 
     def _json(self) -> str:
         return dumps(self.to_dict()) + "\n"
@@ -126,14 +126,14 @@ class Report:
             f"{self.bytes_before / 1e6:.1f} MB → {self.bytes_after / 1e6:.1f} MB; "
             f"{len(self.transformed)} sites transformed, {self.added_nodes} nodes added"
         )
-        if dropped := self.calibration.get("dropped"):
-            yield line(str(dropped))
+        if drops := self.calibration.get("dropped"):
+            yield line(str(drops))
         titles = ("site", "kind", "solver", "nodes added", "error before", "after")
         yield table("Sites", titles, map(_site_row, self.sites))
-        left = [(layer.name, layer.op_type, layer.reason) for layer in self.layers if not layer.quantized]
-        yield table("Left in float", ("layer", "op", "reason"), left)
-        kept = [(record.name, record.op_type, record.reason) for record in self.wide]
-        yield table("Left in float32", ("node", "op", "reason"), kept)
+        float_layers = [(layer.name, layer.op_type, layer.reason) for layer in self.layers if not layer.quantized]
+        yield table("Left in float", ("layer", "op", "reason"), float_layers)
+        float32_nodes = [(record.name, record.op_type, record.reason) for record in self.wide]
+        yield table("Left in float32", ("node", "op", "reason"), float32_nodes)
         note = "" if self.measured_in == self.precision else f", computed in {self.measured_in}"
         yield table(f"Against the float model{note}", ("output", *DISTANCE), distances(self.outputs))
         if self.outputs:

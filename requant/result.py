@@ -61,12 +61,12 @@ class Lowering:
         half = self.precision == "float16" and alike
         return replace(self, precision="float16" if half else "float32", keep_io=True)
 
-    def apply(self, planned: ir.Model, report: Report) -> ir.Model:
-        """Write ``planned`` for the engine: a copy, with its origin in the metadata."""
-        model = planned.clone()
+    def apply(self, plan: ir.Model, report: Report) -> ir.Model:
+        """Write ``plan`` for the engine: a copy, with its origin in the metadata."""
+        model = plan.clone()
         for step in self._steps():
             step(model)
-        require_interface(planned, model, narrowed=not self.keep_io)
+        require_interface(plan, model, narrowed=not self.keep_io)
         engine = find_target(self.target)
         lower_opset(model, engine.highest_opset, engine.highest_ir)
         model.metadata_props.update(
@@ -78,8 +78,8 @@ class Lowering:
         )
         if self.precision != "float32":
             model.metadata_props["requant.precision"] = self.precision
-        if seen := report.calibration:
-            model.metadata_props["requant.calibration"] = f"{seen['source']}, {seen['samples']} samples"
+        if data := report.calibration:
+            model.metadata_props["requant.calibration"] = f"{data['source']}, {data['samples']} samples"
         return model
 
     def _steps(self) -> tuple[Callable[[ir.Model], object], ...]:
@@ -138,13 +138,13 @@ class Result:
             TargetError: the engine is unknown, or this machine's does not load the artifact.
             RequantError: the precision is unknown.
         """
-        own = self._lowering
-        chosen = Lowering(
+        default = self._lowering
+        lowering = Lowering(
             target,
-            own.precision if precision is None else precision,
-            own.zero_points if zero_points is None else zero_points,
-            own.keep_io if keep_io is None else keep_io,
+            default.precision if precision is None else precision,
+            default.zero_points if zero_points is None else zero_points,
+            default.keep_io if keep_io is None else keep_io,
         )
-        model = chosen.apply(self._planned, self.report)
+        model = lowering.apply(self._planned, self.report)
         require_loadable(model, target)
         return model

@@ -8,8 +8,8 @@ import onnx_ir as ir
 import pytest
 from onnx.external_data_helper import set_external_data
 
+from requant import fix
 from requant.cli.run import run
-from requant.mending import fix
 from tests.runtime.check_graphs import INT8, UINT8, M, W, Y, graph, qdq
 
 

@@ -68,14 +68,14 @@ def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int],
     axes = {value.name or "": (value, axis) for value, axis in watched(model).items()}
     run = runner(model, list(axes), optimized=True)
     totals: dict[str, ChannelStatistics] = {}
-    dropped = dict.fromkeys(axes, Dropped())
+    row_counts = dict.fromkeys(axes, Dropped())
     samples, outputs, first, along = 0, len(model.graph.outputs), list[Feed](), sample_axes(model)
     for count, feed in enumerate(feeds, start=1):
         first += [feed] if count <= MOST_KEPT else []
         seed, batch = fingerprint(feed), count_samples(feed, along)
         for name, data in zip(axes, run(feed)[outputs:], strict=True):
             rows, finite = finite_rows(data, axes[name][1])
-            dropped[name] = dropped[name].plus(len(finite), len(finite) - len(rows))
+            row_counts[name] = row_counts[name].plus(len(finite), len(finite) - len(rows))
             if len(rows):
                 part = measure(rows, -1, seed, _samples(data, axes[name][1], batch, finite))
                 totals[name] = totals[name].merge(part) if name in totals else part
@@ -84,7 +84,7 @@ def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int],
     if not samples:
         raise DataError("calibration data: holds no samples")
     for name, (value, _) in axes.items():
-        value.meta[META], value.meta[DROPPED] = totals.get(name), dropped[name]
+        value.meta[META], value.meta[DROPPED] = totals.get(name), row_counts[name]
     model.graph.meta[FIRST] = tuple(first)  # a clone of a model has its graph's meta, and none of its own
     return samples
 

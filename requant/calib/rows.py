@@ -63,6 +63,6 @@ def dropped_rows(model: ir.Model) -> str | None:
     counts = {name: count for name, count in entries.items() if isinstance(count, Dropped) and count.dropped}
     if not counts:
         return None
-    (name, most), *rest = sorted(counts.items(), key=lambda item: -item[1].dropped)
-    rest_text = f", and some at {len(rest)} other values" if rest else ""
-    return f"{most.dropped} of {most.rows} rows at {name!r} are NaN or infinite and were left out{rest_text}"
+    (name, most), *tail = sorted(counts.items(), key=lambda item: -item[1].dropped)
+    others_text = f", and some at {len(tail)} other values" if tail else ""
+    return f"{most.dropped} of {most.rows} rows at {name!r} are NaN or infinite and were left out{others_text}"

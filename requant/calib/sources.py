@@ -142,8 +142,8 @@ def _number(name: str, array: NDArray[np.generic], origin: str) -> NDArray[np.ge
 
 
 def _fixed_batch(model: ir.Model) -> int:
-    fixed = [value.shape[0] for value in model.graph.inputs if value.shape is not None and len(value.shape) > 0]
-    return max((size for size in fixed if isinstance(size, int)), default=1)
+    batch_sizes = [value.shape[0] for value in model.graph.inputs if value.shape is not None and len(value.shape) > 0]
+    return max((size for size in batch_sizes if isinstance(size, int)), default=1)
 
 
 def _validated(feeds: Iterable[Feed], model: ir.Model, origin: str) -> Iterator[Feed]:
@@ -160,12 +160,12 @@ def _validated(feeds: Iterable[Feed], model: ir.Model, origin: str) -> Iterator[
 
 def _matched(feed: Feed, model: ir.Model, origin: str) -> Feed:
     inputs = {value.name or "": value for value in model.graph.inputs}
-    unknown, missing = sorted(feed.keys() - inputs.keys()), sorted(inputs.keys() - feed.keys())
-    if unknown or missing:
+    surplus, missing = sorted(feed.keys() - inputs.keys()), sorted(inputs.keys() - feed.keys())
+    if surplus or missing:
         raise DataError(
             f"{origin}: the model's inputs are {sorted(inputs)}"
             + (f"; missing {missing}" if missing else "")
-            + (f"; unknown {unknown}" if unknown else "")
+            + (f"; unknown {surplus}" if surplus else "")
         )
     return {name: _fit(feed[name], value, origin) for name, value in inputs.items()}
 
@@ -179,10 +179,10 @@ def _fit(array: NDArray[np.generic], value: ir.Value, origin: str) -> NDArray[np
     shape = list(value.shape) if value.shape is not None else list(array.shape)
     if array.ndim != len(shape):
         raise DataError(f"{origin}: input {value.name!r} has {array.ndim} dimensions, but the model takes {len(shape)}")
-    for axis, (size, fixed) in enumerate(zip(array.shape, shape, strict=True)):
-        if isinstance(fixed, int) and size != fixed:
+    for axis, (size, dim) in enumerate(zip(array.shape, shape, strict=True)):
+        if isinstance(dim, int) and size != dim:
             raise DataError(
-                f"{origin}: input {value.name!r} has size {size} along axis {axis}, but the model takes {fixed}"
+                f"{origin}: input {value.name!r} has size {size} along axis {axis}, but the model takes {dim}"
             )
     if np.issubdtype(array.dtype, np.floating) and np.isnan(array).any():
         raise DataError(f"{origin}: input {value.name!r} holds NaN")

@@ -5,7 +5,7 @@ that floating-point addition is exact), and the rows of smallest priority, where
 that it comes from and not on the order.
 
 Each sample belongs to one of 32 groups, by its content. Extremes are kept for each group, so that the range of some
-samples can be judged on the others.
+samples can be judged on the remaining ones.
 """
 
 from dataclasses import dataclass, replace
@@ -157,8 +157,8 @@ def measure(
 
 def _split(terms: NDArray[np.float64]) -> NDArray[np.float64]:
     """Split ``terms`` into parts on each step of the grid, so that sums of up to 2^22 of them are exact."""
-    parts, rest = np.empty((len(_GRID), len(terms))), terms
+    parts, remainder = np.empty((len(_GRID), len(terms))), terms
     for i, step in enumerate(_GRID):
-        parts[i] = np.round(rest / step) * step
-        rest = rest - parts[i]
+        parts[i] = np.round(remainder / step) * step
+        remainder = remainder - parts[i]
     return parts

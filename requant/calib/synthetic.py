@@ -2,7 +2,7 @@
 
     past [N, H, P, D], ids [N, S], mask [N, P + S]        N = 1, P = S = 32, and the mask has 64
 
-Dimensions of one name are equal. A dimension that is the sum of others is recognized by its name, such as "past + new",
+Dimensions of one name are equal. A dimension that is the sum of two is recognized by its name, such as "past + new",
 or found by running the model, since a graph with such a cache runs with no other sizes.
 """
 
@@ -65,7 +65,7 @@ def fitting_sizes(model: ir.Model, seed: int = 0) -> Sizes:
 
 
 def _candidates(model: ir.Model) -> list[Sizes]:
-    """List sizes by their names, and then with one more name that is the sum of two others, or larger than one by 1."""
+    """List sizes by their names, and then with one more name that is the sum of two, or one of them plus 1."""
     shapes = [_dims(value) for value in model.graph.inputs]
     names = dict.fromkeys(dim for shape in shapes for dim in shape if isinstance(dim, str))
     batch = {name for name in names if all(name not in shape[1:] for shape in shapes)}
@@ -95,7 +95,7 @@ def _evaluate(sizes: Sizes, sums: Mapping[str, tuple[str | int, ...]]) -> Sizes:
 
 
 def _sums(names: Mapping[str, None]) -> Iterator[tuple[str, tuple[str | int, ...]]]:
-    """Find those of ``names`` that are a sum of others, such as "past_sequence_length + 1"."""
+    """Find those of ``names`` that are a sum of names, such as "past_sequence_length + 1"."""
     for name in names:
         parts = tuple(int(part) if part.strip().isdigit() else part.strip() for part in name.split("+"))
         if len(parts) > 1 and all(isinstance(part, int) or part in names for part in parts):

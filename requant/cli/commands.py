@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from .. import inspection, mending, tables
+from .. import api
 from ..optimize import optimize
 from ..recipe import RECIPES
 from ..result import Precision
 from ..runtime.targets import TARGETS
-from . import verdict
+from . import render
 from .terminal import failed, progress, say, show
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -91,11 +91,11 @@ def optimize_command(
 ) -> None:
     """Quantize MODEL for an engine and write the result."""
     destination = output or _beside(model, target)
-    with progress() as shown:
+    with progress() as callback:
         result = optimize(
             model, calibration, recipe, target, tuple(keep or ()), destination,
             precision=precision, zero_points=zero_points, keep_io=not half_io, evaluation=evaluation,
-            report_file=report, progress=shown,
+            report_file=report, progress=callback,
         )  # fmt: skip
     say(f"wrote {destination}")
     show(result.report.to_dict(), result.report.render, as_json)
@@ -106,8 +106,8 @@ def optimize_command(
 @app.command("inspect")
 def inspect_command(model: Model, as_json: Json = False) -> None:
     """List the sites of MODEL: where activation channels can be rescaled and shifted exactly, where not, and why."""
-    found = inspection.inspect(model)
-    show(found.to_dict(), lambda: tables.inspection(found), as_json)
+    inspection = api.inspect(model)
+    show(inspection.to_dict(), lambda: render.inspection(inspection), as_json)
 
 
 @app.command("compare")
@@ -118,8 +118,8 @@ def compare_command(
     as_json: Json = False,
 ) -> None:
     """Measure how far CANDIDATE is from REFERENCE, per output and per layer."""
-    found = inspection.compare(reference, candidate, data)
-    show(found.to_dict(), lambda: tables.comparison(found), as_json)
+    comparison = api.compare(reference, candidate, data)
+    show(comparison.to_dict(), lambda: render.comparison(comparison), as_json)
 
 
 @app.command("check")
@@ -139,15 +139,15 @@ def check_command(
     if not fix:
         if output is not None:
             raise typer.BadParameter("--output needs --fix")
-        found = inspection.check(model, target)
-        show([finding.to_dict() for finding in found], lambda: verdict.findings(found, target), as_json)
+        findings = api.check(model, target)
+        show([finding.to_dict() for finding in findings], lambda: render.findings(findings, target), as_json)
     else:
         destination = output or _beside(model, "fixed")
-        result = mending.fix(model, target, destination)
-        found = result.findings
+        result = api.fix(model, target, destination)
+        findings = result.findings
         say(f"wrote {destination}")
-        show(verdict.plain(result), lambda: verdict.fixed(result, target), as_json)
-    if found:
+        show(render.fix_entries(result), lambda: render.fix_result(result, target), as_json)
+    if findings:
         raise typer.Exit(1)
 
 
@@ -161,8 +161,8 @@ def bench_command(
     as_json: Json = False,
 ) -> None:
     """Measure the latency of MODELS side by side."""
-    found = inspection.benchmark(models, data, target, runs=runs, threads=threads)
-    show([latency.to_dict() for latency in found], lambda: tables.latencies(found), as_json)
+    latencies = api.benchmark(models, data, target, runs=runs, threads=threads)
+    show([latency.to_dict() for latency in latencies], lambda: render.latencies(latencies), as_json)
 
 
 def _beside(model: Path, word: str) -> Path:

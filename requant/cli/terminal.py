@@ -64,7 +64,7 @@ def progress() -> Iterator[Callable[[str, int], None]]:
         yield show
 
 
-def show(plain: Any, render: Callable[[], RenderableType], as_json: bool) -> None:
+def show(content: Any, render: Callable[[], RenderableType], as_json: bool) -> None:
     """Print a result on stdout as JSON or as tables; a closed pipe ends it silently.
 
     Raises:
@@ -72,7 +72,7 @@ def show(plain: Any, render: Callable[[], RenderableType], as_json: bool) -> Non
     """
     try:
         if as_json:
-            print(dumps(plain))
+            print(dumps(content))
         else:
             out.print(render())
         if sys.stdout is not None:

@@ -61,15 +61,15 @@ def activated(conv: Linear) -> ir.Value:
 def conv_outputs(layers: Iterable[Linear]) -> dict[ir.Node, ConvOutput | Refusal]:
     """Find the quantized output of each Conv among the quantized ``layers``, or say why it has none."""
     linears = list(layers)
-    quantized = {linear.data for linear in linears}
-    return {linear.node: _conv_output(linear, quantized) for linear in linears if linear.node.op_type == "Conv"}
+    integer_values = {linear.data for linear in linears}
+    return {linear.node: _conv_output(linear, integer_values) for linear in linears if linear.node.op_type == "Conv"}
 
 
-def _conv_output(conv: Linear, quantized: set[ir.Value]) -> ConvOutput | Refusal:
+def _conv_output(conv: Linear, integer_values: set[ir.Value]) -> ConvOutput | Refusal:
     value = activated(conv)
     if value.is_graph_output():
         return Refusal.at(conv.node, "its output is an output of the model")
-    destinations = _destinations(value, quantized)
+    destinations = _destinations(value, integer_values)
     destination = next(iter(destinations)) if len(destinations) == 1 else None
     if destination is not None and destination is not value:
         return ConvOutput(conv, value, destination)
@@ -80,17 +80,17 @@ def _conv_output(conv: Linear, quantized: set[ir.Value]) -> ConvOutput | Refusal
     return ConvOutput(conv, value, value)
 
 
-def _destinations(value: ir.Value, quantized: set[ir.Value]) -> set[ir.Value | None]:
+def _destinations(value: ir.Value, integer_values: set[ir.Value]) -> set[ir.Value | None]:
     """Find the quantized values that ``value`` is moved into; {None} if it goes anywhere else too."""
     destinations = set[ir.Value | None]()
 
     def step(source: ir.Value) -> Iterable[ir.Value]:
-        return () if source in quantized else (output for use in source.uses() for output in use.node.outputs)
+        return () if source in integer_values else (output for use in source.uses() for output in use.node.outputs)
 
     for copy in reachable([value], step):
         nodes = [use.node for use in copy.uses()]
         moves = all((is_op(node, COMMUTING) or _pads_zeros(node)) and node.graph is value.graph for node in nodes)
-        if copy in quantized:
+        if copy in integer_values:
             destinations.add(copy)
         elif not nodes or copy.is_graph_output() or not moves:
             return {None}

@@ -182,8 +182,8 @@ def _bias_after(product: ir.Value, outputs: int) -> Slot | None:
     other = add.inputs[1 - position] if add.op_type == "Add" else None
     if other is None or not is_constant(other):
         return None
-    *rest, last = _shape(other) or (1,)
-    return (add, 1 - position) if set(rest) <= {1} and last in (1, outputs) else None
+    *other_dims, last = _shape(other) or (1,)
+    return (add, 1 - position) if set(other_dims) <= {1} and last in (1, outputs) else None
 
 
 def _is_bias(value: ir.Value) -> bool:

@@ -100,6 +100,6 @@ def largest_code(dtype: ir.DataType, bits: int) -> float:
 
 def e4m3(steps: NDArray[np.float32]) -> NDArray[np.float32]:
     """Round ``steps`` to the nearest float8e4m3fn numbers; those out of range saturate."""
-    rounded = np.clip(steps, -E4M3_LARGEST, E4M3_LARGEST).astype(ml_dtypes.float8_e4m3fn)
-    numbers: NDArray[np.float32] = rounded.astype(np.float32)
+    floats = np.clip(steps, -E4M3_LARGEST, E4M3_LARGEST).astype(ml_dtypes.float8_e4m3fn)
+    numbers: NDArray[np.float32] = floats.astype(np.float32)
     return numbers

@@ -19,7 +19,7 @@
 | `ORIGINAL_NAME` | node  | `forget_names`                             | SelectLayers (`keep`)                      |
 
 `META` and `FIRST` are in `requant.calib.collect`, `DROPPED` in `requant.calib.rows`, `QUANTIZER` in
-`requant.ir.quantizer`, `ORIGINAL_NAME` in `requant.ir.names`; the others are here.
+`requant.ir.quantizer`, `ORIGINAL_NAME` in `requant.ir.names`; the remaining keys are here.
 Passes that transform sites are FoldScalesIntoNorms, MigrateChannelShifts, ReparameterizeScales and SearchTransforms.
 A clone of a model has the annotations of its graph, nodes and values, and none of the model's.
 """

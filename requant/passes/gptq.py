@@ -35,15 +35,15 @@ _BLOCK = 128
 
 @dataclass(frozen=True)
 class Gptq(ir.passes.InPlacePass):
-    """A pass that rounds the weight of every planned MatMul, Gemm and 1 x 1 Conv; others are rounded to nearest.
+    """A pass that rounds the weight of every planned MatMul, Gemm and 1 x 1 Conv; other weights are rounded to nearest.
 
     Needs a plan (`PlanQuantizers`). A weight that several layers share is rounded to nearest. Reads statistics and the
     annotations `QUANTIZER` and `KEPT`; writes `QUANTIZER` of weights, and `ROW_WEIGHTS`.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        planned = (planned_layer(linear) for linear in find_linears(model.graph))
-        layers = [layer for layer in planned if layer is not None and _is_plain(layer)]
+        candidates = (planned_layer(linear) for linear in find_linears(model.graph))
+        layers = [layer for layer in candidates if layer is not None and _is_plain(layer)]
         side_by_side(_round, layers)
         return ir.passes.PassResult(model, bool(layers))
 
@@ -66,10 +66,10 @@ def _round(layer: PlannedLayer) -> None:
     centred = (rows - shares @ rows) * np.sqrt(shares)[:, None]
     gram = centred.T @ centred
     gram += max(DAMPING * float(np.trace(gram)) / len(gram), float(np.finfo(np.float32).tiny)) * np.eye(len(gram))
-    rounded = gptq(matrix, gram, _as_matrix(layer))
+    integer_matrix = gptq(matrix, gram, _as_matrix(layer))
     if (linear.bias is not None or linear.node.op_type != "MatMul") and not is_floor(linear):
         ROW_WEIGHTS.set(linear.node, shares)
-    integers = _laid_out(linear, rounded.astype(layer.weight.dtype.numpy()))
+    integers = _laid_out(linear, integer_matrix.astype(layer.weight.dtype.numpy()))
     linear.weight.meta[QUANTIZER] = replace(layer.weight, codes=integers)
 
 
@@ -91,11 +91,11 @@ def _as_matrix(layer: PlannedLayer) -> Quantizer:
     return replace(weight, axis=0, scale=weight.scale.T, zero_point=zero_point)
 
 
-def gptq(matrix: NDArray[np.float32], gram: NDArray[np.float64], planned: Quantizer) -> NDArray[np.float32]:
+def gptq(matrix: NDArray[np.float32], gram: NDArray[np.float64], plan: Quantizer) -> NDArray[np.float32]:
     """Return integers [K, N] for ``matrix`` [K, N], as floats; ``gram`` [K, K] is H."""
-    width, column = len(matrix), planned.scale.max(axis=0) if planned.block else planned.scale
-    step = planned.spread(planned.scale, matrix.shape) / column  # of each row, in units of its column's
-    zero = 0 if planned.zero_point is None else planned.spread(planned.zero_point, matrix.shape)
+    width, column = len(matrix), plan.scale.max(axis=0) if plan.block else plan.scale
+    step = plan.spread(plan.scale, matrix.shape) / column  # of each row, in units of its column's
+    zero = 0 if plan.zero_point is None else plan.spread(plan.zero_point, matrix.shape)
     step, zero = np.broadcast_to(step, matrix.shape), np.broadcast_to(np.float32(zero), matrix.shape)
     order = np.argsort(-np.diag(gram), kind="stable")
     upper = _inverse_factor(gram[np.ix_(order, order)]).astype(np.float32)
@@ -106,7 +106,7 @@ def gptq(matrix: NDArray[np.float32], gram: NDArray[np.float64], planned: Quanti
         errors = np.empty_like(residual[block])
         for row in range(block.start, block.stop):
             k = order[row]
-            integers[k] = np.clip(planned.nearest(residual[row] / step[k] + zero[k]), least[k], most[k])
+            integers[k] = np.clip(plan.nearest(residual[row] / step[k] + zero[k]), least[k], most[k])
             errors[row - start] = (residual[row] - (integers[k] - zero[k]) * step[k]) / upper[row, row]
             residual[row + 1 : block.stop] -= np.outer(upper[row, row + 1 : block.stop], errors[row - start])
         residual[block.stop :] -= upper[block, block.stop :].T @ errors

@@ -151,9 +151,9 @@ def _lower(layer: PlannedLayer, context: LoweringContext) -> None:
 
 def _quantize_output(conv_output: ConvOutput, context: LoweringContext) -> ir.Value:
     """Quantize the output of a Conv for all its consumers, and return it behind the DQ."""
-    planned = quantizer(conv_output.quantized_as)
-    assert planned is not None
-    dequantized = dequantized_value(conv_output.value, planned, context)
+    plan = quantizer(conv_output.quantized_as)
+    assert plan is not None
+    dequantized = dequantized_value(conv_output.value, plan, context)
     float_uses = [use for use in conv_output.value.uses() if use.node.op_type != "QuantizeLinear"]
     size_uses = [use for use in conv_output.conv.output.uses() if use.node.op_type in SIZES]
     for use in (*float_uses, *size_uses):

@@ -1,4 +1,4 @@
-"""Activations that no quantizer suits: all of them 0, or some so large that all others would be rounded to 0."""
+"""Activations that no quantizer suits: all of them 0, or some so large that all other values would be rounded to 0."""
 
 from collections.abc import Iterable
 

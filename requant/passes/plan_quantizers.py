@@ -126,10 +126,10 @@ def _reason(linear: Linear, stats: ChannelStatistics | None, fmt: Format) -> str
 
 def _conflict(linear: Linear, fmt: Format) -> str | None:
     """Return the reason why another layer's quantizer of the weight that they share does not serve, or None."""
-    shared = quantizer(linear.weight)
-    if shared is None:
+    weight_plan = quantizer(linear.weight)
+    if weight_plan is None:
         return None
-    if shared.dtype != fmt.weights:
+    if weight_plan.dtype != fmt.weights:
         return "another layer reads its weight in another format"
     axis = linear.in_axis if fmt.block else linear.out_axis
-    return None if shared.axis == axis else "another layer reads its weight along the other axis"
+    return None if weight_plan.axis == axis else "another layer reads its weight along the other axis"

@@ -80,11 +80,11 @@ def block_scales(
         else:
             step = np.maximum((ceiling - floor) * shrink / high, _TINY)
             zero = np.clip(np.round(-floor * shrink / step), low, high)
-        quantized = np.clip(np.round(blocks / step[:, None]) + zero[:, None], low, high)
-        error = (np.square((quantized - zero[:, None]) * step[:, None] - blocks) * counts).sum(axis=1)
-        better = error < best
-        best, scale = np.where(better, error, best), np.where(better, step, scale)
-        zero_point = np.where(better, zero, zero_point)
+        integers = np.clip(np.round(blocks / step[:, None]) + zero[:, None], low, high)
+        error = (np.square((integers - zero[:, None]) * step[:, None] - blocks) * counts).sum(axis=1)
+        improves = error < best
+        best, scale = np.where(improves, error, best), np.where(improves, step, scale)
+        zero_point = np.where(improves, zero, zero_point)
     return scale.astype(np.float32), None if fmt.weights.is_signed() else zero_point.astype(np.float32)
 
 

@@ -49,7 +49,7 @@ class SearchTransforms(ChannelPass):
     free: bool = False
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Transform the sites whose producers take the transform; then, in the resulting graph, all others."""
+        """Transform the sites whose producers take the transform; then, in the resulting graph, all other sites."""
         places = find_sites(model)
         sites = [place for place in places if isinstance(place, Site)]
         records = [self.apply(self.choose(site)) for site in sites]
@@ -79,13 +79,13 @@ class SearchTransforms(ChannelPass):
 
     def _penalty(self, site: Site) -> Callable[[ChannelTransform], float]:
         """Return the factor by which the nodes that a transform adds raise its loss, as a function of the transform."""
-        free = self.free or any(is_direct(consumer.linear) for consumer in site.consumers)
+        must_be_free = self.free or any(is_direct(consumer.linear) for consumer in site.consumers)
 
         def penalty(transform: ChannelTransform) -> float:
             nodes = added_nodes(site, transform)
             scale_is_free = not added_nodes(site, transform.unshifted)
             rate = SHIFT_PENALTY if scale_is_free else NODE_PENALTY
-            return math.inf if free and nodes else 1 + rate * nodes
+            return math.inf if must_be_free and nodes else 1 + rate * nodes
 
         return penalty
 

@@ -22,7 +22,7 @@ def select_format(consumers: Sequence[Linear], formats: Sequence[Format]) -> For
     """
     if len(formats) == 1:
         return formats[0]
-    weight_types = {planned.dtype for linear in consumers if (planned := quantizer(linear.weight))}
+    weight_types = {plan.dtype for linear in consumers if (plan := quantizer(linear.weight))}
     candidates = [candidate for candidate in formats if candidate.weights in weight_types] or formats
     part = part_of([linear for linear in consumers if not is_kept(linear)])
     return candidates[0] if part is None else min(candidates, key=lambda candidate: part_loss(part, candidate)[0])

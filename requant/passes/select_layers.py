@@ -55,12 +55,12 @@ class SelectLayers(ir.passes.InPlacePass):
         """Mark the Convs that the engine leaves in float, and the layers that read the integers of another one."""
         decisions = integer_convs(model.graph, layers, engine)
         outputs = [output for output in decisions.values() if isinstance(output, ConvOutput)]
-        quantized = {value for output in outputs for value in (output.value, output.quantized_as)}
+        integer_values = {value for output in outputs for value in (output.value, output.quantized_as)}
         for linear in layers:
             decision = decisions.get(linear.node)
             if isinstance(decision, Refusal):
                 SKIPPED.set(linear.node, decision.reason)
-            elif linear.data in quantized or (decision is not None and linear.data.producer() is not None):
+            elif linear.data in integer_values or (decision is not None and linear.data.producer() is not None):
                 DIRECT.set(linear.node, content=True)
 
     def _excluded(self, linear: Linear, engine: Target) -> str | None:

@@ -95,8 +95,8 @@ class SplitChannels(ir.passes.InPlacePass):
 def _regions(model: ir.Model) -> Iterator[tuple[Site, Region | Refusal]]:
     """Yield the values that would need an inserted transform, each region once."""
     visited: set[ir.Value] = set()
-    free = [site for site in find_sites(model) if isinstance(site, Site)]
-    for site in find_inserted(model, free):
+    sites = [site for site in find_sites(model) if isinstance(site, Site)]
+    for site in find_inserted(model, sites):
         if isinstance(site, Site) and len(site.values) == 1 and site.values[0] not in visited:
             region = find_region(site.values[0])
             visited.update(() if isinstance(region, Refusal) else region.values)
@@ -118,8 +118,8 @@ def _with_copies(observation: Observation, order: NDArray[np.intp], counts: NDAr
     """Return the observation that there would be after the split."""
     (part,) = observation.parts
     matrix = part.matrix[order] / counts.astype(np.float32)[order, None]
-    wide = Part(part.statistics.taken(order), np.arange(len(order)), matrix)
-    return replace(observation, channels=len(order), parts=(wide,), order=order)
+    split_part = Part(part.statistics.taken(order), np.arange(len(order)), matrix)
+    return replace(observation, channels=len(order), parts=(split_part,), order=order)
 
 
 def _carry(value: ir.Value, order: NDArray[np.intp]) -> None:

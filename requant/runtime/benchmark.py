@@ -58,10 +58,10 @@ def benchmark(
     Raises:
         TargetError: the engine is not installed, or not on this machine.
     """
-    live = {name: runner(model, target=target, optimized=True, threads=threads) for name, model in models.items()}
+    runners = {name: runner(model, target=target, optimized=True, threads=threads) for name, model in models.items()}
     times: dict[str, list[float]] = {name: [] for name in models}
     for turn in range(warmup + runs):
-        for name, each in live.items():
+        for name, each in runners.items():
             feed = fitted(feeds[turn % len(feeds)], models[name])
             time.sleep(pause)
             start = time.perf_counter()

@@ -2,8 +2,8 @@
 
     SQNR = 10 log10( Σ y² / Σ (y - ŷ)² ) dB
 
-A mean of decibels over feeds would let one exact feed hide the loss of the others. Elements that are infinite, or NaN,
-in both models alike are equal and leave the sums; finite against not finite is a total failure.
+A mean of decibels over feeds would let one exact feed hide the loss of the other feeds. Elements that are infinite, or
+NaN, in both models alike are equal and leave the sums; finite against not finite is a total failure.
 
 The standard error of the ratio is that of a jackknife over the feeds (Quenouille 1956, Tukey 1958).
 """
@@ -117,10 +117,10 @@ def standard_error(left_out: Sequence[float]) -> float:
 
 def _error(feeds: Sequence[Sums], signal: float, noise: float) -> float | None:
     """Estimate it for the SQNR of all feeds; None for a single one, and where feeds are equal to the bit or silent."""
-    rest = [(signal - feed.signal, noise - feed.noise) for feed in feeds]
-    if len(feeds) < 2 or any(power <= 0 or error <= 0 for power, error in rest):
+    leave_one_out = [(signal - feed.signal, noise - feed.noise) for feed in feeds]
+    if len(feeds) < 2 or any(power <= 0 or error <= 0 for power, error in leave_one_out):
         return None
-    return standard_error([_decibels(power, error) for power, error in rest])
+    return standard_error([_decibels(power, error) for power, error in leave_one_out])
 
 
 def _summed(y: NDArray[np.float64], z: NDArray[np.float64], mismatched: int, nonfinite: int) -> Sums:

@@ -19,8 +19,8 @@ def require_profiles(model: ir.Model, profiles: Profiles) -> None:
         TargetError: an input has none, or they do not fit it; the text names the input.
     """
     inputs = {value.name or "": value for value in model.graph.inputs}
-    if unknown := sorted(profiles.keys() - inputs.keys()):
-        raise TargetError(f"profiles: the model has no input {unknown[0]!r}; it has {', '.join(inputs)}")
+    if surplus := sorted(profiles.keys() - inputs.keys()):
+        raise TargetError(f"profiles: the model has no input {surplus[0]!r}; it has {', '.join(inputs)}")
     for name, value in inputs.items():
         dims = tuple(value.shape or ())
         shape = "x".join(str(dim) for dim in dims)

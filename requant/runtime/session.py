@@ -27,16 +27,16 @@ def runner(
     row = TARGETS.get(target)
     if row is not None and row.runner is not None:
         return row.runner(source, names, threads=threads)
-    live = session(source, target, optimized=optimized, threads=threads)
+    ort_session = session(source, target, optimized=optimized, threads=threads)
 
     def run(feed: Feed) -> list[NDArray[np.generic]]:
         try:
-            made = live.run(names, dict(feed))
+            outputs = ort_session.run(names, dict(feed))
         except Exception as error:
             if is_engine_error(error):
                 raise SourceError(f"ONNX Runtime cannot run the model: {error_text(error)}") from error
             raise
         # before 1.27 an output that is an input is a view that does not keep the data alive
-        return [feed.get(name, value) for name, value in zip(names, made, strict=True)]
+        return [feed.get(name, value) for name, value in zip(names, outputs, strict=True)]
 
     return run

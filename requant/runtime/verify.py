@@ -28,7 +28,7 @@ def verify(
     after: ir.Model,
     feeds: Iterable[Feed],
     *,
-    done: str,
+    rewrite: str,
     watched: Mapping[str, str] | None = None,
     tolerance: float = TOLERANCE,
 ) -> float:
@@ -37,14 +37,14 @@ def verify(
     Args:
         before, after: the model on either side of a rewrite.
         feeds: a few samples.
-        done: the name of the rewrite, for the message.
+        rewrite: the name of the rewrite, for the message.
         watched: names of values that must not change either, in graph order, and the site that each belongs to.
 
     Returns:
         The largest relative difference.
 
     Raises:
-        VerificationError: names ``done`` and the first value that differs.
+        VerificationError: names ``rewrite`` and the first value that differs.
     """
     watched = watched or {}
     names = [*watched, *(value.name or "" for value in before.graph.outputs)]
@@ -61,7 +61,7 @@ def verify(
             if not difference <= tolerance:
                 place = f" at site {watched[name]!r}" if watched.get(name) else ""
                 raise VerificationError(
-                    f"{done} changed the model{place}: value {name!r} differs by {difference:.2g} of its size "
+                    f"{rewrite} changed the model{place}: value {name!r} differs by {difference:.2g} of its size "
                     f"(allowed: {tolerance:.0e}); nothing was written"
                 )
             worst = max(worst, difference)

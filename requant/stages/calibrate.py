@@ -1,4 +1,4 @@
-"""The third stage: hold samples out, collect statistics on the others, and verify the canonical form."""
+"""The third stage: hold samples out, collect statistics on the remaining ones, and verify the canonical form."""
 
 import warnings
 from functools import partial
@@ -38,7 +38,7 @@ def calibrate_model(job: Job) -> None:
     if job.calibrated:
         _collect(job)
     with job.times("verify"):
-        verify(job.original, job.model, islice(job.parts.training, 1), done="the canonical form")
+        verify(job.original, job.model, islice(job.parts.training, 1), rewrite="the canonical form")
     job.reference = job.model.clone()
     if job.report.calibration.get("samples") == 1 and job.recipe.rewrites and not data.random:
         job.recipe = job.recipe.plain
@@ -52,8 +52,8 @@ def _collect(job: Job) -> None:
         samples = collect(job.model, notes.watch(data), progress=partial(job.times.progress, "calibrate"))
     held_out = job.parts.samples
     report.calibration = {"source": data.origin, "samples": samples + held_out, "held_out": held_out}
-    if dropped := dropped_rows(job.model):
-        report.calibration["dropped"] = dropped
+    if drops := dropped_rows(job.model):
+        report.calibration["dropped"] = drops
     report.notes += [] if data.random else notes.lines(samples)
     for note in report.notes:
         warnings.warn(note, CalibrationWarning, stacklevel=_CALLER)

@@ -33,28 +33,28 @@ def noise(reference: ir.Model, candidates: Sequence[ir.Model], feeds: Iterable[F
     """
     names = [value.name for value in reference.graph.outputs]
     runs = [_in_order(model, names) for model in candidates]
-    expected, lost = runner(reference), list[list[list[float]]]()
+    expected, losses = runner(reference), list[list[list[float]]]()
     sizes = np.zeros(len(names))
     for feed in feeds:
-        wanted = expected(feed)
-        sizes += [_energy(output) for output in wanted]
-        lost.append([[_lost(y, z) for y, z in zip(wanted, run(feed), strict=True)] for run in runs])
-    errors = np.array(lost)  # [feeds, candidates, outputs]
-    told = sizes > 0
-    relative: NDArray[np.float64] = (errors[..., told] / sizes[told]).sum(axis=-1).T
+        reference_outputs = expected(feed)
+        sizes += [_energy(output) for output in reference_outputs]
+        losses.append([[_lost(y, z) for y, z in zip(reference_outputs, run(feed), strict=True)] for run in runs])
+    errors = np.array(losses)  # [feeds, candidates, outputs]
+    has_signal = sizes > 0
+    relative: NDArray[np.float64] = (errors[..., has_signal] / sizes[has_signal]).sum(axis=-1).T
     return relative
 
 
-def advantage(worse: NDArray[np.float64], better: NDArray[np.float64]) -> float:
-    """Return the decibels by which ``better`` [feeds] has less noise than ``worse`` [feeds]; 0 if not significant."""
-    if len(worse) < 2 or not np.isfinite(better).all() or not better.sum() > 0:
+def advantage(baseline: NDArray[np.float64], candidate: NDArray[np.float64]) -> float:
+    """Return the decibels by which ``candidate`` [feeds] is less noisy than ``baseline``, or 0 if not significant."""
+    if len(baseline) < 2 or not np.isfinite(candidate).all() or not candidate.sum() > 0:
         return 0.0
-    if not np.isfinite(worse).all():
+    if not np.isfinite(baseline).all():
         return float("inf")
-    whole = _decibels(worse.sum(), better.sum())
-    left = [_decibels(worse.sum() - a, better.sum() - b) for a, b in zip(worse, better, strict=True)]
-    significant = whole > FLOOR and whole > standard_error(left) * float(student.ppf(CONFIDENCE, len(left) - 1))
-    return whole if significant else 0.0
+    gain = _decibels(baseline.sum(), candidate.sum())
+    gains = [_decibels(baseline.sum() - a, candidate.sum() - b) for a, b in zip(baseline, candidate, strict=True)]
+    significant = gain > FLOOR and gain > standard_error(gains) * float(student.ppf(CONFIDENCE, len(gains) - 1))
+    return gain if significant else 0.0
 
 
 def _decibels(a: float, b: float) -> float:
@@ -64,8 +64,8 @@ def _decibels(a: float, b: float) -> float:
 
 def _in_order(model: ir.Model, names: Sequence[str | None]) -> Callable[[Feed], list[object]]:
     """Run ``model`` on data as the reference takes them; its outputs come in the order of ``names``."""
-    run, own = runner(model), [value.name for value in model.graph.outputs]
-    order = [own.index(name) for name in names]
+    run, output_names = runner(model), [value.name for value in model.graph.outputs]
+    order = [output_names.index(name) for name in names]
 
     def ordered(feed: Feed) -> list[object]:
         outputs = run(fitted(feed, model))

@@ -27,7 +27,7 @@ def canonicalize_model(job: Job) -> None:
         where = " outside of the bodies of If and Loop" if job.report.layers else ""
         job.finish(f"nothing to quantize: {no_layers(job.model.graph)}{where}")
         return
-    if unknown := unmatched(job.model, job.keep):
-        raise RequantError(f"{describe(job.source)}: no linear layer is called {unknown[0]!r}, which keep asks for")
+    if names := unmatched(job.model, job.keep):
+        raise RequantError(f"{describe(job.source)}: no linear layer is called {names[0]!r}, which keep asks for")
     if infer_types(job.model):
         InferShapes()(job.model)

@@ -43,14 +43,14 @@ def choose_plan(job: Job) -> None:
         lowering = job.lowering.measurable
         candidates = [runnable(lowering.apply(model, job.report)) for model in (job.model, simple.model)]
         measured = partial(noise, job.reference, candidates)
-        origin, (transformed, plain) = "held-out", measured(job.parts.held_out)
-        gain = advantage(transformed, plain)
-        if not gain and plain.sum() < transformed.sum():
-            origin, (transformed, plain) = "calibration", measured(islice(job.parts.training, MOST))
-            gain = advantage(transformed, plain)
+        origin, (full_noise, simple_noise) = "held-out", measured(job.parts.held_out)
+        gain = advantage(full_noise, simple_noise)
+        if not gain and simple_noise.sum() < full_noise.sum():
+            origin, (full_noise, simple_noise) = "calibration", measured(islice(job.parts.training, MOST))
+            gain = advantage(full_noise, simple_noise)
     if gain:
         job.report.notes.append(
-            f"quantized without any transform: {gain:.1f} dB better on {len(plain)} {origin} batches"
+            f"quantized without any transform: {gain:.1f} dB better on {len(simple_noise)} {origin} batches"
         )
         job.report.verification, job.model = 0.0, simple.model
 
@@ -85,5 +85,5 @@ def _rewrite(model: ir.Model, recipe: Recipe, data: Batches) -> float:
         if rewrite(model).modified:
             watched = {name: places.get(name, "") for name in common_layers(before, model)}
             feeds = islice(data, VERIFIED_SAMPLES)
-            worst = max(worst, verify(before, model, feeds, done=type(rewrite).__name__, watched=watched))
+            worst = max(worst, verify(before, model, feeds, rewrite=type(rewrite).__name__, watched=watched))
     return worst

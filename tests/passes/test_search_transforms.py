@@ -42,7 +42,7 @@ def test_each_pass_is_exact_and_lowers_the_error_of_every_site(builder: str, rew
     model = calibrated(builder)
     before = model.clone()
     assert rewrite(model).modified
-    assert verify(before, model, FEEDS, done="it") < 1e-4
+    assert verify(before, model, FEEDS, rewrite="it") < 1e-4
     done = [record for record in site_records(model) if not record.reason]
     assert done
     for record in done:
@@ -71,7 +71,7 @@ def test_passes_compose_in_anyones_pass_manager() -> None:
     model = calibrated("pre_norm")
     before = model.clone()
     ir.passes.PassManager([MigrateChannelShifts(), FoldScalesIntoNorms()])(model)
-    assert verify(before, model, FEEDS, done="both") < 1e-4
+    assert verify(before, model, FEEDS, rewrite="both") < 1e-4
     assert {record.pass_name for record in site_records(model)} == {"MigrateChannelShifts", "FoldScalesIntoNorms"}
 
 
@@ -153,7 +153,7 @@ def test_a_value_that_two_layers_read_along_different_axes_is_left_whole(graph: 
     collect(model, feeds)
     before = model.clone()
     SearchTransforms((SmoothQuant(0.8, shift=True),))(model)
-    assert verify(before, model, feeds, done="it") < 1e-4
+    assert verify(before, model, feeds, rewrite="it") < 1e-4
 
 
 def test_a_linear_that_cannot_absorb_gets_the_value_back_with_its_statistics() -> None:
@@ -167,7 +167,7 @@ def test_a_linear_that_cannot_absorb_gets_the_value_back_with_its_statistics() -
     collect(model, feeds)
     before = model.clone()
     SearchTransforms((SmoothQuant(0.8, shift=True),))(model)
-    assert verify(before, model, feeds, done="it") < 1e-4
+    assert verify(before, model, feeds, rewrite="it") < 1e-4
     assert all(statistics(value) for value in watched(model))
 
 

@@ -42,7 +42,7 @@ def test_a_few_loud_channels_get_copies_and_nothing_changes(builder: str) -> Non
     model = calibrated(builder, factor=30.0)
     before = model.clone()
     assert SplitChannels(candidates=(Identity(), SmoothQuant(0.5)))(model).modified
-    assert verify(before, model, FEEDS, done="it") < 1e-5
+    assert verify(before, model, FEEDS, rewrite="it") < 1e-5
     assert len(model.graph) == len(before.graph)
     (record,) = [record for record in site_records(model) if not record.reason]
     assert record.kind == "Split"
@@ -51,7 +51,7 @@ def test_a_few_loud_channels_get_copies_and_nothing_changes(builder: str) -> Non
     assert record.error_before is not None
     assert record.error_after < 0.8 * record.error_before
     SearchTransforms()(model)
-    assert verify(before, model, FEEDS, done="both") < 1e-4
+    assert verify(before, model, FEEDS, rewrite="both") < 1e-4
 
 
 def test_statistics_follow() -> None:

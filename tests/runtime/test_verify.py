@@ -30,21 +30,21 @@ def graph(build: Build, body: str, **constants: float) -> ir.Model:
 )
 def test_what_moves_no_more_than_rounding_does_is_unchanged(body: str, good: float, bad: float, build: Build) -> None:
     before = graph(build, body, k=-16.0 if "Add" in body else 1.0)
-    assert verify(before, graph(build, body, k=good), [X], done="it") <= 1e-3
+    assert verify(before, graph(build, body, k=good), [X], rewrite="it") <= 1e-3
     with pytest.raises(VerificationError, match=r"it changed the model: value 'y' differs by .* nothing was written"):
-        verify(before, graph(build, body, k=bad), [X], done="it")
+        verify(before, graph(build, body, k=bad), [X], rewrite="it")
 
 
 def test_small_values_that_are_no_probabilities_count_as_they_are(build: Build) -> None:
     body = "m = Mul(x, k) y = Relu(m)"
     with pytest.raises(VerificationError):
-        verify(graph(build, body, k=1e-8), graph(build, body, k=2e-8), [X], done="it")
+        verify(graph(build, body, k=1e-8), graph(build, body, k=2e-8), [X], rewrite="it")
 
 
 def test_another_size_is_a_difference(build: Build) -> None:
     body = "c = Greater(x, k) i = NonZero(c) y = Cast<to = 1>(i)"
     with pytest.raises(VerificationError, match="'y' differs by inf"):
-        verify(graph(build, body, k=0.0), graph(build, body, k=0.5), [X], done="it")
+        verify(graph(build, body, k=0.0), graph(build, body, k=0.5), [X], rewrite="it")
 
 
 @pytest.mark.parametrize("special", ["-inf", "nan"])
@@ -52,9 +52,9 @@ def test_what_is_not_finite_must_stay_the_same(special: str, build: Build) -> No
     branch = "l" if special == "-inf" else "n"
     body = f"c = Less(x, k) d = Sub(k, k) l = Log(d) n = Sub(l, l) y = Where(c, {branch}, x)"
     before = graph(build, body, k=0.0)
-    assert verify(before, graph(build, body, k=0.0), [X], done="it") == 0
+    assert verify(before, graph(build, body, k=0.0), [X], rewrite="it") == 0
     with pytest.raises(VerificationError, match="'y' differs by inf"):
-        verify(before, graph(build, body, k=0.5), [X], done="it")
+        verify(before, graph(build, body, k=0.5), [X], rewrite="it")
 
 
 def test_sequences_and_text_are_compared_too(build: Build) -> None:
@@ -65,8 +65,8 @@ def test_sequences_and_text_are_compared_too(build: Build) -> None:
         " r = ReduceMax<axes = [1], keepdims = 0>(n) g = Cast<to = 9>(r) t = Where(g, a, b)"
     )
     same, near, far = (ir.from_proto(build(model.format(k=k, body=body))) for k in (1.0, 0.9999, 0.5))
-    assert verify(same, same, [X], done="it") == 0
+    assert verify(same, same, [X], rewrite="it") == 0
     with pytest.raises(VerificationError, match="'t' differs by inf"):
-        verify(same, near, [X], done="it")
+        verify(same, near, [X], rewrite="it")
     with pytest.raises(VerificationError, match=r"'y' differs by 0\.5"):
-        verify(same, far, [X], done="it")
+        verify(same, far, [X], rewrite="it")

@@ -163,8 +163,8 @@ def _rewrite(graph: ir.Graph, layer: ir.Node, weight: ir.Value, factor: Vector, 
     assert tensor is not None
     dtype = np.promote_types(tensor.dtype.numpy(), np.float32)
     scale = factor.astype(dtype)
-    scaled = lazily(lambda data: data.astype(dtype, copy=False) * scale, tensor)
-    layer.replace_input_with(1, constant(graph, scaled, f"{weight.name}.folded"))
+    new_weight = lazily(lambda data: data.astype(dtype, copy=False) * scale, tensor)
+    layer.replace_input_with(1, constant(graph, new_weight, f"{weight.name}.folded"))
     if len(layer.inputs) < 3:
         layer.resize_inputs(3)
     layer.replace_input_with(2, constant(graph, bias.astype(tensor.dtype.numpy()), f"{out}.bias"))

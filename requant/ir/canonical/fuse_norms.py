@@ -39,8 +39,8 @@ class FuseNorms(ir.passes.InPlacePass):
 
 def _move_gain_out(graph: ir.Graph, node: ir.Node) -> bool:
     """Rewrite d · (γ · r) as (d · r) · γ."""
-    for deviation, scaled in _operands(node.outputs[0], "Mul"):
-        root = scaled_inverse_root(scaled)
+    for deviation, factor in _operands(node.outputs[0], "Mul"):
+        root = scaled_inverse_root(factor)
         if root is None:
             continue
         inverse, gamma, match = root
@@ -58,8 +58,8 @@ def _move_gain_out(graph: ir.Graph, node: ir.Node) -> bool:
 def _fuse_offset_form(graph: ir.Graph, node: ir.Node) -> bool:
     """Fuse x · i + (β - mean x · i), TensorFlow's batch_normalization, into a LayerNormalization."""
     out = node.outputs[0]
-    for scaled, offset in _operands(out, "Add"):
-        for x, inverse in _operands(scaled, "Mul"):
+    for product, offset in _operands(out, "Add"):
+        for x, inverse in _operands(product, "Mul"):
             root = scaled_inverse_root(inverse)
             if root is None:
                 continue
@@ -126,9 +126,9 @@ def _in_one_type(x: ir.Value, normal: ir.Value) -> tuple[ir.Value, ir.Value] | N
     use = sole_use(normal)
     if x.dtype in _HALVES and use is not None and use[0].op_type == "Cast" and use[0].outputs[0].dtype == x.dtype:
         return x, use[0].outputs[0]
-    wide = [use.node.outputs[0] for use in x.uses() if use.node.op_type == "Cast"]
-    wide = [value for value in wide if value.dtype == normal.dtype == ir.DataType.FLOAT]
-    return (wide[0], normal) if wide else None
+    casts = [use.node.outputs[0] for use in x.uses() if use.node.op_type == "Cast"]
+    casts = [value for value in casts if value.dtype == normal.dtype == ir.DataType.FLOAT]
+    return (casts[0], normal) if casts else None
 
 
 def _cast_of(value: ir.Value, last: ir.Node) -> list[ir.Node]:

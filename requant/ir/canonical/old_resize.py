@@ -28,20 +28,20 @@ def convert_old_resizes(model: ir.Model) -> None:
 
 
 def _round(node: ir.Node) -> None:
-    """Choose the rounding of a nearest Resize; one that grows along some axes and shrinks along others becomes two."""
+    """Choose the rounding of a nearest Resize; one that both enlarges and shrinks axes becomes two."""
     scales, graph = _scales(node), node.graph
     shrinks = scales is not None and bool((scales < 1).any())
     node.attributes["nearest_mode"] = ir.AttrString("nearest_mode", "ceil" if shrinks else "floor")
     if scales is None or not shrinks or not (scales > 1).any() or not isinstance(graph, ir.Graph):
         return
     name = node.outputs[0].name
-    larger = ir.node("Resize", list(node.inputs), dict(node.attributes), name=f"{node.name}.larger")
-    larger.attributes["nearest_mode"] = ir.AttrString("nearest_mode", "floor")
-    larger.outputs[0].name = fresh_name(graph, f"{name}.larger")
-    for part, factors in ((larger, np.maximum(scales, 1)), (node, np.minimum(scales, 1))):
+    upsampling = ir.node("Resize", list(node.inputs), dict(node.attributes), name=f"{node.name}.larger")
+    upsampling.attributes["nearest_mode"] = ir.AttrString("nearest_mode", "floor")
+    upsampling.outputs[0].name = fresh_name(graph, f"{name}.larger")
+    for part, factors in ((upsampling, np.maximum(scales, 1)), (node, np.minimum(scales, 1))):
         part.replace_input_with(2, constant(graph, factors, f"{name}.scales"))
-    graph.insert_before(node, larger)
-    node.replace_input_with(0, larger.outputs[0])
+    graph.insert_before(node, upsampling)
+    node.replace_input_with(0, upsampling.outputs[0])
 
 
 def _scales(node: ir.Node) -> NDArray[np.float32] | None:

@@ -73,7 +73,7 @@ class Constraints:
         self._pins, self._inverse_edges, self._no_shifts = _Reasons(), _Reasons(), _Reasons()
 
     def allocate(self, count: int, *, invertible: bool = False) -> Variables:
-        """Return new variables; ``invertible`` ones may have inverse edges, which pin others."""
+        """Return new variables; ``invertible`` ones may have inverse edges, which pin further variables."""
         self._invertible.append(np.full(count, invertible))
         self.size += count
         return np.arange(self.size - count, self.size)
@@ -95,7 +95,7 @@ class Constraints:
         self._pins.add(channels, reason)
 
     def inverse_edge(self, channels: ChannelMap, reason: str) -> None:
-        """Note a consumer that needs the value as it was: invertible variables cost a node there, others are pinned."""
+        """Note a consumer that needs the original value: invertible variables cost a node; the rest are pinned."""
         self._inverse_edges.add(channels, reason)
 
     def no_shift(self, channels: ChannelMap, reason: str) -> None:
@@ -152,20 +152,20 @@ class Constraints:
 
     def _sites(self, direct: Variables, pin: Variables) -> tuple[Variables, Variables, Variables]:
         """Number the sites, and the channels within them, in the order of variables; return the sites' sizes too."""
-        free = np.flatnonzero(pin[direct] < 0)
+        variables = np.flatnonzero(pin[direct] < 0)
         site, channel = np.full(self.size + 1, NO_CHANNEL), np.full(self.size + 1, NO_CHANNEL)
         groups = [direct[group[pin[direct[group]] < 0]] for group in self._groups]
         left = np.concatenate([group[:-1] for group in groups] + [np.zeros(0, np.intp)])
         right = np.concatenate([group[1:] for group in groups] + [np.zeros(0, np.intp)])
         components = _components(left, right, len(pin))
-        site[free] = _renumber(components[direct[free]])
-        classes, earliest, back = np.unique(direct[free], return_index=True, return_inverse=True)
-        order = np.lexsort((earliest, site[free][earliest]))
-        sizes = np.bincount(site[free][earliest], minlength=0)
+        site[variables] = _renumber(components[direct[variables]])
+        classes, earliest, back = np.unique(direct[variables], return_index=True, return_inverse=True)
+        order = np.lexsort((earliest, site[variables][earliest]))
+        sizes = np.bincount(site[variables][earliest], minlength=0)
         starts = np.cumsum(sizes) - sizes
         number = np.empty(len(classes), np.intp)
         number[order] = np.arange(len(classes)) - np.repeat(starts, sizes)
-        channel[free] = number[back]
+        channel[variables] = number[back]
         return site, channel, sizes
 
 

@@ -123,9 +123,9 @@ class _Analysis:
         """Yield the outputs of ``node`` that have channels; let it absorb those of its inputs if it is a linear."""
         if is_movement(node):
             maps = move(node, [data.channels if data else None for data in inputs])
-            exact = all(data.exact for data in inputs if data)
+            is_exact = all(data.exact for data in inputs if data)
             yield from (
-                (value, ChannelValue(channels, exact)) for value, channels in zip(node.outputs, maps, strict=False)
+                (value, ChannelValue(channels, is_exact)) for value, channels in zip(node.outputs, maps, strict=False)
             )
         elif (linear := self._linears.get(node)) and inputs[0] is not None:
             self._absorb(linear, inputs[0])

@@ -24,8 +24,8 @@ def last_axis(channels: int, rank: int) -> ChannelMap:
 def along_axis(channels: ChannelMap, axis: int) -> NDArray[np.intp] | None:
     """Return the channel of each position of ``axis``; None when another axis matters too, or ``axis`` does not."""
     axis = axis % channels.ndim
-    rest = channels.shape[:axis] + channels.shape[axis + 1 :]
-    return channels.reshape(-1) if set(rest) <= {1} and channels.shape[axis] > 1 else None
+    other_dims = channels.shape[:axis] + channels.shape[axis + 1 :]
+    return channels.reshape(-1) if set(other_dims) <= {1} and channels.shape[axis] > 1 else None
 
 
 def is_movement(node: ir.Node) -> bool:

@@ -114,9 +114,9 @@ def concat(node: ir.Node, maps: Sequence[ChannelMap | None]) -> ChannelMap:
         return parts[0]
     if any(part.shape[axis] == 1 != _size(value, axis) for part, value in zip(parts, node.inputs, strict=True)):
         raise BlockedError(node, "joins parts with different channels")
-    rest = np.broadcast_shapes(*(channels.take([0], axis).shape for channels in parts))
+    other_dims = np.broadcast_shapes(*(channels.take([0], axis).shape for channels in parts))
     widths = [channels.shape[axis] for channels in parts]
-    shapes = [(*rest[:axis], width, *rest[axis + 1 :]) for width in widths]
+    shapes = [(*other_dims[:axis], width, *other_dims[axis + 1 :]) for width in widths]
     return np.concatenate([np.broadcast_to(part, shape) for part, shape in zip(parts, shapes, strict=True)], axis)
 
 

@@ -1,7 +1,7 @@
 """Reshape as arithmetic on shapes: how the axes of a channel map are split and merged.
 
 Both shapes are cut into pieces that hold the same number of elements, from both ends. Elements keep their order, so
-each piece of the source becomes the matching piece of the target, whatever lies in the others.
+each piece of the source becomes the matching piece of the target, whatever lies in the other pieces.
 """
 
 from collections.abc import Iterator
@@ -81,16 +81,16 @@ def _cut(source: Dims, target: Dims) -> Iterator[tuple[slice, slice]]:
 
 def _static_piece(source: Dims, target: Dims, i: int, j: int) -> tuple[int, int]:
     """Return the ends of the pieces from (i, j) on whose sizes have one product; (i, j) when a name comes before."""
-    a, b, left, right = i, j, 1, 1
-    while a == i or b == j or left != right:
-        shorter, at = (source, a) if (left <= right and a < len(source)) or b == len(target) else (target, b)
+    a, b, size_a, size_b = i, j, 1, 1
+    while a == i or b == j or size_a != size_b:
+        shorter, at = (source, a) if (size_a <= size_b and a < len(source)) or b == len(target) else (target, b)
         size = shorter[at] if at < len(shorter) else ""
         if not isinstance(size, int) or size == 0:
             return i, j
         if shorter is source:
-            a, left = a + 1, left * size
+            a, size_a = a + 1, size_a * size
         else:
-            b, right = b + 1, right * size
+            b, size_b = b + 1, size_b * size
     return a, b
 
 

@@ -160,8 +160,8 @@ def _main_factor(inputs: ChannelValues) -> int:
     return 1 if left is None or (right is not None and right.exact and not left.exact) else 0
 
 
-def _broadcast(left: ChannelValue, right: ChannelValue) -> tuple[ChannelMap, ChannelMap]:
-    a, b = np.broadcast_arrays(left.channels, right.channels)
+def _broadcast(x: ChannelValue, y: ChannelValue) -> tuple[ChannelMap, ChannelMap]:
+    a, b = np.broadcast_arrays(x.channels, y.channels)
     return a, b
 
 

@@ -114,9 +114,9 @@ class _Names:
             return  # a shape without a type cannot be saved
         current = [None] * len(dims) if value.shape is None else dimensions(value.shape)
         if len(current) == len(dims):
-            merged = [self._unify(*pair) for pair in zip(current, dims, strict=True)]
-            if (merged != current or value.shape is None) and not value.is_graph_input():
-                value.shape = ir.Shape(merged)
+            result = [self._unify(*pair) for pair in zip(current, dims, strict=True)]
+            if (result != current or value.shape is None) and not value.is_graph_input():
+                value.shape = ir.Shape(result)
 
     def rewrite(self, value: ir.Value) -> None:
         """Rewrite the shape of ``value`` in the names that stand for themselves."""

@@ -52,8 +52,8 @@ def _reshape(node: ir.Node, shapes: list[list[Dim]], contents: Contents) -> list
         target = [source[axis] if dim == 0 else dim for axis, dim in enumerate(target)]
     if -1 not in target:
         return target
-    rest = quotient(source, [dim for dim in target if dim != -1])
-    return [rest if dim == -1 else dim for dim in target]
+    remainder = quotient(source, [dim for dim in target if dim != -1])
+    return [remainder if dim == -1 else dim for dim in target]
 
 
 def _expand(node: ir.Node, shapes: list[list[Dim]], contents: Contents) -> list[Dim] | None:

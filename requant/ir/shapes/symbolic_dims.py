@@ -52,11 +52,11 @@ def broadcast(*shapes: list[Dim]) -> list[Dim]:
 
 def _common(dims: Iterable[Dim]) -> Dim:
     """Broadcast ``dims`` of one axis: a number above 1 decides, else all that are not 1 must be one name."""
-    wide = {dim for dim in dims if dim != 1}
-    numbers = {dim for dim in wide if isinstance(dim, int)}
-    if len(numbers or wide) == 1:
-        return (numbers or wide).pop()
-    return None if wide else 1
+    sizes = {dim for dim in dims if dim != 1}
+    numbers = {dim for dim in sizes if isinstance(dim, int)}
+    if len(numbers or sizes) == 1:
+        return (numbers or sizes).pop()
+    return None if sizes else 1
 
 
 def _collect(dims: Iterable[Dim]) -> tuple[int, Counter[str] | None]:

@@ -87,9 +87,9 @@ def _scale_constant(added_constant: AddedConstant, transform: ChannelTransform) 
     """Divide a constant that is added between producer and consumer by d."""
     node, position = added_constant.slot
     value = node.inputs[position]
-    scaled = read_constant(value) / transform.at(added_constant.channels).scale
+    quotient = read_constant(value) / transform.at(added_constant.channels).scale
     name = value.name if value is not None else node.name
-    replace_constant(added_constant.slot, cast_like(value, scaled), f"{name}.rebased")
+    replace_constant(added_constant.slot, cast_like(value, quotient), f"{name}.rebased")
 
 
 def _transform_consumers(consumers: tuple[Consumer, ...], transform: ChannelTransform) -> int:

@@ -50,8 +50,8 @@ def inverses(edges: tuple[InverseEdge, ...], transform: ChannelTransform) -> Ite
         else:
             slots.setdefault((value, edge.channels.tobytes()), []).append(edge.slot)
             parts[value, edge.channels.tobytes()] = part
-    for key, shared in slots.items():
-        yield Inverse(key[0], tuple(shared), parts[key], None)
+    for key, edge_slots in slots.items():
+        yield Inverse(key[0], tuple(edge_slots), parts[key], None)
 
 
 def apply_inverse(edges: tuple[InverseEdge, ...], transform: ChannelTransform) -> int:

@@ -58,16 +58,16 @@ def needs_node(producer: Producer) -> bool:
 def _transform_norm(norm: Norm, part: ChannelTransform) -> int:
     node, position = norm.scale
     gamma = node.inputs[position]
-    scaled = read_constant(gamma) / _along(gamma, part.scale)
-    replace_constant(norm.scale, cast_like(gamma, scaled), f"{norm.output.name}.scale")
+    new_gamma = read_constant(gamma) / _along(gamma, part.scale)
+    replace_constant(norm.scale, cast_like(gamma, new_gamma), f"{norm.output.name}.scale")
     offset = -part.shift / part.scale
     if norm.shift is not None:
         node, position = norm.shift
         beta = node.inputs[position] if len(node.inputs) > position else None
         if beta is None and not part.shifts:
             return 0
-        shifted = offset if beta is None else read_constant(beta) / _along(beta, part.scale) + _along(beta, offset)
-        replace_constant(norm.shift, cast_like(gamma, shifted), f"{norm.output.name}.bias")
+        new_beta = offset if beta is None else read_constant(beta) / _along(beta, part.scale) + _along(beta, offset)
+        replace_constant(norm.shift, cast_like(gamma, new_beta), f"{norm.output.name}.bias")
         return 0
     if not part.shifts:
         return 0
@@ -91,8 +91,8 @@ def _transform_linear(source: Linear, part: ChannelTransform, *, scale_weight: b
     if linear.bias is not None:
         node, position = linear.bias
         bias = node.inputs[position]
-        scaled = (read_constant(bias) - part.shift / linear.bias_factor) / part.scale
-        replace_constant(linear.bias, cast_like(bias, scaled), f"{linear.node.outputs[0].name}.bias")
+        new_bias = (read_constant(bias) - part.shift / linear.bias_factor) / part.scale
+        replace_constant(linear.bias, cast_like(bias, new_bias), f"{linear.node.outputs[0].name}.bias")
         added = 0
     else:
         added = add_to_bias(linear, -part.shift / part.scale) if part.shifts else 0

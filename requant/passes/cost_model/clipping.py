@@ -53,18 +53,18 @@ def reach(ratio: NDArray[np.floating], row_cost: NDArray[np.floating], channel_c
     return Reach(ratio[row, channel].astype(np.float64), row_cost[row] * channel_cost[channel])
 
 
-def clipping(near: Reach) -> NDArray[np.float64]:
+def clipping(data: Reach) -> NDArray[np.float64]:
     """Return E for each of `MARGINS`."""
-    if not len(near.ratio):
+    if not len(data.ratio):
         return np.zeros_like(MARGINS)
-    start = max(_NEAR, float(np.partition(near.ratio, -_TAIL - 1)[-_TAIL - 1]) if len(near.ratio) > _TAIL else _NEAR)
-    beyond = near.ratio > start
-    cost, excess = near.cost[beyond], near.ratio[beyond] - start
+    start = max(_NEAR, float(np.partition(data.ratio, -_TAIL - 1)[-_TAIL - 1]) if len(data.ratio) > _TAIL else _NEAR)
+    beyond = data.ratio > start
+    cost, excess = data.cost[beyond], data.ratio[beyond] - start
     if not cost.sum() > 0:
         return np.zeros_like(MARGINS)
     prior = _WEIGHT * float(cost.mean())
     scale = (float(cost @ excess) + prior * _EXCESS) / (float(cost.sum()) + prior)
     tail = cost.sum() * 2 * scale**2 * np.exp(-(np.maximum(MARGINS, start) - start) / scale)
-    seen = near.cost @ np.square(np.maximum(near.ratio[:, None] - MARGINS, 0.0))
-    expected: NDArray[np.float64] = np.where(start <= MARGINS, np.maximum(tail, seen), seen)
+    observed_cost = data.cost @ np.square(np.maximum(data.ratio[:, None] - MARGINS, 0.0))
+    expected: NDArray[np.float64] = np.where(start <= MARGINS, np.maximum(tail, observed_cost), observed_cost)
     return expected

@@ -63,7 +63,7 @@ def conv_chains(conv_outputs: Mapping[ir.Node, ConvOutput]) -> list[ConvChain]:
     producers = {conv_output.value: conv_output.conv for conv_output in conv_outputs.values()}
     groups = {conv_output.conv.node: [conv_output.conv.node] for conv_output in conv_outputs.values()}
     borders = dict.fromkeys(groups, 0.0)
-    charged, quantized = set[ir.Node](), set[ir.Value]()
+    charged, border_values = set[ir.Node](), set[ir.Value]()
     for conv_output in conv_outputs.values():
         conv = conv_output.conv
         sources, carriers = _origin(conv.data, producers)
@@ -73,8 +73,8 @@ def conv_chains(conv_outputs: Mapping[ir.Node, ConvOutput]) -> list[ConvChain]:
         for source in sources:
             if (before := producers.get(source)) is not None:
                 _join(groups, conv.node, before.node)
-            elif source not in quantized:
-                quantized.add(source)
+            elif source not in border_values:
+                border_values.add(source)
                 borders[conv.node] += _BORDER * _elements(conv)
         if _has_float_consumer(conv_output.value, conv_outputs):
             borders[conv.node] += _BORDER * _places(conv) * conv.outputs
@@ -106,12 +106,12 @@ def integer_time(conv: Linear) -> float:
     return outputs * (product + _WRITE) + places * gather
 
 
-def _origin(value: ir.Value, quantized: Container[ir.Value]) -> tuple[set[ir.Value], set[ir.Node]]:
-    """Return the sources of ``value``, ``quantized`` ones or float, and the nodes between that int8 goes through."""
+def _origin(value: ir.Value, integer_values: Container[ir.Value]) -> tuple[set[ir.Value], set[ir.Node]]:
+    """Return the sources of ``value``, among ``integer_values`` or float, and the nodes between that carry int8."""
 
     def carrier(source: ir.Value) -> ir.Node | None:
         node = source.producer()
-        return None if source in quantized or node is None or not is_op(node, _CARRIERS) else node
+        return None if source in integer_values or node is None or not is_op(node, _CARRIERS) else node
 
     def operands(source: ir.Value) -> Iterator[ir.Value]:
         node = carrier(source)

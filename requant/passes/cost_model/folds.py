@@ -1,4 +1,4 @@
-"""Folds of the calibration samples: each is left out once, so that the others' range can be judged on it.
+"""Folds of the calibration samples: each is left out once, so that the range of the other folds can be judged on it.
 
 Whole samples are left out, never rows of one: those resemble each other. Groups of samples go into folds by falling
 count, each into the fold with the fewest rows. Of a single group, rows are left out instead.
@@ -29,8 +29,8 @@ def folds(values: Sequence[ChannelStatistics]) -> Iterator[tuple[Fold, ...]]:
     values = [_by_rows(value) if np.count_nonzero(value.counts) < 2 else value for value in values]
     places = _assigned(np.sum([value.counts for value in values], axis=0))
     for fold in range(FOLDS):
-        left = places == fold
-        split = tuple(Fold(value.without(left), left[value.groups]) for value in values)
+        is_left_out = places == fold
+        split = tuple(Fold(value.without(is_left_out), is_left_out[value.groups]) for value in values)
         if all(one.training.count and one.left_out.any() for one in split):
             yield split
 

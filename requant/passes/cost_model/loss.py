@@ -5,7 +5,7 @@
 
 Each row counts between relative to its own size, since the norm after the block divides a massive token away, and
 alike, since where no norm follows the largest rows decide, which are those that clip. The mean is a quadratic one, so
-that a transform that is bad for a few rows is not chosen for being good for all others: these attend to those few.
+that a transform that is bad for a few rows is not chosen for being good for all other rows: these attend to those few.
 
 E is what clipping costs on other data (`.clipping`): the solver runs once more on the other samples of
 each fold, and the samples left out are clipped to the range that it gives. The range may have a margin m over what
@@ -50,12 +50,12 @@ def assess(observation: Observation, solver: Chooser, formats: Sequence[Format] 
     engine's) or block. The mean error is left out: the bias takes it off again (`requant.passes.gptq`).
     """
     transform = solver(observation)
-    near = held_out_reach(observation, solver)
-    found = [
-        min(_part_loss(part, transform.at(part.channels), one, chosen) for chosen in formats)
-        for part, one in zip(observation.parts, near, strict=True)
+    reaches = held_out_reach(observation, solver)
+    losses = [
+        min(_part_loss(part, transform.at(part.channels), part_reach, fmt) for fmt in formats)
+        for part, part_reach in zip(observation.parts, reaches, strict=True)
     ]
-    return Assessment(transform, sum(lost for lost, _ in found), tuple(margin for _, margin in found))
+    return Assessment(transform, sum(value for value, _ in losses), tuple(margin for _, margin in losses))
 
 
 def loss(observation: Observation, transform: ChannelTransform, formats: Sequence[Format] = (INT8,)) -> float:
@@ -63,44 +63,46 @@ def loss(observation: Observation, transform: ChannelTransform, formats: Sequenc
     return assess(observation, lambda _: transform, formats).loss
 
 
-def part_loss(part: Part, chosen: Format) -> tuple[float, float]:
+def part_loss(part: Part, fmt: Format) -> tuple[float, float]:
     """Return the loss of one value without a transform, and the margin of its range."""
     identity, channels = ChannelTransform.identity(len(part.channels)), np.arange(len(part.channels))
-    alone = Observation(len(channels), (replace(part, channels=channels),), shiftable=False)
-    (near,) = held_out_reach(alone, lambda _: identity)
-    return _part_loss(part, identity, near, chosen)
+    observation = Observation(len(channels), (replace(part, channels=channels),), shiftable=False)
+    (part_reach,) = held_out_reach(observation, lambda _: identity)
+    return _part_loss(part, identity, part_reach, fmt)
 
 
-def _part_loss(part: Part, transform: ChannelTransform, near: Reach, chosen: Format) -> tuple[float, float]:
+def _part_loss(part: Part, transform: ChannelTransform, part_reach: Reach, fmt: Format) -> tuple[float, float]:
     """Return the least loss over all margins, and its margin."""
-    seen, scale, shift = part.statistics, transform.scale.astype(np.float32), transform.shift.astype(np.float32)
+    stats, scale, shift = part.statistics, transform.scale.astype(np.float32), transform.shift.astype(np.float32)
     weights = _weights(part)
-    rows, step = _quantized((seen.rows - shift) / scale, _interval(seen, transform), chosen)
-    error = rows @ _rounded(part.matrix * scale[:, None], chosen) + shift @ part.matrix - part.product
+    rows, step = _quantized((stats.rows - shift) / scale, _interval(stats, transform), fmt)
+    error = rows @ _rounded(part.matrix * scale[:, None], fmt) + shift @ part.matrix - part.product
     error -= (weights @ error / weights.sum()).astype(np.float32)
     squared = np.square(error).sum(axis=1, dtype=np.float64)
     rounding = float(np.sqrt(np.mean((squared * weights) ** 2)))
     if not step:  # floats reach further than any margin
         return rounding, 1.0
     of_data = min(step**2 / 12 * float(transform.scale**2 @ part.energy) * float(weights.mean()), rounding)
-    total = rounding + (MARGINS**2 - 1) * of_data + clipping(near)
+    total = rounding + (MARGINS**2 - 1) * of_data + clipping(part_reach)
     best = int(total.argmin())
     return float(total[best]), float(MARGINS[best])
 
 
 def held_out_reach(observation: Observation, solver: Chooser) -> list[Reach]:
     """Return, for each value, the reach of the samples outside each fold, by the transform and range of the fold."""
-    found = [[Reach.nothing()] for _ in observation.parts]
+    reaches = [[Reach.nothing()] for _ in observation.parts]
     for fold in observation.folds:
         transform = solver(fold.training)
-        for part, others, rows, into in zip(observation.parts, fold.training.parts, fold.left_out, found, strict=True):
-            own, seen = transform.at(part.channels), part.statistics
-            low, high = _interval(others.statistics, own)
-            size = np.maximum(max(-low, high), _TINY) * own.scale
-            ratio = np.abs(seen.rows[rows] - own.shift.astype(np.float32)) / size.astype(np.float32)
-            share = (others.statistics.count + 1) / (seen.count + 1) / len(seen.rows)
+        for part, training, rows, into in zip(
+            observation.parts, fold.training.parts, fold.left_out, reaches, strict=True
+        ):
+            part_transform, stats = transform.at(part.channels), part.statistics
+            low, high = _interval(training.statistics, part_transform)
+            size = np.maximum(max(-low, high), _TINY) * part_transform.scale
+            ratio = np.abs(stats.rows[rows] - part_transform.shift.astype(np.float32)) / size.astype(np.float32)
+            share = (training.statistics.count + 1) / (stats.count + 1) / len(stats.rows)
             into.append(reach(ratio, share * _weights(part)[rows], size**2 * part.energy))
-    return [Reach.joined(parts) for parts in found]
+    return [Reach.joined(parts) for parts in reaches]
 
 
 def _weights(part: Part) -> NDArray[np.float64]:
@@ -111,25 +113,25 @@ def _weights(part: Part) -> NDArray[np.float64]:
     return weights
 
 
-def _interval(seen: ChannelStatistics, transform: ChannelTransform) -> Interval:
-    low, high = ((bound - transform.shift) / transform.scale for bound in (seen.minimum, seen.maximum))
+def _interval(stats: ChannelStatistics, transform: ChannelTransform) -> Interval:
+    low, high = ((bound - transform.shift) / transform.scale for bound in (stats.minimum, stats.maximum))
     return float(low.min()), float(high.max())
 
 
-def _quantized(rows: NDArray[np.float32], interval: Interval, chosen: Format) -> tuple[NDArray[np.float32], float]:
+def _quantized(rows: NDArray[np.float32], interval: Interval, fmt: Format) -> tuple[NDArray[np.float32], float]:
     """Return ``rows`` after the quantizer of the data, and its step, or 0 where it has no even one."""
-    if chosen.activations is None:
+    if fmt.activations is None:
         return rows, 0.0
-    planned = activation_quantizer(interval, chosen)
-    even = not chosen.dynamic and not planned.dtype.is_floating_point()
-    return planned.nearest(rows / planned.scale) * planned.scale, float(planned.scale) if even else 0.0
+    data = activation_quantizer(interval, fmt)
+    even = not fmt.dynamic and not data.dtype.is_floating_point()
+    return data.nearest(rows / data.scale) * data.scale, float(data.scale) if even else 0.0
 
 
-def _rounded(matrix: NDArray[np.float32], chosen: Format) -> NDArray[np.float32]:
+def _rounded(matrix: NDArray[np.float32], fmt: Format) -> NDArray[np.float32]:
     """Return ``matrix`` [K, N] through a quantizer with a scale for each column, or each block of a column's rows."""
-    blocks = in_blocks(matrix, chosen.block or len(matrix))
+    blocks = in_blocks(matrix, fmt.block or len(matrix))
     largest = np.maximum(np.abs(blocks).max(axis=1, keepdims=True), np.float32(_TINY))
-    scale = largest / np.float32(largest_code(chosen.weights, chosen.bits))
-    codes = e4m3(blocks / scale) if chosen.weights.is_floating_point() else np.round(blocks / scale)
-    rounded: NDArray[np.float32] = (codes * scale).reshape(-1, matrix.shape[1])[: len(matrix)]
-    return rounded
+    scale = largest / np.float32(largest_code(fmt.weights, fmt.bits))
+    codes = e4m3(blocks / scale) if fmt.weights.is_floating_point() else np.round(blocks / scale)
+    values: NDArray[np.float32] = (codes * scale).reshape(-1, matrix.shape[1])[: len(matrix)]
+    return values

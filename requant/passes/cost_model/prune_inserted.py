@@ -4,7 +4,7 @@
 
 N_0: the noise of rounding all values, each in its transform; N_i: of those of site i alone, as they are; N_U: of all,
 but those in U as they are (`.sensitivity`). E is the mean over outputs and feeds: of shares, as SQNR is a
-mean of decibels, so that the feeds that are hit hardest do not decide for all others.
+mean of decibels, so that the feeds that are hit hardest do not decide for all feeds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,10 +37,10 @@ def prune_inserted(model: ir.Model, pairs: Sequence[tuple[Site, ChannelTransform
     """
     if not pairs or not first_feeds(model) or fmt.activations != ir.DataType.INT8:
         return frozenset()
-    probe, plain = SensitivityProbe.of(model, fmt), plain_steps(model, fmt)
+    probe, base_steps = SensitivityProbe.of(model, fmt), plain_steps(model, fmt)
     by_site = {site.name: site_steps(site, transform, fmt) for site, transform in pairs}
-    by_site = {name: steps for name, steps in by_site.items() if steps.keys() <= plain.keys()}
-    transformed = {**plain, **{value: step for steps in by_site.values() for value, step in steps.items()}}
+    by_site = {name: steps for name, steps in by_site.items() if steps.keys() <= base_steps.keys()}
+    transformed = {**base_steps, **{value: step for steps in by_site.values() for value, step in steps.items()}}
     total = probe.noise(transformed, MOST_KEPT)
     is_noisy = total > 0
     if not is_noisy.any() or not np.isfinite(total).all():  # integers come out, or as many as the rounding wants
@@ -51,10 +51,10 @@ def prune_inserted(model: ir.Model, pairs: Sequence[tuple[Site, ChannelTransform
         return float((probe.noise(steps, feeds)[noisy] / total[:feeds][noisy]).mean()) if noisy.any() else np.inf
 
     measured = list(by_site.items())[: MOST_PASSES // probe.enough]
-    alone = {name: share({value: plain[value] for value in steps}, probe.enough) for name, steps in measured}
-    order = sorted(alone, key=lambda name: alone[name])
-    names = order[: int(np.searchsorted(np.cumsum([alone[name] for name in order]), SHARE, side="right"))]
-    while names and not share(transformed | _plain_steps_of(names, by_site, plain), MOST_KEPT) <= 1 + SHARE:
+    shares = {name: share({value: base_steps[value] for value in steps}, probe.enough) for name, steps in measured}
+    order = sorted(shares, key=lambda name: shares[name])
+    names = order[: int(np.searchsorted(np.cumsum([shares[name] for name in order]), SHARE, side="right"))]
+    while names and not share(transformed | _plain_steps_of(names, by_site, base_steps), MOST_KEPT) <= 1 + SHARE:
         names = names[: len(names) // 2]
     return frozenset(names)
 
@@ -68,6 +68,6 @@ def site_steps(site: Site, transform: ChannelTransform, fmt: Format) -> dict[str
     }
 
 
-def _plain_steps_of(names: Sequence[str], by_site: Mapping[str, Steps], plain: Steps) -> dict[str, RoundingStep]:
+def _plain_steps_of(names: Sequence[str], by_site: Mapping[str, Steps], base_steps: Steps) -> dict[str, RoundingStep]:
     """Return the steps of the values of the sites called ``names``, without their transforms."""
-    return {value: plain[value] for name in names for value in by_site[name]}
+    return {value: base_steps[value] for name in names for value in by_site[name]}

@@ -3,7 +3,7 @@
     v = 1 / max(‖x W‖², .1 · median over rows that compute anything)
 
 Silence, padding and masked tokens are everyday data: more than half of the rows may compute exactly 0. They say nothing
-about the size of the others, and their own error counts as that of a faint row.
+about the size of the other rows, and their own error counts as that of a faint row.
 """
 
 import numpy as np

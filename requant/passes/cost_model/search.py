@@ -54,16 +54,16 @@ def search(
     noise, and values keep their reach. Where channels have copies, each candidate is also tried with offset copies;
     where the scale is free but the shift is not, without the shift.
     """
-    quantized = any(fmt.activations is not None for fmt in formats)
+    quantizes_data = any(fmt.activations is not None for fmt in formats)
     solvers: list[Solver] = [
-        solver if isinstance(solver, Identity | Shift) or not quantized else WithMargin(solver, margin_share)
+        solver if isinstance(solver, Identity | Shift) or not quantizes_data else WithMargin(solver, margin_share)
         for solver in candidates
     ]
     if observation.order is not None:
         solvers += [OffsetCopies(solver) for solver in solvers]
 
     def choice_of(solver: Solver) -> Choice:
-        normalized = (lambda data: normalize_scale(solver(data), data)) if quantized else solver
+        normalized = (lambda data: normalize_scale(solver(data), data)) if quantizes_data else solver
         assessment = assess(observation, normalized, formats)
         return Choice(solver, assessment, assessment.loss * penalty(assessment.transform))
 

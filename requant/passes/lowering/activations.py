@@ -47,24 +47,24 @@ def quantize_dynamically(graph: ir.Graph, value: ir.Value) -> QuantizedValue:
     return QuantizedValue(integers, scale, zero_point)
 
 
-def dequantize(graph: ir.Graph, value: ir.Value, quantized: QuantizedValue) -> ir.Value:
-    """Dequantize the ``quantized`` form of ``value`` by a DequantizeLinear."""
-    node = ir.node("DequantizeLinear", list(quantized), name=f"{value.name}.dequantize")
-    insert_behind(graph, quantized.integers, [node])
+def dequantize(graph: ir.Graph, value: ir.Value, operand: QuantizedValue) -> ir.Value:
+    """Dequantize ``operand``, the integers of ``value``, by a DequantizeLinear."""
+    node = ir.node("DequantizeLinear", list(operand), name=f"{value.name}.dequantize")
+    insert_behind(graph, operand.integers, [node])
     return describe(graph, node.outputs[0], f"{value.name}.dequantized", value.shape, value.dtype)
 
 
-def with_computed_scale(graph: ir.Graph, value: ir.Value, quantized: QuantizedValue) -> QuantizedValue:
-    """Return ``quantized`` as an integer product takes it, with a scale that a node computes.
+def with_computed_scale(graph: ir.Graph, value: ir.Value, operand: QuantizedValue) -> QuantizedValue:
+    """Return ``operand`` as an integer product takes it, with a scale that a node computes.
 
     The scale is the real value of the integer 1: ONNX Runtime would fold a constant one into that of the weight, and
     then not match the pattern of the product.
     """
     one = constant(graph, np.array(1, np.int8), f"{value.name}.one")
-    node = ir.node("DequantizeLinear", [one, quantized.scale], name=f"{value.name}.step")
-    insert_behind(graph, quantized.integers, [node])
+    node = ir.node("DequantizeLinear", [one, operand.scale], name=f"{value.name}.step")
+    insert_behind(graph, operand.integers, [node])
     scale = describe(graph, node.outputs[0], f"{value.name}.step.out", ir.Shape(()), ir.DataType.FLOAT)
-    return quantized._replace(scale=scale)
+    return operand._replace(scale=scale)
 
 
 def _zero_point(quantizer: Quantizer, engine: Target) -> NDArray[np.generic]:

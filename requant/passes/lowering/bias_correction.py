@@ -25,6 +25,6 @@ def bias_correction(layer: PlannedLayer, data: Quantizer | None, weight: Quantiz
     integers = weight.encode(tensor.numpy()) if weight.codes is None else weight.codes
     exact_rows = stats.rows.astype(np.float64)
     rows = exact_rows if data is None else data.decode(data.encode(stats.rows))
-    exact = (shares @ exact_rows) @ linear.laid_out(tensor.numpy())
-    difference: NDArray[np.float64] = exact - (shares @ rows) @ linear.laid_out(weight.decode(integers))
+    float_mean = (shares @ exact_rows) @ linear.laid_out(tensor.numpy())
+    difference: NDArray[np.float64] = float_mean - (shares @ rows) @ linear.laid_out(weight.decode(integers))
     return difference

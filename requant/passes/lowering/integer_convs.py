@@ -41,10 +41,10 @@ def _without_gain(graph: ir.Graph, chains: Sequence[ConvChain]) -> dict[ir.Node,
     slow = [chain for chain in chains if chain.gain < LEAST_GAIN]
     refusals = {conv.node: _refusal(conv, "this chain of Convs", chain.gain) for chain in slow for conv in chain.convs}
     fast = [chain for chain in chains if chain.gain >= LEAST_GAIN]
-    whole = sum(float_time(linear) for linear in find_linears(graph) if linear.node.op_type == "Conv")
+    total = sum(float_time(linear) for linear in find_linears(graph) if linear.node.op_type == "Conv")
     saving = sum(chain.float_time - chain.integer_time for chain in fast)
-    if fast and whole < LEAST_GAIN * (whole - saving):
-        gain = whole / (whole - saving)
+    if fast and total < LEAST_GAIN * (total - saving):
+        gain = total / (total - saving)
         refusals |= {
             conv.node: _refusal(conv, "the Convs of the model", gain) for chain in fast for conv in chain.convs
         }
@@ -61,17 +61,17 @@ def _checked(conv_output: ConvOutput | Refusal, engine: Target) -> ConvOutput | 
     if isinstance(conv_output, Refusal):
         return conv_output
     node, source = conv_output.conv.node, conv_output.quantized_as
-    planned, stats = quantizer(source), statistics(source)
-    if planned is None and (reason := no_range(stats, static=True, subject="its output")):
+    plan, stats = quantizer(source), statistics(source)
+    if plan is None and (reason := no_range(stats, static=True, subject="its output")):
         return Refusal.at(node, reason)
-    if planned is None and (stats is None or quantizer(conv_output.conv.weight) is not None):
+    if plan is None and (stats is None or quantizer(conv_output.conv.weight) is not None):
         return Refusal.at(node, f"{source.name!r} has no planned quantizer")
-    if planned is not None and planned.dtype not in engine.activations:
-        dtype = planned.dtype.name.lower()
+    if plan is not None and plan.dtype not in engine.activations:
+        dtype = plan.dtype.name.lower()
         return Refusal.at(node, f"an integer Conv does not write {dtype}, in which {source.name!r} is planned")
-    if planned is not None and planned.bits < 8:
-        return Refusal.at(node, f"an integer Conv writes 8 bits, but its output is planned with {planned.bits}")
-    interval = planned.interval if planned is not None else minmax(stats) if stats is not None else None
+    if plan is not None and plan.bits < 8:
+        return Refusal.at(node, f"an integer Conv writes 8 bits, but its output is planned with {plan.bits}")
+    interval = plan.interval if plan is not None else minmax(stats) if stats is not None else None
     low, high = conv_output.bounds
     reach = _quantized_range(*interval) if interval is not None else (0.0, 0.0)
     if reach[0] < low or reach[1] > high:

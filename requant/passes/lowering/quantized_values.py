@@ -54,31 +54,31 @@ def product_operand(layer: PlannedLayer, context: LoweringContext) -> tuple[ir.V
     return with_computed_scale(context.graph, value, quantized_value(value, layer.data, context))
 
 
-def dequantized_value(value: ir.Value, planned: Quantizer, context: LoweringContext) -> ir.Value:
+def dequantized_value(value: ir.Value, plan: Quantizer, context: LoweringContext) -> ir.Value:
     """Return ``value`` behind Q and DQ."""
     return once(
         context.dequantized,
         value,
-        lambda: dequantize(context.graph, value, quantized_value(value, planned, context)),
+        lambda: dequantize(context.graph, value, quantized_value(value, plan, context)),
     )
 
 
-def quantized_value(value: ir.Value, planned: Quantizer, context: LoweringContext) -> QuantizedValue:
+def quantized_value(value: ir.Value, plan: Quantizer, context: LoweringContext) -> QuantizedValue:
     """Return ``value`` behind Q."""
-    lowered = lowered_quantizer(value, planned, context)
-    return once(context.quantized, value, lambda: quantize(context.graph, value, lowered, context.engine))
+    engine_quantizer = lowered_quantizer(value, plan, context)
+    return once(context.quantized, value, lambda: quantize(context.graph, value, engine_quantizer, context.engine))
 
 
-def lowered_quantizer(value: ir.Value, planned: Quantizer, context: LoweringContext) -> Quantizer:
+def lowered_quantizer(value: ir.Value, plan: Quantizer, context: LoweringContext) -> Quantizer:
     """Return the quantizer of ``value`` on the engine: an asymmetric one where it may have a zero point of its own.
 
     A Relu is part of the kernel that writes the integers if the lowest of them stands for 0.
     """
-    engine, one_sided = context.engine, planned.interval is not None and planned.interval[0] >= 0
-    free = context.zero_points or (one_sided and value in context.integer_values)
-    if not free or not engine.zero_points or planned.interval is None or planned.bits < 8:
-        return planned
-    return planned.with_zero_point(engine.activations[planned.dtype][0])
+    engine, one_sided = context.engine, plan.interval is not None and plan.interval[0] >= 0
+    takes_zero_point = context.zero_points or (one_sided and value in context.integer_values)
+    if not takes_zero_point or not engine.zero_points or plan.interval is None or plan.bits < 8:
+        return plan
+    return plan.with_zero_point(engine.activations[plan.dtype][0])
 
 
 def once(items: dict[ir.Value, _Item], value: ir.Value, make: Callable[[], _Item]) -> _Item:

@@ -19,11 +19,11 @@ MOST_BIAS_STEPS = 2.0**30
 """The most steps of a bias in int32: half of what fits, since the product is added to it."""
 
 
-def fit_bits(linear: Linear, planned: Quantizer, engine: Target) -> Quantizer:
+def fit_bits(linear: Linear, plan: Quantizer, engine: Target) -> Quantizer:
     """Return the quantizer of the weight, with as few bits as the engine's kernel takes without saturating."""
-    if planned.dtype == ir.DataType.INT8 and planned.bits > engine.weight_bits:
+    if plan.dtype == ir.DataType.INT8 and plan.bits > engine.weight_bits:
         return weight_quantizer(linear, Format(bits=engine.weight_bits))
-    return planned
+    return plan
 
 
 def bias_limit(linear: Linear, step: float) -> NDArray[np.float64]:
@@ -35,36 +35,34 @@ def bias_limit(linear: Linear, step: float) -> NDArray[np.float64]:
     return np.zeros(1) if bias is None else np.abs(bias.astype(np.float64)).reshape(-1) / (step * MOST_BIAS_STEPS)
 
 
-def limit_scales(planned: Quantizer, least: NDArray[np.float64]) -> Quantizer:
+def limit_scales(plan: Quantizer, least: NDArray[np.float64]) -> Quantizer:
     """Return the quantizer with no scale below ``least``: of such a channel next to nothing remains but its bias."""
-    if np.all(planned.scale >= least):
-        return planned
-    scale = np.maximum(planned.scale, least).astype(np.float32)
-    integers = planned.codes
+    if np.all(plan.scale >= least):
+        return plan
+    scale = np.maximum(plan.scale, least).astype(np.float32)
+    integers = plan.codes
     if integers is not None:
-        ratio = planned.spread(planned.scale / scale, integers.shape)
+        ratio = plan.spread(plan.scale / scale, integers.shape)
         integers = np.round(integers.astype(np.float32) * ratio).astype(integers.dtype)
-    return replace(planned, scale=scale, codes=integers)
+    return replace(plan, scale=scale, codes=integers)
 
 
-def integer_weight(graph: ir.Graph, linear: Linear, planned: Quantizer) -> tuple[ir.Value, ...]:
+def integer_weight(graph: ir.Graph, linear: Linear, plan: Quantizer) -> tuple[ir.Value, ...]:
     """Return the integers of the weight as a matrix [K, N] of their own, and the scale [N]."""
     transposed = linear.in_axis != 0
     turn, shape = (np.transpose, linear.shape[::-1]) if transposed else (np.asarray, linear.shape)
-    integers = _integers(graph, linear, planned, turn, shape)
-    return integers, constant(graph, planned.scale, f"{linear.weight.name}.scale")
+    integers = _integers(graph, linear, plan, turn, shape)
+    return integers, constant(graph, plan.scale, f"{linear.weight.name}.scale")
 
 
-def dequantized_weight(graph: ir.Graph, linear: Linear, planned: Quantizer) -> ir.Value:
+def dequantized_weight(graph: ir.Graph, linear: Linear, plan: Quantizer) -> ir.Value:
     """Return the weight behind a DequantizeLinear, for the layers to read."""
     value, name = linear.weight, linear.weight.name
-    zero = np.zeros(planned.scale.shape, np.float32) if planned.zero_point is None else planned.zero_point
-    integers = _integers(graph, linear, planned, np.asarray, linear.shape)
-    scale = constant(graph, planned.scale, f"{name}.scale")
-    zero_point = constant(
-        graph, ir.Tensor(zero.astype(planned.dtype.numpy()), dtype=planned.dtype), f"{name}.zero_point"
-    )
-    attributes = {"axis": planned.axis, "block_size": planned.block} if planned.block else {"axis": planned.axis}
+    zero = np.zeros(plan.scale.shape, np.float32) if plan.zero_point is None else plan.zero_point
+    integers = _integers(graph, linear, plan, np.asarray, linear.shape)
+    scale = constant(graph, plan.scale, f"{name}.scale")
+    zero_point = constant(graph, ir.Tensor(zero.astype(plan.dtype.numpy()), dtype=plan.dtype), f"{name}.zero_point")
+    attributes = {"axis": plan.axis, "block_size": plan.block} if plan.block else {"axis": plan.axis}
     node = ir.node("DequantizeLinear", [integers, scale, zero_point], attributes, name=f"{name}.dequantize")
     graph.insert_before(linear.node, node)
     return describe(graph, node.outputs[0], f"{name}.dequantized", value.shape, value.dtype)
@@ -73,14 +71,14 @@ def dequantized_weight(graph: ir.Graph, linear: Linear, planned: Quantizer) -> i
 def _integers(
     graph: ir.Graph,
     linear: Linear,
-    planned: Quantizer,
+    plan: Quantizer,
     turn: Callable[[NDArray[np.generic]], NDArray[np.generic]],
     shape: tuple[int, ...],
 ) -> ir.Value:
     """Return the integers as an initializer; those that are rounded to nearest are computed when it is read."""
     tensor, name = linear.weight.const_value, f"{linear.weight.name}.codes"
     assert tensor is not None
-    if planned.codes is not None:
-        return constant(graph, ir.Tensor(np.ascontiguousarray(turn(planned.codes)), dtype=planned.dtype), name)
-    encoded = lazily(lambda weight: turn(planned.encode(weight)), tensor, dtype=planned.dtype, shape=shape)
+    if plan.codes is not None:
+        return constant(graph, ir.Tensor(np.ascontiguousarray(turn(plan.codes)), dtype=plan.dtype), name)
+    encoded = lazily(lambda weight: turn(plan.encode(weight)), tensor, dtype=plan.dtype, shape=shape)
     return constant(graph, encoded, name)

@@ -84,21 +84,21 @@ def _scales(graph: ir.Graph, opset: int, dtype: ir.DataType) -> Iterator[NodeRea
         scale = array(node.inputs[1]) if node.op_type in QUANTIZERS and is_float(node.inputs[1]) else None
         if scale is None or (opset >= EXACT_SCALES and scales_integer_product(node)):
             continue
-        exact = scale.astype(np.float64)
-        half = np.clip(exact, None, float(dtype.max)).astype(dtype.numpy()).astype(np.float64)
-        off = np.where(half < float(dtype.tiny), np.inf, np.abs(half - exact) / exact)
+        reference = scale.astype(np.float64)
+        half = np.clip(reference, None, float(dtype.max)).astype(dtype.numpy()).astype(np.float64)
+        off = np.where(half < float(dtype.tiny), np.inf, np.abs(half - reference) / reference)
         integers = node.outputs[0] if node.op_type == "QuantizeLinear" else node.inputs[0]
         if (
             integers is not None
             and integers.dtype is not None
             and off.max() > max(_quarter_step(integers.dtype), float(dtype.eps) / 2)
         ):
-            yield node, f"its scale {exact.flat[off.argmax()]:g} is not representable in {_name(dtype)}"
+            yield node, f"its scale {reference.flat[off.argmax()]:g} is not representable in {_name(dtype)}"
 
 
-def _quarter_step(quantized: ir.DataType) -> float:
+def _quarter_step(dtype: ir.DataType) -> float:
     """Return a quarter of the largest quantized step, relative to its ends: a scale may be off by as much."""
-    return float(quantized.eps) / 8 if quantized.is_floating_point() else 2.0 ** -(quantized.bitwidth + 1)
+    return float(dtype.eps) / 8 if dtype.is_floating_point() else 2.0 ** -(dtype.bitwidth + 1)
 
 
 def _integer_products(graph: ir.Graph, opset: int, dtype: ir.DataType) -> Iterator[NodeReason]:
@@ -167,8 +167,8 @@ def _positions(graph: ir.Graph, opset: int, dtype: ir.DataType) -> Iterator[Node
     for node in graph:
         types = signature(node, opset, dtype)
         for value, input_type in zip(node.inputs, types.inputs if types is not None else (), strict=False):
-            exact = node.op_type in TRIGONOMETRIC or input_type == ir.DataType.FLOAT or _makes_integers(node)
-            counters = counting(value) if exact and value is not None and is_float(value) else None
+            keeps_float32 = node.op_type in TRIGONOMETRIC or input_type == ir.DataType.FLOAT or _makes_integers(node)
+            counters = counting(value) if keeps_float32 and value is not None and is_float(value) else None
             if counters is not None:
                 angle = [node] if node.op_type in TRIGONOMETRIC else []
                 yield from ((part, "it computes positions or sizes") for part in (*counters, *angle))

@@ -52,7 +52,7 @@ def narrowed(tensor: ir.TensorProtocol, dtype: ir.DataType, limit: float) -> ir.
     """Return ``tensor`` in ``dtype``, its finite numbers cut off at ± ``limit``; infinity stays infinite."""
 
     def narrow(data: NDArray[np.generic]) -> NDArray[np.generic]:
-        wide = data.astype(np.float32, copy=False)
-        return np.where(np.isinf(wide), wide, np.clip(wide, -limit, limit))
+        floats = data.astype(np.float32, copy=False)
+        return np.where(np.isinf(floats), floats, np.clip(floats, -limit, limit))
 
     return lazily(narrow, tensor, dtype=dtype)

@@ -20,7 +20,7 @@ _NAMES = {ir.DataType.FLOAT: "float32", ir.DataType.FLOAT16: "float16", ir.DataT
 
 
 def retype(graph: ir.Graph, half: Mapping[ir.Node, Signature], dtype: ir.DataType, keep_io: bool) -> bool:
-    """Convert the nodes in ``half`` to ``dtype``; all others stay in float32.
+    """Convert the nodes in ``half`` to ``dtype``; all other nodes stay in float32.
 
     Args:
         graph: changed in place; every value has its type.
@@ -39,9 +39,9 @@ def retype(graph: ir.Graph, half: Mapping[ir.Node, Signature], dtype: ir.DataTyp
     conversion.narrow_constants(reads)
     if not keep_io:
         conversion.narrow_values(graph.inputs)
-    for value, node, position, needed in reads:
-        if value.dtype != needed:
-            node.replace_input_with(position, conversion.cast(value, needed))
+    for value, node, position, input_type in reads:
+        if value.dtype != input_type:
+            node.replace_input_with(position, conversion.cast(value, input_type))
     conversion.cast_outputs(ir.DataType.FLOAT if keep_io else dtype)
     return bool(conversion.narrowed or conversion.copies)
 
@@ -50,9 +50,9 @@ def _reads(graph: ir.Graph, half: Mapping[ir.Node, Signature]) -> Iterator[Read]
     for node in graph.all_nodes():
         float_types = (None if node.op_type == "Cast" else ir.DataType.FLOAT,) * len(node.inputs)
         types = half[node].inputs if node in half else float_types
-        for position, (value, needed) in enumerate(zip(node.inputs, types, strict=True)):
-            if value is not None and is_float(value) and needed is not None:
-                yield value, node, position, needed
+        for position, (value, input_type) in enumerate(zip(node.inputs, types, strict=True)):
+            if value is not None and is_float(value) and input_type is not None:
+                yield value, node, position, input_type
 
 
 class _Conversion:
@@ -89,14 +89,14 @@ class _Conversion:
 
     def narrow_constants(self, reads: list[Read]) -> None:
         """Convert constants that half precision nodes read; float32 nodes that read them too get a copy."""
-        needed = {(value, dtype) for value, _, _, dtype in reads if is_constant(value) and not value.is_graph_output()}
+        uses = {(value, dtype) for value, _, _, dtype in reads if is_constant(value) and not value.is_graph_output()}
         for value in tuple(self._graph.initializers.values()):
             tensor = value.const_value
-            if (value, self._dtype) not in needed or tensor is None:
+            if (value, self._dtype) not in uses or tensor is None:
                 continue
             value.const_value = self._in_half(tensor, value)
             self.narrow_values([value])
-            if (value, ir.DataType.FLOAT) in needed:
+            if (value, ir.DataType.FLOAT) in uses:
                 copy = constant(self._graph, lazily(lambda data: data, tensor), f"{value.name}.float32")
                 self.copies[value, ir.DataType.FLOAT] = copy
 

@@ -54,15 +54,15 @@ def signature(node: ir.Node, opset: int, dtype: ir.DataType) -> Signature | None
         return None
     inputs, outputs = _floats(node.inputs, schema.inputs), _floats(node.outputs, schema.outputs)
     letters = [parameter.type_constraint.name for parameter in inputs if parameter]
-    exact = opset >= EXACT_SCALES and scales_integer_product(node)
+    keeps_scale = opset >= EXACT_SCALES and scales_integer_product(node)
     alike = any(inputs) and "dtype" in schema and "dtype" not in node.attributes
     either = (node.op_type == "Cast" or not any(outputs)) and node.op_type not in QUANTIZERS  # its scale sets the type
 
     def input_type(parameter: Parameter | None) -> ir.DataType | None:
         if parameter is None or (either and letters.count(parameter.type_constraint.name) == 1 and allows(parameter)):
             return None
-        wide = exact or (node.op_type, parameter.name) in _ALWAYS_WIDE
-        return dtype if allows(parameter) and not wide else ir.DataType.FLOAT
+        in_float32 = keeps_scale or (node.op_type, parameter.name) in _ALWAYS_WIDE
+        return dtype if allows(parameter) and not in_float32 else ir.DataType.FLOAT
 
     def output_type(parameter: Parameter | None) -> ir.DataType | None:
         if parameter is None:
@@ -101,7 +101,7 @@ def _floats(values: Sequence[ir.Value | None], parameters: Sequence[Parameter]) 
 
 
 def _may_be_tensor(parameter: Parameter) -> bool:
-    return any(isinstance(allowed, ir.TensorType) for allowed in parameter.type_constraint.allowed_types)
+    return any(isinstance(allowed_type, ir.TensorType) for allowed_type in parameter.type_constraint.allowed_types)
 
 
 def _widens(node: ir.Node) -> bool:

@@ -34,8 +34,8 @@ class RepQ:
 
     def __call__(self, observation: Observation) -> ChannelTransform:
         candidates = [self._quantizer(observation, percent) for percent in self.percentiles]
-        single = len(candidates) == 1
-        best = 0 if single else np.argmin([self._error(observation, candidate) for candidate in candidates], axis=0)
+        is_single = len(candidates) == 1
+        best = 0 if is_single else np.argmin([self._error(observation, candidate) for candidate in candidates], axis=0)
         step = np.choose(best, [candidate.scale for candidate in candidates])
         shift = np.choose(best, [candidate.shift for candidate in candidates])
         return ChannelTransform((step / step.mean()) ** self.alpha, shift)
@@ -56,9 +56,9 @@ class RepQ:
 
         def error(part: Part) -> NDArray[np.float64]:
             channels = quantizer.at(part.channels)
-            exact = (part.statistics.rows - channels.shift) / channels.scale
-            integers = np.clip(np.round(exact), -half, half - 1)
-            total: NDArray[np.float64] = np.square((integers - exact) * channels.scale).sum(axis=0)
+            steps = (part.statistics.rows - channels.shift) / channels.scale
+            integers = np.clip(np.round(steps), -half, half - 1)
+            total: NDArray[np.float64] = np.square((integers - steps) * channels.scale).sum(axis=0)
             return total
 
         return observation.merged(0.0, np.add, error)

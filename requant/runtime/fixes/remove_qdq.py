@@ -80,14 +80,14 @@ def _change(
 ) -> _Change | None:
     """Plan to give all consumers of ``dequantize``, or ``only`` these, the float value; None when there is none."""
     qdq, output = graph.nodes.get(dequantize), dequantize.outputs[0]
-    whole = only is None or only.issuperset(consumers(output))
-    uses = [(node, position) for node, position in output.uses() if whole or (only and node in only)]
+    takes_all = only is None or only.issuperset(consumers(output))
+    uses = [(node, position) for node, position in output.uses() if takes_all or (only and node in only)]
     if qdq is None or qdq.quantizes or not (uses or output.is_graph_output()):
         return None
     if only is None and qdq.constant and is_weight(output, graph):
         return None
     value = (in_float(dequantize) if qdq.constant else None) or _input(graph, dequantize, norms)
-    return None if value is None else _Change(dequantize, uses, whole and output.is_graph_output(), value)
+    return None if value is None else _Change(dequantize, uses, takes_all and output.is_graph_output(), value)
 
 
 def _make(changes: list[_Change | None]) -> bool:

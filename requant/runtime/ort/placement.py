@@ -33,7 +33,7 @@ class FallbackWarning(UserWarning):
     """A warning of nodes that run on another provider than that of their target; the text lists them."""
 
 
-def require_placement(live: "onnxruntime.InferenceSession", provider: Provider) -> None:
+def require_placement(ort_session: "onnxruntime.InferenceSession", provider: Provider) -> None:
     """Require that a session runs on its provider, and warn of nodes that do not.
 
     Raises:
@@ -42,13 +42,13 @@ def require_placement(live: "onnxruntime.InferenceSession", provider: Provider) 
     """
     if provider.name == CPU:
         return
-    if provider.name not in live.get_providers():
+    if provider.name not in ort_session.get_providers():
         raise FallbackError(
             f"{provider.name} was not loaded, ONNX Runtime's log says why; it needs: {provider.install}"
         )
-    if not hasattr(live, "get_provider_graph_assignment_info"):
+    if not hasattr(ort_session, "get_provider_graph_assignment_info"):
         raise TargetError("onnxruntime cannot tell where nodes run: install onnxruntime 1.24 or newer")
-    nodes = placement(live)
+    nodes = placement(ort_session)
     elsewhere = {name: misplaced(part, name) for name, part in nodes.items() if name != provider.name}
     if nodes and provider.name not in nodes:
         raise FallbackError(f"{provider.name} took no node of the model: all run on {', '.join(sorted(nodes))}")
@@ -56,10 +56,10 @@ def require_placement(live: "onnxruntime.InferenceSession", provider: Provider) 
         warnings.warn(f"not on {provider.name}: {_listing(elsewhere)}", FallbackWarning, stacklevel=3)
 
 
-def placement(live: "onnxruntime.InferenceSession") -> dict[str, list[tuple[str, str]]]:
+def placement(ort_session: "onnxruntime.InferenceSession") -> dict[str, list[tuple[str, str]]]:
     """Map each provider to the operator and the name of the nodes that it took, before it fused any."""
     nodes: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for part in live.get_provider_graph_assignment_info():
+    for part in ort_session.get_provider_graph_assignment_info():
         nodes[part.ep_name].extend((node.op_type, node.name) for node in part.get_nodes())
     return dict(nodes)
 
@@ -83,5 +83,5 @@ def _listing(elsewhere: dict[str, dict[str, list[str]]]) -> str:
 
 def _kind(op_type: str, nodes: list[str]) -> str:
     names = [name for name in nodes if name][:SHOWN]
-    shown = f" ({', '.join(names)}{', ...' if len(names) < len(nodes) else ''})" if names else ""
-    return f"{len(nodes)} {op_type}{shown}"
+    listing = f" ({', '.join(names)}{', ...' if len(names) < len(nodes) else ''})" if names else ""
+    return f"{len(nodes)} {op_type}{listing}"

@@ -30,7 +30,7 @@ class Provider:
         options: the provider's own options for a model.
         cache: options that make it keep what it builds in "{folder}", for the model "{model}".
         profiles: the option for dynamic shapes at "{bound}", and the separator of inputs in it.
-        rest: providers of the nodes that it does not take; the CPU comes last anyway.
+        fallbacks: providers of the nodes that it does not take; the CPU comes last anyway.
         libraries: a module that, when imported, loads the libraries that the provider is linked against.
         plugin: the module of the package that brings the provider, where it is not part of ONNX Runtime.
     """
@@ -42,7 +42,7 @@ class Provider:
     options: Callable[[ir.Model], Options] | None = None
     cache: Mapping[str, str] = field(default_factory=dict)
     profiles: tuple[str, str] | None = None
-    rest: Sequence[str] = ()
+    fallbacks: Sequence[str] = ()
     libraries: str = ""
     plugin: str = ""
 

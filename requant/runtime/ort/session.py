@@ -60,9 +60,9 @@ def session(
         defaults = provider.model_options(graph, profiles or {})
         if cache is not None:
             defaults |= provider.cache_options(cache, fingerprint(source))
-        live = _open(source, provider, settings, defaults | dict(options or {}))
-    require_placement(live, provider)
-    return live
+        ort_session = _open(source, provider, settings, defaults | dict(options or {}))
+    require_placement(ort_session, provider)
+    return ort_session
 
 
 def require_loadable(model: ir.Model, target: str) -> None:
@@ -132,7 +132,9 @@ def _open(
     devices = load_provider(provider, ort)
     if devices:
         settings.add_provider_for_devices(devices, options)
-    names = None if devices else [(provider.name, options), *provider.rest, *([] if provider.name == CPU else [CPU])]
+    names = (
+        None if devices else [(provider.name, options), *provider.fallbacks, *([] if provider.name == CPU else [CPU])]
+    )
     try:
         return ort.InferenceSession(source, settings, providers=names, enable_fallback=0)
     except Exception as error:

@@ -54,8 +54,8 @@ def within_qdq(node: ir.Node, graph: QdqGraph) -> bool:
     """Tell whether ``node`` is an Add or Mul with Q/DQ all around, which ONNX Runtime runs in integers."""
     uses = [use.node for use in node.outputs[0].uses()]
     quantize = graph.nodes.get(uses[0]) if len(uses) == 1 else None
-    quantized = quantize is not None and quantize.quantizes
-    return node.op_type in _INTEGER_ELEMENTWISE and quantized and all(map(graph.producer, node.inputs))
+    feeds_quantizer = quantize is not None and quantize.quantizes
+    return node.op_type in _INTEGER_ELEMENTWISE and feeds_quantizer and all(map(graph.producer, node.inputs))
 
 
 def _constants(graph: QdqGraph) -> Iterator[tuple[QdqNode, list[Use]]]:

@@ -114,8 +114,8 @@ def thin_layer(graph: QdqGraph) -> Iterator[Violation]:
     """Find quantized layers with fewer channels than an integer kernel needs to pay."""
     for layer in graph.products():
         inputs, outputs = _channels(layer)
-        smaller, fewest = min(inputs, outputs), graph.target.fewest_channels
-        if smaller < fewest and not (layer.node.op_type in CONVOLUTIONS and smaller % 8 == 0):
+        channels, fewest = min(inputs, outputs), graph.target.fewest_channels
+        if channels < fewest and not (layer.node.op_type in CONVOLUTIONS and channels % 8 == 0):
             yield layer.node, f"{inputs} to {outputs} channels"
 
 

@@ -56,8 +56,8 @@ def float_bias(graph: QdqGraph) -> Iterator[Violation]:
     for layer in graph.products("Gemm", "MatMul"):
         bias, output = bias_of(layer)
         dequantizer = graph.producer(bias)
-        quantized = dequantizer is not None and dequantizer.dtype == ir.DataType.INT32
-        if bias is not None and not quantized and not _is_quantize(sole_consumer(output), graph):
+        is_integer = dequantizer is not None and dequantizer.dtype == ir.DataType.INT32
+        if bias is not None and not is_integer and not _is_quantize(sole_consumer(output), graph):
             yield layer.node, bias.name or "bias"
 
 

@@ -36,8 +36,8 @@ def quantized_residual(op_types: frozenset[str], *, behind: frozenset[str]) -> F
     def find(graph: QdqGraph) -> Iterator[Violation]:
         norms = decomposed_norms(graph)
         for quantize, ends in _pairs(graph, behind):
-            others = [end for end in ends if not _is_residual(end, graph)]
-            if len(others) < len(ends) and all(_in_float(end, op_types, norms, graph) for end in others):
+            branches = [end for end in ends if not _is_residual(end, graph)]
+            if len(branches) < len(ends) and all(_in_float(end, op_types, norms, graph) for end in branches):
                 yield quantize.node, ", ".join(sorted({end.op_type for end in ends}))
 
     return find

@@ -43,8 +43,8 @@ _FIXES: FixTable = {
 def _without_saturation(model: ir.Model) -> Options:
     """Choose the slower exact kernel for 8-bit weights: x86 without VNNI adds two products of 8 bits in 16."""
     weights = (tensor for tensor in stored_tensors(model) if tensor.dtype == ir.DataType.INT8 and tensor.size > 1)
-    wide = any(int(np.abs(tensor.numpy().astype(np.int16)).max()) > 64 for tensor in weights)
-    return {"session.x64quantprecision": "1"} if wide else {}
+    saturates = any(int(np.abs(tensor.numpy().astype(np.int16)).max()) > 64 for tensor in weights)
+    return {"session.x64quantprecision": "1"} if saturates else {}
 
 
 def _int8_activations(model: ir.Model) -> Options:

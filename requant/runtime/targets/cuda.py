@@ -13,8 +13,8 @@ from .target import INT4, INT8, UINT4, Target
 
 def _folded_weights(model: ir.Model) -> Options:
     """Fold constants at least, where data are quantized: CUDA has no integer product. Blocked weights stay in int4."""
-    quantized = any(node.op_type == "QuantizeLinear" for node in model.graph.all_nodes())
-    return {"session.disable_quant_qdq": "1"} if quantized else {}
+    has_qdq = any(node.op_type == "QuantizeLinear" for node in model.graph.all_nodes())
+    return {"session.disable_quant_qdq": "1"} if has_qdq else {}
 
 
 CUDA = Target(

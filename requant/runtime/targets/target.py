@@ -79,7 +79,7 @@ class Target:
         return next(self._exclusions(linear, layer_format), None)
 
     def _exclusions(self, linear: Linear, layer_format: Format) -> Iterator[str]:
-        op_type, smaller = linear.node.op_type, min(linear.inputs, linear.outputs)
+        op_type, channels = linear.node.op_type, min(linear.inputs, linear.outputs)
         if reason := self.lacks(layer_format):
             yield reason
         if layer_format.activations is None and op_type == "Conv":
@@ -88,8 +88,8 @@ class Target:
             yield f"{self.name} has no Conv whose data are quantized at run time"
         elif op_type not in self.ops:
             yield self.reasons.get(op_type, f"{self.name} has no integer {op_type}")
-        aligned = op_type == "Conv" and smaller % 8 == 0
-        if not (smaller >= self.fewest_channels or op_type in self.integer_outputs or aligned):
+        aligned = op_type == "Conv" and channels % 8 == 0
+        if not (channels >= self.fewest_channels or op_type in self.integer_outputs or aligned):
             yield f"{linear.inputs} to {linear.outputs} channels are too few for an integer kernel to pay"
 
     def lacks(self, layer_format: Format) -> str | None:

@@ -64,7 +64,7 @@ TENSORRT = Target(
             "trt_timing_cache_path": "{folder}",
         },
         profiles=("trt_profile_{bound}_shapes", ","),
-        rest=(CUDA,),
+        fallbacks=(CUDA,),
         libraries="tensorrt_libs",
     ),
 )

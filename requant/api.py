@@ -1,5 +1,6 @@
-"""The verbs that look and do not touch: inspect, check, compare, benchmark."""
+"""The functions beside `optimize`: inspect, check, fix, compare, benchmark. Each loads, calls a subpackage, returns."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -10,14 +11,19 @@ import onnx_ir as ir
 from .calib.sources import RANDOM, Data, batches
 from .errors import DataError
 from .ir.canonical.canonicalize import canonicalize
-from .ir.channels.find import Refusal, Site, find_sites
+from .ir.channels.find import Site, find_sites
 from .ir.load import Source, describe, load
+from .ir.refusal import Refusal
+from .ir.save import save
+from .outputs import files, refuse_overwrite, require_outputs
 from .runtime.benchmark import Latency
-from .runtime.benchmark import benchmark as race
+from .runtime.benchmark import benchmark as measure_latencies
 from .runtime.check import Finding
 from .runtime.check import check as run_rules
 from .runtime.compare import Comparison
-from .runtime.compare import compare as distances
+from .runtime.compare import compare as measure_distances
+from .runtime.fix import FixResult
+from .runtime.fix import fix as apply_fixes
 from .runtime.targets import target as find_target
 
 
@@ -31,13 +37,13 @@ class Inspection:
     @property
     def outside(self) -> tuple[tuple[str, str], ...]:
         """Linear layers whose input belongs to no site, and why."""
-        return tuple((layer, refused.reason) for refused in self.refused for layer in refused.layers)
+        return tuple((layer, refusal.reason) for refusal in self.refused for layer in refusal.layers)
 
     def to_dict(self) -> dict[str, Any]:  # JSON: values of any plain type
         """Plain dictionaries, lists and numbers."""
         return {
-            "sites": [_plain(site) for site in self.sites],
-            "refused": [vars(refused) for refused in self.refused],
+            "sites": [_site_entry(site) for site in self.sites],
+            "refused": [vars(refusal) for refusal in self.refused],
             "outside": [list(pair) for pair in self.outside],
         }
 
@@ -50,9 +56,9 @@ def inspect(source: Source) -> Inspection:
     """
     model = load(source)
     canonicalize(model)
-    found = find_sites(model)
-    sites = tuple(item for item in found if isinstance(item, Site))
-    return Inspection(sites, tuple(item for item in found if isinstance(item, Refusal)))
+    results = find_sites(model)
+    sites = tuple(item for item in results if isinstance(item, Site))
+    return Inspection(sites, tuple(item for item in results if isinstance(item, Refusal)))
 
 
 def check(source: Source, target: str = "tensorrt", *, version: str | None = None) -> list[Finding]:
@@ -71,6 +77,34 @@ def check(source: Source, target: str = "tensorrt", *, version: str | None = Non
     return run_rules(load(source), target, version=version)
 
 
+def fix(source: Source, target: str = "tensorrt", output: str | os.PathLike[str] | None = None) -> FixResult:
+    """Apply all safe fixes of what `requant.check` finds; the source is never modified.
+
+    A fix is safe when it needs no calibration data and no decision.
+
+    Args:
+        source: as `requant.check` takes it.
+        target: the engine that will run it.
+        output: where to write the new model, if anywhere.
+
+    Returns:
+        The new model, the fixes that were applied (and whether the numbers stay the same), the findings that remain.
+
+    Raises:
+        SourceError: the model cannot be read.
+        TargetError: the target is unknown.
+        OutputError: nothing can be written at ``output``, or it is the source.
+    """
+    find_target(target)
+    require_outputs(output)
+    model = load(source)
+    refuse_overwrite(files(source, model), output)
+    result = apply_fixes(model, target)
+    if output is not None:
+        save(result.model, output)
+    return result
+
+
 def compare(
     reference: Source, candidate: Source, data: Data | None = None, *, samples: int | None = None
 ) -> Comparison:
@@ -85,12 +119,12 @@ def compare(
     Raises:
         SourceError, DataError: a model or the data cannot be used.
     """
-    left, right = load(reference), load(candidate)
-    feeds = batches(data, left)
-    found = distances(left, right, islice(feeds, samples))
-    if not found.outputs:
-        raise DataError(f"no output can be compared: {'; '.join(found.unmeasured.values())}")
-    return replace(found, outputs={}, layers={}, message=RANDOM) if feeds.random else found
+    models = load(reference), load(candidate)
+    feeds = batches(data, models[0])
+    comparison = measure_distances(*models, islice(feeds, samples))
+    if not comparison.outputs:
+        raise DataError(f"no output can be compared: {'; '.join(comparison.unmeasured.values())}")
+    return replace(comparison, outputs={}, layers={}, message=RANDOM) if feeds.random else comparison
 
 
 def benchmark(
@@ -104,7 +138,7 @@ def benchmark(
     """Time models side by side on the target's engine, interleaved in one process.
 
     Args:
-        models: the first is what the others' speedups are relative to.
+        models: speedups are relative to the first.
         data: one feed or more; None uses seeded synthetic inputs.
         target: the engine to time on.
         runs: turns that count.
@@ -114,16 +148,16 @@ def benchmark(
         TargetError: the target is unknown, not installed, or not on this machine.
     """
     find_target(target)
-    named = dict(models) if isinstance(models, Mapping) else _named(models)
-    if not named:
+    sources = dict(models) if isinstance(models, Mapping) else _by_name(models)
+    if not sources:
         raise DataError("no models to time")
-    loaded: dict[str, ir.Model] = {name: load(source) for name, source in named.items()}
+    loaded: dict[str, ir.Model] = {name: load(source) for name, source in sources.items()}
     feeds = list(islice(batches(data, next(iter(loaded.values()))), 16))
-    return race(loaded, feeds, target, runs=runs, threads=threads)
+    return measure_latencies(loaded, feeds, target, runs=runs, threads=threads)
 
 
-def _named(models: Sequence[Source]) -> dict[str, Source]:
-    """Models by what messages call them, with a number where one is given twice."""
+def _by_name(models: Sequence[Source]) -> dict[str, Source]:
+    """Map the names of ``models`` in messages to them, with a number where one is given twice."""
     names = [describe(source) for source in models]
     return {
         name if names.count(name) == 1 else f"{name} ({names[:index].count(name) + 1})": source
@@ -131,7 +165,7 @@ def _named(models: Sequence[Source]) -> dict[str, Source]:
     }
 
 
-def _plain(site: Site) -> dict[str, Any]:
+def _site_entry(site: Site) -> dict[str, Any]:
     return {
         "kind": site.kind,
         "name": site.name,

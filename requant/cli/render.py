@@ -1,0 +1,112 @@
+"""The tables of the commands: sites, distances, latencies, and the findings and fixes of each rule."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from ..api import Inspection
+from ..runtime.benchmark import Latency
+from ..runtime.check import Finding
+from ..runtime.compare import Comparison
+from ..runtime.fix import AppliedFix, FixResult
+from ..tables import DISTANCE, distances, line, table, unmeasured
+
+_NAMED = 3
+"""How many nodes a row names; the others are counted."""
+
+
+def inspection(result: Inspection) -> RenderableType:
+    """Make tables of sites, and of refusals with the linear layers that they leave outside."""
+    sites = [
+        (
+            site.name,
+            site.kind,
+            str(site.channels),
+            ", ".join(consumer.linear.name for consumer in site.consumers),
+            ", ".join(edge.slot[0].name or edge.slot[0].op_type for edge in site.inverse_edges),
+            site.shift_blocked or "",
+        )
+        for site in result.sites
+    ]
+    refusals = [(item.name, item.kind, ", ".join(item.layers), item.reason) for item in result.refused]
+    return Group(
+        table("Sites", ("value", "kind", "channels", "absorbed by", "restored for", "no shift because"), sites),
+        table("Refused", ("value", "kind", "read by", "reason"), refusals),
+    )
+
+
+def comparison(result: Comparison) -> RenderableType:
+    """Make tables of distances, or of the reason for none and what can be said without."""
+    return Group(
+        *([line(result.message, style="yellow"), _agreements(result)] if result.message else ()),
+        table(f"Outputs ({result.samples} feeds)", ("output", *DISTANCE), distances(result.outputs)),
+        table("Layers", ("layer", *DISTANCE), distances(result.layers)),
+        unmeasured(result.unmeasured),
+    )
+
+
+def latencies(items: Sequence[Latency]) -> RenderableType:
+    """Make a table of milliseconds side by side."""
+    rows = [
+        (item.name, f"{item.median:.2f}", f"{item.minimum:.2f}", f"{item.p90:.2f}", f"{item.speedup:.2f}×")
+        for item in items
+    ]
+    return table("Milliseconds a run", ("model", "median", "min", "p90", "speedup"), rows)
+
+
+def findings(items: Sequence[Finding], target: str) -> RenderableType:
+    """List what the engine would not run as intended, or say that it will run all of it."""
+    if not items:
+        return Text(f"{target} will run it as intended", style="green")
+    columns = ("rule", "nodes", "what happens", "fix")
+    return table(f"Findings for {target}: {len(items)}", columns, _findings(items))
+
+
+def fix_result(result: FixResult, target: str) -> RenderableType:
+    """List the fixes that were applied, and the findings that remain."""
+    columns = ("rule", "nodes", "what was done", "numbers")
+    return Group(table(f"Fixed: {len(result.fixes)}", columns, _fixes(result.fixes)), findings(result.findings, target))
+
+
+def fix_entries(result: FixResult) -> dict[str, list[dict[str, Any]]]:  # JSON: values of any plain type
+    """Return fixes and findings as plain dictionaries; "mended" and "left" are the old names of the two."""
+    fixes, remaining = [vars(item) for item in result.fixes], [item.to_dict() for item in result.findings]
+    old = [{"rule": item.rule, "node": item.node, "done": item.action, "exact": item.exact} for item in result.fixes]
+    return {"fixes": fixes, "findings": remaining, "mended": old, "left": remaining}
+
+
+def _agreements(result: Comparison) -> RenderableType:
+    rows = [
+        (name, str(item.shape), "yes" if item.finite else "no", "yes" if item.equal else "no")
+        for name, item in result.agreements.items()
+    ]
+    return table(f"Compared ({result.samples} random feeds)", ("value", "shape", "finite", "equal"), rows)
+
+
+def _findings(items: Iterable[Finding]) -> Iterator[tuple[str, ...]]:
+    for (rule, fix), group in groupby(sorted(items, key=_rule_and_fix), key=_rule_and_fix):
+        members = list(group)
+        consequences = list(dict.fromkeys(item.consequence for item in members))
+        more = f" (and {len(consequences) - 1} like it)" if len(consequences) > 1 else ""
+        yield rule, _names([item.node for item in members]), consequences[0] + more, fix
+
+
+def _fixes(items: Iterable[AppliedFix]) -> Iterator[tuple[str, ...]]:
+    for (rule, action, is_exact), group in groupby(sorted(items, key=_rule_and_action), key=_rule_and_action):
+        yield rule, _names([item.node for item in group]), action, "the same" if is_exact else "change"
+
+
+def _rule_and_fix(finding: Finding) -> tuple[str, str]:
+    return finding.rule, finding.fix
+
+
+def _rule_and_action(applied: AppliedFix) -> tuple[str, str, bool]:
+    return applied.rule, applied.action, applied.exact
+
+
+def _names(nodes: Sequence[str]) -> str:
+    first, more = ", ".join(nodes[:_NAMED]), len(nodes) - _NAMED
+    return f"{first} and {more} more" if more > 0 else first
