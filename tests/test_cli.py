@@ -81,6 +81,21 @@ def test_inspect_and_bench_print_tables_and_json(folder: Path, capsys: pytest.Ca
     assert [latency["runs"] for latency in json.loads(capsys.readouterr().out)] == [2, 2]
 
 
+def test_inspect_says_why_a_near_match_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    graph = """(float[B, 4, 3] x, float[4] g) => (float[B, 4, 3] y) <float[4] b, float[4] m, float[4] v>
+        { n = BatchNormalization(x, g, b, m, v) y = Relu(n) }"""
+    proto = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["": 17]> g {graph}')
+    for name in ("b", "m", "v"):
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(4, np.float32), name))
+    onnx.save(proto, tmp_path / "model.onnx")
+    told = "is left as it is: its parameters are computed at run time"
+    for arguments, lines in ((["--verbose"], 1), ([], 0), (["--verbose", "--json"], 1)):
+        assert run(["inspect", str(tmp_path / "model.onnx"), *arguments]) == 0
+        printed = capsys.readouterr()
+        assert printed.err.count(told) == lines
+        assert told not in printed.out
+
+
 def test_without_data_the_warning_reaches_stderr(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["optimize", str(folder / "model.onnx"), "-o", str(folder / "out.onnx"), "--json"]) == 0
     printed = capsys.readouterr()

@@ -3,6 +3,7 @@
 Results go to stdout, everything else to stderr.
 """
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from ..recipe import RECIPES
 from ..result import Precision
 from ..runtime.targets import TARGETS
 from . import render
-from .terminal import failed, progress, say, show
+from .terminal import failed, progress, say, show, telling
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -104,9 +105,16 @@ def optimize_command(
 
 
 @app.command("inspect")
-def inspect_command(model: Model, as_json: Json = False) -> None:
+def inspect_command(
+    model: Model,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Also say on stderr why each near match of a pattern is left as it is.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """List the sites of MODEL: where activation channels can be rescaled and shifted exactly, where not, and why."""
-    inspection = api.inspect(model)
+    with telling("requant.ir") if verbose else nullcontext():
+        inspection = api.inspect(model)
     show(inspection.to_dict(), lambda: render.inspection(inspection), as_json)
 
 

@@ -51,6 +51,28 @@ def failed(error: Exception | str, code: int) -> int:
     return code
 
 
+class _Teller(logging.Handler):
+    """A handler that prints each record as a line on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the message of ``record``."""
+        say(record.getMessage())
+
+
+@contextmanager
+def telling(name: str) -> Iterator[None]:
+    """Print on stderr what the logger called ``name`` and those below it say at DEBUG level."""
+    logger, teller = logging.getLogger(name), _Teller()
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(teller)
+    try:
+        yield
+    finally:
+        logger.removeHandler(teller)
+        logger.setLevel(level)
+
+
 @contextmanager
 def progress() -> Iterator[Callable[[str, int], None]]:
     """Show a bar over the stages on a terminal; nothing in a pipe."""
