@@ -30,11 +30,11 @@ def make_dense(proto: onnx.ModelProto, name: str) -> None:
 
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    stack = [graph]
-    while stack:
-        part = stack.pop()
-        stack += [body for node in part.node for a in node.attribute for body in (a.g, *a.graphs)]
-        yield part
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for body in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _graphs(body)
 
 
 def _dense(sparse: onnx.SparseTensorProto, name: str) -> onnx.TensorProto:

@@ -24,17 +24,17 @@ def label(node: ir.Node) -> str:
 
 def consumers(value: ir.Value, through: frozenset[str] = MOVERS) -> Iterator[ir.Node | None]:
     """Iterate over the consumers of ``value``, directly or ``through`` other ops; None stands for a graph output."""
-    queue, visited = [value], {value}
-    while queue:
-        current = queue.pop()
+
+    def passed(node: ir.Node, position: int) -> bool:
+        return node.op_type in through and (position == 0 or node.op_type == "Concat")
+
+    def outputs(current: ir.Value) -> list[ir.Value]:
+        return [output for use in current.uses() if passed(*use) for output in use.node.outputs]
+
+    for current in traverse.reachable([value], outputs):
         if current.is_graph_output():
             yield None
-        for node, position in current.uses():
-            if node.op_type not in through or (position > 0 and node.op_type != "Concat"):
-                yield node
-            elif not visited.issuperset(node.outputs):
-                visited.update(node.outputs)
-                queue.extend(node.outputs)
+        yield from (use.node for use in current.uses() if not passed(*use))
 
 
 def producer(value: ir.Value | None, through: frozenset[str] = PAIR) -> ir.Node | None:
