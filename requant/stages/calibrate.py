@@ -19,7 +19,7 @@ from .job import Job
 
 ONE_SAMPLE = "quantized without any transform: one sample tells nothing about others; calibrate on two or more"
 
-_CALLER = 5
+_CALLER = 4
 """Frames from a warning to the caller of `optimize`."""
 
 

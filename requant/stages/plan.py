@@ -35,7 +35,7 @@ def choose_plan(job: Job) -> None:
     """
     simple = copy(job)
     simple.recipe, simple.model = job.recipe.plain, job.model.clone()
-    _plan(job)
+    job.report.verification = _plan(job)
     if job.parts.held_out is None or job.recipe == simple.recipe:
         return
     _plan(simple)
@@ -55,20 +55,23 @@ def choose_plan(job: Job) -> None:
         job.report.verification, job.model = 0.0, simple.model
 
 
-def _plan(job: Job) -> None:
+def _plan(job: Job) -> float:
     """Rewrite the model and give it the quantizers that every engine's artifact comes from.
 
     Without calibration there is nothing that a rewrite or a rounding could be judged by.
+
+    Returns the largest difference, relative, that a rewrite made to what the model computes.
     """
-    recipe, model = job.recipe, job.model
+    recipe, model, difference = job.recipe, job.model, 0.0
     SelectLayers(job.keep, job.lowering.target, recipe.formats)(model)
     if job.calibrated:
         with job.times("rewrite"), one_blas_thread():
-            job.report.verification = _rewrite(model, recipe, job.parts.training)
+            difference = _rewrite(model, recipe, job.parts.training)
     with job.times("plan"), one_blas_thread():
         PlanQuantizers(recipe.formats, recipe.ranges, find_target(job.lowering.target).weight_bits)(model)
         if job.calibrated and recipe.rounding == "gptq":
             Gptq()(model)
+    return difference
 
 
 def _rewrite(model: ir.Model, recipe: Recipe, data: Batches) -> float:

@@ -79,5 +79,14 @@ def test_calibration_data_confirm_what_too_few_samples_say(
     assert [origin in note for note in notes] == [True] * bool(origin)
 
 
+def test_the_report_has_the_difference_that_the_chosen_plan_makes() -> None:
+    """The plain plan, which changes nothing, is made after the transformed one."""
+    family = FAMILIES["pre-norm"](0)
+    report = optimize(family.model, family.feeds(12, 0), "int8", "tensorrt").report
+    assert report.calibration["held_out"] == 2
+    assert report.transformed
+    assert 0 < report.verification < 1e-3
+
+
 def test_a_plain_recipe_has_no_candidates() -> None:
     assert RECIPES["int8-plain"].plain.rewrites == ()
