@@ -40,7 +40,7 @@ def optimize(
             never modified.
         calibration: an ``.npz``, a folder of them, an iterable of ``{input name: array}``, or a callable that
             returns one. None uses seeded synthetic inputs, and warns where the recipe needs to know ranges.
-        recipe: a name in `requant.recipe.RECIPES`, or a `Recipe`.
+        recipe: a name in `requant.recipe.RECIPES`, ``module:object`` of the caller's own, or a `Recipe`.
         target: a name in `requant.runtime.TARGETS`.
         keep: names or glob patterns of nodes to leave in float.
         output: where to write the model, if anywhere; written whole or not at all. A symbolic link is followed. What

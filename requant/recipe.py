@@ -22,6 +22,7 @@ from .ir.formats import (
     int4_weight,
     require_supported,
 )
+from .ir.load import reason
 from .passes.cost_model.search import CANDIDATES
 from .passes.search_transforms import SearchTransforms
 from .passes.solvers import AwqSearch, Identity
@@ -123,16 +124,17 @@ def find_recipe(name: str | Recipe) -> Recipe:
 def _imported(name: str) -> Recipe:
     """Return the recipe ``module:object``, or one that searches with the solver of that name too."""
     module, _, attribute = name.partition(":")
-    sys.path.insert(0, os.getcwd())
+    paths = sys.path
+    sys.path = [*paths, os.getcwd()]
     try:
         imported = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:  # ValueError: no module at all before the colon
-        raise RequantError(f"recipe {name!r}: cannot be imported ({error})") from error
+        solver = imported() if isinstance(imported, type) else imported
+    except Exception as error:  # the caller's code raises whatever it likes
+        raise RequantError(f"recipe {name!r}: cannot be imported ({type(error).__name__}: {reason(error)})") from error
     finally:
-        sys.path.remove(os.getcwd())
-    if isinstance(imported, Recipe):
-        return imported
-    solver = imported() if isinstance(imported, type) else imported
+        sys.path = paths
+    if isinstance(solver, Recipe):
+        return solver
     if not callable(solver):
         raise RequantError(f"recipe {name!r}: is {type(solver).__name__}, neither a Recipe nor a solver")
     return Recipe(name, (SplitChannels(), SearchTransforms((*CANDIDATES, solver))))

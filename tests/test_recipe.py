@@ -24,6 +24,15 @@ class Widest:
         return ChannelTransform(np.maximum(observation.reach(observation.centre), 1e-6), observation.centre)
 
 NOTHING = 3
+
+class Needy(Widest):
+    def __init__(self, option):
+        pass
+
+def __getattr__(name):
+    if name == "Broken":
+        raise RuntimeError("two\\nlines")
+    raise AttributeError(f"module has no attribute {name!r}")
 """
 
 
@@ -55,9 +64,11 @@ def test_a_recipe_of_a_module_is_taken_as_it_is(module: str) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("nowhere_to_be_found:Solver", "cannot be imported (No module named"),
-        (":Solver", "cannot be imported (Empty module name)"),
-        ("{module}:Missing", "cannot be imported (module"),
+        ("nowhere_to_be_found:Solver", "cannot be imported (ModuleNotFoundError: No module named"),
+        (":Solver", "cannot be imported (ValueError: Empty module name)"),
+        ("{module}:Missing", "cannot be imported (AttributeError: module"),
+        ("{module}:Needy", "cannot be imported (TypeError: "),
+        ("{module}:Broken", "cannot be imported (RuntimeError: two"),
         ("{module}:NOTHING", "is int, neither a Recipe nor a solver"),
     ],
 )
