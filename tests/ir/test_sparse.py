@@ -49,6 +49,7 @@ def test_a_sparse_weight_of_a_body_is_found() -> None:
         ([-1, 6, 11], (4, 3), "indices outside of its shape"),
         ([1, 6], (4, 3), "indices outside of its shape"),
         ([[0, 3], [2, 0], [3, 2]], (4, 3), "indices outside of its shape"),
+        ([[1, -1], [2, 0], [3, 2]], (4, 3), "indices outside of its shape"),
         ([[0], [2], [3]], (4, 3), "indices outside of its shape"),
         ([1.0, 6.0, 11.0], (4, 3), "indices outside of its shape"),
         ([1, 6, 11], (1 << 40, 3), "has no dense form"),

@@ -62,16 +62,18 @@ def test_the_plain_plan_is_taken_where_it_is_better(monkeypatch: pytest.MonkeyPa
     assert ruined.report.outputs == plain.report.outputs
 
 
-@pytest.mark.parametrize(("confirmed", "origin"), [(True, "on 11 calibration"), (False, "")])
+@pytest.mark.parametrize(
+    ("held_out", "calibration", "origin"), [(4.0, 4.0, "on 11 calibration"), (4.0, 0.5, ""), (0.5, 4.0, "")]
+)
 def test_calibration_data_confirm_what_too_few_samples_say(
-    confirmed: bool, origin: str, monkeypatch: pytest.MonkeyPatch
+    held_out: float, calibration: float, origin: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A single sample that is held out never decides; nor do the others where they do not agree with it."""
+    """Neither a single sample that is held out decides, nor the calibration data that do not agree with it."""
     family = FAMILIES["mlp"](0)
 
     def told(reference: ir.Model, rivals: Sequence[ir.Model], feeds: Iterable[Feed]) -> np.ndarray:
         count = len(list(feeds))
-        return np.array([np.full(count, 4.0 if count < 3 or confirmed else 0.5), np.ones(count)])
+        return np.array([np.full(count, held_out if count < 3 else calibration), np.ones(count)])
 
     monkeypatch.setattr("requant.stages.plan.noise", told)
     monkeypatch.setattr("requant.calib.holdout.SHARE", 12)

@@ -13,7 +13,7 @@ from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.conv_outputs import ConvOutput, conv_outputs
 from requant.ir.linear import find_linears
 from requant.ir.load import load
-from requant.passes.cost_model.conv_gain import LEAST_GAIN, ConvChain, conv_chains
+from requant.passes.cost_model.conv_gain import LEAST_GAIN, ConvChain, conv_chains, float_time, integer_time
 
 CHAIN = (
     "c = Conv(x, u) r = Relu(c) p = MaxPool<kernel_shape = [2, 2]>(r) d = Conv<pads = [1, 1, 1, 1]>(p, v) e = Relu(d)"
@@ -24,6 +24,11 @@ BODIES = {
     "broken": f"{CHAIN} f = Conv(e, w) h = HardSwish(f) g = Conv(h, w) y = GlobalAveragePool(g)",
     "branches": f"{CHAIN} f = Conv(e, w) g = Conv(p, w) t = Concat<axis = 1>(f, g) k = Conv(t, q) "
     "y = GlobalAveragePool(k)",
+}
+SHORT = {
+    "pair": "c = Conv(x, u) k = Conv(c, w) y = GlobalAveragePool(k)",
+    "fork": "c = Conv(x, u) d = Conv(x, u) s = Concat<axis = 1>(c, d) k = Conv(s, q) y = GlobalAveragePool(k)",
+    "pooled": "c = Conv(x, u) p = MaxPool<kernel_shape = [1, 1]>(c) k = Conv(p, w) y = GlobalAveragePool(k)",
 }
 
 
@@ -47,7 +52,7 @@ def feeds(count: int) -> list[dict[str, np.ndarray[tuple[int, ...], np.dtype[np.
 
 
 def chains(body: str, width: int, groups: int = 1, count: int = 1) -> list[ConvChain]:
-    model: ir.Model = load(source(BODIES[body], width, groups))
+    model: ir.Model = load(source((BODIES | SHORT)[body], width, groups))
     canonicalize(model)
     collect(model, feeds(count))
     decisions = conv_outputs(find_linears(model.graph))
@@ -59,6 +64,33 @@ def chains(body: str, width: int, groups: int = 1, count: int = 1) -> list[ConvC
 @pytest.mark.parametrize(("body", "sizes"), [("chain", [3]), ("residual", [4]), ("broken", [1, 2]), ("branches", [5])])
 def test_a_chain_is_convs_that_hand_each_other_int8(body: str, sizes: list[int]) -> None:
     assert sorted(len(chain.convs) for chain in chains(body, 32)) == sizes
+
+
+def between(body: str, width: int) -> float:
+    """The time of a chain in int8 beyond that of its Convs."""
+    (chain,) = chains(body, width)
+    return chain.integer_time - sum(map(integer_time, chain.convs))
+
+
+def test_a_float_value_is_quantized_once_however_many_convs_read_it() -> None:
+    assert between("fork", 32) == pytest.approx(between("pair", 32))
+    assert between("pair", 32) > 0
+
+
+def test_what_leaves_a_chain_is_dequantized() -> None:
+    """The value that enters has 3 channels at either width."""
+    assert between("pair", 64) > 1.5 * between("pair", 32)
+
+
+def test_a_pool_within_a_chain_is_slower_in_int8() -> None:
+    assert between("pooled", 32) > 1.2 * between("pair", 32)
+
+
+def test_a_product_by_groups_is_twice_as_slow_for_each_multiplication() -> None:
+    (alone,), (grouped,) = chains("chain", 128), chains("chain", 128, groups=2)
+    times = [[time(chain.convs[1]) for time in (float_time, integer_time)] for chain in (alone, grouped)]
+    assert times[1][0] == times[0][0] / 2
+    assert times[1][1] == pytest.approx(times[0][1])
 
 
 def test_int8_gains_with_the_number_of_channels() -> None:
