@@ -5,9 +5,10 @@ Results go to stdout, everything else to stderr.
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
+from typer.models import OptionInfo
 
 from .. import api
 from ..optimize import optimize
@@ -27,14 +28,16 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
+def _file(*names: str, help: str) -> OptionInfo:
+    """Make an option that takes a path and has no default."""
+    return cast(OptionInfo, typer.Option(*names, help=help, show_default=False, parser=_path))
+
+
 Model = Annotated[Path, typer.Argument(help="An ONNX file.", show_default=False, parser=_path)]
 Target = Annotated[str, typer.Option("--target", "-t", help=f"The engine that will run it: {', '.join(TARGETS)}.")]
 Recipe = Annotated[str, typer.Option(help=f"Quantization recipe: {', '.join(RECIPES)}, or module:object of your own.")]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on stdout.")]
-OptionalData = Annotated[
-    Path | None,
-    typer.Option("--data", "-d", help="An .npz, an .npy, or a folder of them.", show_default=False, parser=_path),
-]
+OptionalData = Annotated[Path | None, _file("--data", "-d", help="An .npz, an .npy, or a folder of them.")]
 
 
 @app.callback()
@@ -46,23 +49,11 @@ def requant() -> None:
 def optimize_command(
     model: Model,
     calibration: Annotated[
-        Path | None,
-        typer.Option(
-            "--calibration",
-            "-c",
-            help="Calibration data: an .npz, an .npy, or a folder of them.",
-            show_default=False,
-            parser=_path,
-        ),
+        Path | None, _file("--calibration", "-c", help="Calibration data: an .npz, an .npy, or a folder of them.")
     ] = None,
     evaluation: Annotated[
         Path | None,
-        typer.Option(
-            "--evaluate",
-            help="Data to measure accuracy on, instead of held-out calibration samples.",
-            show_default=False,
-            parser=_path,
-        ),
+        _file("--evaluate", help="Data to measure accuracy on, instead of held-out calibration samples."),
     ] = None,
     target: Target = "cpu",
     recipe: Recipe = "int8",
@@ -83,11 +74,8 @@ def optimize_command(
     half_io: Annotated[
         bool, typer.Option("--half-io", help="Convert inputs and outputs to half precision too.")
     ] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Output file.  [default: MODEL.TARGET.onnx]", parser=_path),
-    ] = None,
-    report: Annotated[Path | None, typer.Option(help="Report file, .html or .json.", parser=_path)] = None,
+    output: Annotated[Path | None, _file("--output", "-o", help="Output file.  [default: MODEL.TARGET.onnx]")] = None,
+    report: Annotated[Path | None, _file("--report", help="Report file, .html or .json.")] = None,
     as_json: Json = False,
 ) -> None:
     """Quantize MODEL for an engine and write the result."""
@@ -138,8 +126,7 @@ def check_command(
         bool, typer.Option("--fix", help="Write a copy with all safe fixes applied (no calibration data needed).")
     ] = False,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Output file of --fix.  [default: MODEL.fixed.onnx]", parser=_path),
+        Path | None, _file("--output", "-o", help="Output file of --fix.  [default: MODEL.fixed.onnx]")
     ] = None,
     as_json: Json = False,
 ) -> None:
