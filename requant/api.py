@@ -40,7 +40,7 @@ class Inspection:
         return tuple((layer, refusal.reason) for refusal in self.refused for layer in refusal.layers)
 
     def to_dict(self) -> dict[str, Any]:  # JSON: values of any plain type
-        """Plain dictionaries, lists and numbers."""
+        """Return plain dictionaries, lists and numbers; "readers" is the old name of "consumers"."""
         return {
             "sites": [_site_entry(site) for site in self.sites],
             "refused": [vars(refusal) for refusal in self.refused],
@@ -172,7 +172,7 @@ def _site_entry(site: Site) -> dict[str, Any]:
         "values": [value.name for value in site.values],
         "channels": site.channels,
         "consumers": [consumer.linear.name for consumer in site.consumers],
-        "readers": [consumer.linear.name for consumer in site.consumers],  # the old name, for one version
+        "readers": [consumer.linear.name for consumer in site.consumers],
         "restored": [edge.slot[0].name or edge.slot[0].op_type for edge in site.inverse_edges],
         "shift_blocked": site.shift_blocked,
     }

@@ -3,7 +3,6 @@
 import importlib
 import os
 import sys
-import warnings
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -11,6 +10,7 @@ import onnx_ir as ir
 
 from .calib.ranges import RANGES
 from .choices import require_choice
+from .deprecation import deprecated
 from .errors import RequantError
 from .ir.formats import (
     FP8,
@@ -52,7 +52,7 @@ class Recipe:
     def __post_init__(self) -> None:
         """Raise RequantError for a word that is no choice, and for formats for which no engine has a kernel."""
         if self.rounding == "compensated":
-            warnings.warn('rounding="compensated" is now called "gptq"', DeprecationWarning, stacklevel=3)
+            deprecated('rounding="compensated"', '"gptq"', stacklevel=4)
             object.__setattr__(self, "rounding", "gptq")
         require_choice("ranges", self.ranges, RANGES)
         require_choice("rounding", self.rounding, _ROUNDINGS)

@@ -74,7 +74,9 @@ class Report:
     def to_dict(self) -> dict[str, Any]:  # JSON: values of any plain type
         """The whole report as plain dictionaries, lists and numbers, as `save` writes it to JSON."""
         content: dict[str, Any] = asdict(self)
-        content["layers"] = [{**asdict(layer), "sqnr": self._sqnr(layer)} for layer in self.layers]
+        content["layers"] = [
+            {**asdict(layer), "coded": layer.format, "sqnr": self._sqnr(layer)} for layer in self.layers
+        ]
         content["refused"] = [asdict(site) for site in self.sites if site.reason]
         content["sites"] = [asdict(site) | {"readers": site.consumers} for site in self.transformed]  # the old name too
         content["added_nodes"] = self.added_nodes

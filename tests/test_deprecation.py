@@ -36,5 +36,6 @@ def test_reports_and_inspections_have_the_old_names_in_json_too() -> None:
     report = requant.optimize(model, synthetic.feeds(SPEC, 2)).report
     for site in (*report.to_dict()["sites"], *requant.inspect(model).to_dict()["sites"]):
         assert site["readers"] == site["consumers"]
+    assert all(layer["coded"] == layer["format"] for layer in report.to_dict()["layers"])
     with pytest.warns(DeprecationWarning, match="Report.rebased is called transformed"):
         assert report.rebased == report.transformed

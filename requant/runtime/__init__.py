@@ -1,7 +1,6 @@
 """The engines: what each target takes, sessions, TensorRT engines, verification, comparison, the checker, latency."""
 
-import warnings
-
+from ..deprecation import renamed
 from .check import Finding, check
 from .compare import Comparison, compare
 from .distance import Distance
@@ -31,12 +30,4 @@ __all__ = [
     "verify",
 ]
 
-_RENAMED = {"Fixed": FixResult, "Mended": AppliedFix}
-
-
-def __getattr__(name: str) -> object:
-    if name in _RENAMED:
-        current = _RENAMED[name]
-        warnings.warn(f"{name} is called {current.__name__} now", DeprecationWarning, stacklevel=2)
-        return current
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = renamed(globals(), {"Fixed": "FixResult", "Mended": "AppliedFix"})

@@ -1,12 +1,12 @@
 """The checker: what an engine would not run as intended in a quantized graph, whatever tool made it."""
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import onnx_ir as ir
 
+from ..deprecation import deprecated
 from .rules.qdq_graph import QdqGraph, qdq_graph
 from .rules.rule import Rule
 from .targets import Target
@@ -33,7 +33,7 @@ class Finding:
     @property
     def mend(self) -> str:
         """The old name of `fix`."""
-        warnings.warn("Finding.mend is called Finding.fix now", DeprecationWarning, stacklevel=2)
+        deprecated("Finding.mend", "Finding.fix")
         return self.fix
 
     def to_dict(self) -> dict[str, Any]:  # JSON: values of any plain type

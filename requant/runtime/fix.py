@@ -1,6 +1,5 @@
 """Fix what the checker finds, where that needs no calibration data and no decision."""
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -9,6 +8,7 @@ from typing import NamedTuple
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from ..deprecation import deprecated
 from .check import Finding, findings, rules
 from .fixes.safe_fix import SafeFix
 from .rules.qdq_graph import QdqGraph, qdq_graph, scan
@@ -37,7 +37,7 @@ class AppliedFix:
     @property
     def done(self) -> str:
         """The old name of `action`."""
-        warnings.warn("AppliedFix.done is called AppliedFix.action now", DeprecationWarning, stacklevel=2)
+        deprecated("AppliedFix.done", "AppliedFix.action")
         return self.action
 
 
@@ -51,13 +51,13 @@ class FixResult(NamedTuple):
     @property
     def mended(self) -> list[AppliedFix]:
         """The old name of `fixes`."""
-        warnings.warn("FixResult.mended is called FixResult.fixes now", DeprecationWarning, stacklevel=2)
+        deprecated("FixResult.mended", "FixResult.fixes")
         return self.fixes
 
     @property
     def left(self) -> list[Finding]:
         """The old name of `findings`."""
-        warnings.warn("FixResult.left is called FixResult.findings now", DeprecationWarning, stacklevel=2)
+        deprecated("FixResult.left", "FixResult.findings")
         return self.findings
 
 

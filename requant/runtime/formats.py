@@ -1,7 +1,6 @@
 """The old place of `requant.ir.formats`, for one version."""
 
-import warnings
-
+from ..deprecation import deprecated
 from ..ir.formats import (
     FP8,
     INT8,
@@ -13,4 +12,4 @@ from ..ir.formats import (
 
 __all__ = ["FP8", "INT8", "INT8_DYNAMIC", "INT8_WEIGHT", "Format", "int4_weight"]
 
-warnings.warn("requant.runtime.formats is requant.ir.formats now", DeprecationWarning, stacklevel=2)
+deprecated("requant.runtime.formats", "requant.ir.formats")
