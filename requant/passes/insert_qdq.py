@@ -22,6 +22,7 @@ from ..ir.ops import SIZES
 from ..ir.quantizer import quantizer
 from ..ir.refusal import Refusal
 from ..ir.transform.edit import add_to_bias
+from ..ir.unsupported import find_unsupported
 from ..runtime.targets import Target, target
 from .annotations import KEPT, LAYERS, is_kept
 from .lowering.bias_correction import bias_correction
@@ -67,6 +68,7 @@ class InsertQDQ(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         forget_names(model.graph)
+        unsupported = list(unsupported_layers(model))
         engine = target(self.target)
         records, layers, outputs = _decide(model.graph, engine)
         context = LoweringContext(model.graph, engine, self.zero_points, integer_values(layers, outputs, engine))
@@ -79,12 +81,20 @@ class InsertQDQ(ir.passes.InPlacePass):
                 linear: _with_residual(linear, record, context.dequantized) for linear, record in records.items()
             }
         keep_in_float(model.graph, [_quantize_output(conv_output, context) for conv_output in outputs])
-        LAYERS.set(model, (*records.values(), *enclosed_layers(model)))
+        LAYERS.set(model, (*records.values(), *unsupported, *enclosed_layers(model)))
         if engine.integer_products:
             prevent_skip_layer_norms(model.graph)
         RemoveUnusedNodesPass()(model)  # the float weights, which have no consumers any more
         TopologicalSortPass()(model)  # a Shape of a Conv's output may stand before its Relu
         return ir.passes.PassResult(model, bool(layers))
+
+
+def unsupported_layers(model: ir.Model) -> Iterator[LayerRecord]:
+    """Yield a record of each linear layer of the main graph that is of no form that an engine has a kernel for."""
+    for layer in find_unsupported(model.graph):
+        yield LayerRecord(
+            layer.name, layer.node.op_type, layer.shape, layer.output, quantized=False, reason=layer.reason
+        )
 
 
 def enclosed_layers(model: ir.Model) -> Iterator[LayerRecord]:

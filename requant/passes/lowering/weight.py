@@ -48,8 +48,8 @@ def limit_scales(plan: Quantizer, least: NDArray[np.float64]) -> Quantizer:
 
 
 def integer_weight(graph: ir.Graph, linear: Linear, plan: Quantizer) -> tuple[ir.Value, ...]:
-    """Return the integers of the weight as a matrix [K, N] of their own, and the scale [N]."""
-    transposed = linear.in_axis != 0
+    """Return the integers of the weight as a matrix [K, N] of their own, or a batch of them, and the scale."""
+    transposed = linear.in_axis > linear.out_axis
     turn, shape = (np.transpose, linear.shape[::-1]) if transposed else (np.asarray, linear.shape)
     integers = _integers(graph, linear, plan, turn, shape)
     return integers, constant(graph, plan.scale, f"{linear.weight.name}.scale")

@@ -1,0 +1,38 @@
+"""Weights in another layout, each made once for all nodes that read it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from ..constants import constant, lazily
+
+Layout = Callable[[NDArray[np.generic]], NDArray[np.generic]]
+
+
+def weight_shape(value: ir.Value | None) -> tuple[int, ...]:
+    """Return the shape of a constant."""
+    assert value is not None
+    assert value.const_value is not None
+    return tuple(value.const_value.shape.numpy())
+
+
+@dataclass(frozen=True)
+class WeightLayouts:
+    """The weights of ``graph`` in the layouts that were asked for, by weight, name of the layout, and shape."""
+
+    graph: ir.Graph
+    copies: dict[tuple[ir.Value, str, tuple[int, ...]], ir.Value] = field(default_factory=dict)
+
+    def replace(self, node: ir.Node, name: str, layout: Layout, shape: tuple[int, ...]) -> None:
+        """Let ``node`` read its weight, the second input, in another ``layout``, computed when it is read."""
+        weight = node.inputs[1]
+        assert weight is not None
+        assert weight.const_value is not None
+        key = weight, name, shape
+        if key not in self.copies:
+            tensor = lazily(layout, weight.const_value, shape=shape)
+            self.copies[key] = constant(self.graph, tensor, f"{weight.name}.{name}")
+        node.replace_input_with(1, self.copies[key])
