@@ -14,7 +14,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, TopologicalSortPass
 
-from ..ir.constants import array
+from ..ir.build import follow
+from ..ir.constants import array, constant
 from ..ir.conv_outputs import ConvOutput
 from ..ir.linear import Linear, as_linear, enclosed_linears, find_linears
 from ..ir.names import forget_names
@@ -39,7 +40,7 @@ from .lowering.quantized_values import (
     product_operand,
     quantized_value,
 )
-from .lowering.weight import bias_limit, dequantized_weight, fit_bits, integer_weight, limit_scales
+from .lowering.weight import bias_limit, common_scale, dequantized_weight, fit_bits, integer_weight, limit_scales
 from .planned_layer import PlannedLayer, planned_layer
 from .records import LayerRecord
 
@@ -157,6 +158,9 @@ def _lower(layer: PlannedLayer, context: LoweringContext) -> None:
         linear.node.replace_input_with(0, dequantized_value(linear.data, layer.data, context))
     dequantized = once(context.dequantized, linear.weight, lambda: dequantized_weight(graph, linear, weight))
     linear.node.replace_input_with(1, dequantized)
+    if linear.batched:
+        factor = constant(graph, weight.scale / common_scale(weight), f"{linear.weight.name}.factor")
+        follow(graph, linear.node, "Mul", factor)
 
 
 def _quantize_output(conv_output: ConvOutput, context: LoweringContext) -> ir.Value:
