@@ -6,7 +6,7 @@ whatever the op calls its axes. `requant.ir.unsupported` lists the layers that h
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 
 from .constants import is_constant
 from .traverse import Slot, sole_use
-
-FEWEST = 16
-"""Fewer channels are not worth two Transposes: no engine has an integer kernel that gains there."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +81,13 @@ class Linear:
     @property
     def shift_blocked(self) -> str | None:
         """The reason why a shift of the data would add something else than a bias [out] to the output, or None."""
-        if self.batched:
-            return "has several matrices, and so several biases"
-        if self.node.op_type == "ConvTranspose":
-            return "has outputs that are sums over some of its taps"
-        return "pads its input with zeros" if self._is_padded else None
+        partial = "has outputs that are sums over some of its taps" if self.node.op_type == "ConvTranspose" else None
+        several = "has several matrices, and so several biases" if self.batched else None
+        return several or partial or ("pads its input with zeros" if self.padded else None)
 
     @property
-    def _is_padded(self) -> bool:
+    def padded(self) -> bool:
+        """True when zeros are added around the data, which would have to be other values once the data is shifted."""
         attributes = self.node.attributes
         return self.node.op_type == "Conv" and (
             any(attributes.get_ints("pads", ()))
@@ -142,11 +138,6 @@ def as_linear(node: ir.Node) -> Linear | None:
     return view(node, data, weight)
 
 
-def is_left(node: ir.Node) -> bool:
-    """Tell whether the first operand of ``node``, a MatMul or Gemm, is its weight."""
-    return is_constant(node.inputs[0]) and not is_constant(node.inputs[1])
-
-
 def is_repeated(data: ir.Value) -> bool:
     """Tell whether ``data`` is a constant, or one that is repeated as often as there are samples."""
     node = data.producer()
@@ -184,10 +175,8 @@ def _conv(node: ir.Node, data: ir.Value, weight: ir.Value) -> Linear | None:
 
 
 def _conv_transpose(node: ir.Node, data: ir.Value, weight: ir.Value) -> Linear | None:
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
-    if node.attributes.get_int("group", 1) != 1 or (bias is not None and not is_constant(bias)):
-        return None
-    return Linear(node, data, weight, 0, 1, 1, (node, 2) if bias is not None else None, node.outputs[0])
+    conv = _conv(node, data, weight)
+    return replace(conv, in_axis=0, out_axis=1) if conv is not None and conv.groups == 1 else None
 
 
 _VIEWS = {"Conv": _conv, "ConvTranspose": _conv_transpose, "Gemm": _gemm, "MatMul": _matmul}

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from .canonical.einsum_forms import as_product
+from .canonical.weight_layouts import FEWEST
 from .constants import is_constant
-from .linear import FEWEST, as_linear, is_repeated
+from .linear import as_linear, is_repeated
 from .ops import CONVERSIONS, CONVOLUTIONS, LAYOUT, PRODUCTS, RECURRENT, SELECTION, is_op
 from .refusal import Refusal
 from .shapes.contrib import CONTRIB
@@ -99,14 +100,10 @@ def _computed_weight(node: ir.Node, weight: ir.Value, unfolded: set[ir.Value]) -
     if weight in unfolded:
         is_compressed = source is not None and source.op_type == "DequantizeLinear"
         return _QUANTIZED if is_compressed else _UNFOLDED
-    if source is not None and is_op(source, SELECTION) and _is_table(source.inputs[0]):
-        return f"its weight is picked at run time from {source.inputs[0].name!r}"
+    table = source.inputs[0] if source is not None and is_op(source, SELECTION) else None
+    if table is not None and is_constant(table) and table.shape is not None and len(table.shape) > 2:
+        return f"its weight is picked at run time from {table.name!r}"
     return "its weight is computed at run time" if is_op(node, CONVOLUTIONS | RECURRENT | {"DeformConv"}) else None
-
-
-def _is_table(value: ir.Value | None) -> bool:
-    """Tell whether ``value`` is a constant that holds several matrices."""
-    return value is not None and is_constant(value) and value.shape is not None and len(value.shape) > 2
 
 
 def _product(node: ir.Node, position: int) -> str | None:
@@ -151,9 +148,10 @@ _FUSED = {
     "MoE": 2,
     **dict.fromkeys(
         (
-            "AttnLSTM", "Attention", "CausalConvWithState", "ConvTransposeWithDynamicPads", "DecoderMaskedSelfAttention",
-            "FusedConv", "FusedGemm", "FusedMatMul", "FusedMatMulActivation", "GemmFastGelu", "LongformerAttention",
-            "NhwcConv", "NhwcFusedConv", "PackedAttention", "TransposeMatMul", "WordConvEmbedding",
+            "AttnLSTM", "Attention", "CausalConvWithState", "ConvTransposeWithDynamicPads",
+            "DecoderMaskedSelfAttention", "FusedConv", "FusedGemm", "FusedMatMul", "FusedMatMulActivation",
+            "GemmFastGelu", "LongformerAttention", "NhwcConv", "NhwcFusedConv", "PackedAttention", "TransposeMatMul",
+            "WordConvEmbedding",
         ),
         1,
     ),

@@ -41,6 +41,7 @@ from .lowering.quantized_values import (
     quantized_value,
 )
 from .lowering.weight import bias_limit, common_scale, dequantized_weight, fit_bits, integer_weight, limit_scales
+from .magnitudes import signed_data
 from .planned_layer import PlannedLayer, planned_layer
 from .records import LayerRecord
 
@@ -119,7 +120,9 @@ def _reason(linear: Linear, plan: PlannedLayer | None, engine: Target) -> str | 
     """Return the reason why ``linear`` stays in float whatever is around it, or None."""
     if reason := KEPT.get(linear.node):
         return reason
-    return "it has no planned quantizer" if plan is None else engine.excludes(linear, plan.format) or None
+    if plan is None:
+        return "it has no planned quantizer"
+    return engine.excludes(linear, plan.format) or signed_data(linear, engine)
 
 
 def _record(linear: Linear, reason: str | None, plan: PlannedLayer | None = None) -> LayerRecord:

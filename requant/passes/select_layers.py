@@ -18,7 +18,7 @@ from ..ir.refusal import Refusal
 from ..runtime.targets import Target, target
 from .annotations import DIRECT, KEPT, SKIPPED, is_quantized
 from .lowering.integer_convs import integer_convs
-from .magnitudes import unquantizable
+from .magnitudes import signed_data, unquantizable
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class SelectLayers(ir.passes.InPlacePass):
 
     def _excluded(self, linear: Linear, engine: Target) -> str | None:
         """Return the reason why the engine runs ``linear`` in none of the formats, or None."""
-        reasons = [engine.excludes(linear, candidate) for candidate in self.formats]
+        reasons = [engine.excludes(linear, candidate) or signed_data(linear, engine) for candidate in self.formats]
         return reasons[0] if all(reasons) else None
 
 

@@ -12,8 +12,7 @@ import onnx_ir as ir
 
 from ..build import follow, precede
 from ..constants import is_constant
-from ..linear import FEWEST
-from .weight_layouts import WeightLayouts, weight_shape
+from .weight_layouts import FEWEST, WeightLayouts, weight_shape
 
 _FIRST_PLACEHOLDER = 0x100
 """The first letter for axes that an ellipsis stands for; ONNX allows a to z and A to Z."""

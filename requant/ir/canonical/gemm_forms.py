@@ -7,8 +7,8 @@ import onnx_ir as ir
 
 from ..build import follow, precede
 from ..constants import array, constant, is_constant
-from ..linear import FEWEST, is_bias, is_left
-from .weight_layouts import WeightLayouts, weight_shape
+from ..linear import is_bias
+from .weight_layouts import FEWEST, WeightLayouts, is_left, weight_shape
 
 
 def left_gemm(weights: WeightLayouts, node: ir.Node) -> bool:

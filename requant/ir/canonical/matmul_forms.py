@@ -8,8 +8,7 @@ import onnx_ir as ir
 
 from ..build import follow, precede
 from ..constants import is_constant
-from ..linear import FEWEST, is_left
-from .weight_layouts import WeightLayouts, weight_shape
+from .weight_layouts import FEWEST, WeightLayouts, is_left, weight_shape
 
 
 def left_matmul(weights: WeightLayouts, node: ir.Node) -> bool:

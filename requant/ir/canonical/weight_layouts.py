@@ -7,9 +7,17 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from ..constants import constant, lazily
+from ..constants import constant, is_constant, lazily
+
+FEWEST = 16
+"""Fewer channels are not worth two Transposes: no engine has an integer kernel that gains there."""
 
 Layout = Callable[[NDArray[np.generic]], NDArray[np.generic]]
+
+
+def is_left(node: ir.Node) -> bool:
+    """Tell whether the first operand of ``node``, a MatMul or Gemm, is its weight."""
+    return is_constant(node.inputs[0]) and not is_constant(node.inputs[1])
 
 
 def weight_shape(value: ir.Value | None) -> tuple[int, ...]:
