@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from .constants import is_constant
+from .constants import constant_shape, is_constant, is_repeated
 from .traverse import Slot, sole_use
 
 
@@ -51,7 +51,7 @@ class Linear:
     @property
     def shape(self) -> tuple[int, ...]:
         """The weight's shape."""
-        return _shape(self.weight)
+        return constant_shape(self.weight)
 
     @property
     def inputs(self) -> int:
@@ -138,19 +138,11 @@ def as_linear(node: ir.Node) -> Linear | None:
     return view(node, data, weight)
 
 
-def is_repeated(data: ir.Value) -> bool:
-    """Tell whether ``data`` is a constant, or one that is repeated as often as there are samples."""
-    node = data.producer()
-    if is_constant(data) or node is None:
-        return is_constant(data)
-    return node.op_type == "ConstantOfShape" or (node.op_type == "Expand" and is_constant(node.inputs[0]))
-
-
 def _matmul(node: ir.Node, data: ir.Value, weight: ir.Value) -> Linear | None:
-    rank = len(_shape(weight))
+    rank = len(constant_shape(weight))
     if rank < 2:
         return None
-    bias = _bias_after(node.outputs[0], _shape(weight)[-1])
+    bias = _bias_after(node.outputs[0], constant_shape(weight)[-1])
     output = bias[0].outputs[0] if bias else node.outputs[0]
     return Linear(node, data, weight, rank - 2, rank - 1, -1, bias, output)
 
@@ -190,15 +182,10 @@ def _bias_after(product: ir.Value, outputs: int) -> Slot | None:
     other = add.inputs[1 - position] if add.op_type == "Add" else None
     if other is None or not is_constant(other):
         return None
-    *other_dims, last = _shape(other) or (1,)
+    *other_dims, last = constant_shape(other) or (1,)
     return (add, 1 - position) if set(other_dims) <= {1} and last in (1, outputs) else None
 
 
 def is_bias(value: ir.Value) -> bool:
     """Tell whether ``value`` is constant and varies along its last axis only."""
-    return is_constant(value) and len(_shape(value)) > 0 and set(_shape(value)[:-1]) <= {1}
-
-
-def _shape(value: ir.Value) -> tuple[int, ...]:
-    assert value.const_value is not None
-    return tuple(value.const_value.shape.numpy())
+    return is_constant(value) and len(constant_shape(value)) > 0 and set(constant_shape(value)[:-1]) <= {1}

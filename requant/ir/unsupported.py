@@ -10,8 +10,8 @@ import onnx_ir as ir
 
 from .canonical.einsum_forms import as_product
 from .canonical.weight_layouts import FEWEST
-from .constants import is_constant
-from .linear import as_linear, is_repeated
+from .constants import constant_shape, is_constant, is_repeated
+from .linear import as_linear
 from .ops import CONVERSIONS, CONVOLUTIONS, LAYOUT, PRODUCTS, RECURRENT, SELECTION, is_op
 from .refusal import Refusal
 from .shapes.contrib import CONTRIB
@@ -108,8 +108,7 @@ def _computed_weight(node: ir.Node, weight: ir.Value, unfolded: set[ir.Value]) -
 
 def _product(node: ir.Node, position: int) -> str | None:
     """Return the reason for a MatMul or Gemm with a constant operand."""
-    weight, other = node.inputs[position], node.inputs[1 - position]
-    shape = weight.const_value.shape.numpy() if weight is not None and weight.const_value is not None else ()
+    shape, other = constant_shape(node.inputs[position]), node.inputs[1 - position]
     if len(shape) < 2:
         return _VECTOR if len(shape) == 1 else None
     if position == 1:

@@ -6,6 +6,7 @@ from ..calib.collect import statistics
 from ..calib.rows import dropped
 from ..ir.formats import Format
 from ..ir.linear import Linear
+from ..ir.refusal import Refusal
 from ..runtime.targets import Target
 from .scale_limits import no_range
 
@@ -13,16 +14,21 @@ LARGEST = 1e15
 """Magnitudes beyond this are masks or overflow, and float32 does not hold their squares."""
 
 
-def signed_data(linear: Linear, engine: Target) -> str | None:
-    """Return the reason why the integer kernel of ``engine`` does not take the negative data of ``linear``, or None."""
+def signed_data(linear: Linear, engine: Target) -> Refusal | None:
+    """Refuse ``linear`` where the integer kernel of ``engine`` does not take its negative data."""
     stats, op_type = statistics(linear.data), linear.node.op_type
     if op_type not in engine.one_sided or stats is None or stats.minimum.min() >= 0:
         return None
-    return f"{engine.name} has an integer {op_type} of data without negative values alone"
+    return Refusal.at(linear.node, f"{engine.name} has an integer {op_type} of data without negative values alone")
 
 
-def unquantizable(linear: Linear, formats: Iterable[Format]) -> str | None:
-    """Return the reason why the activation of ``linear`` cannot be quantized in any of ``formats``, or None."""
+def unquantizable(linear: Linear, formats: Iterable[Format]) -> Refusal | None:
+    """Refuse ``linear`` where its activation cannot be quantized in any of ``formats``."""
+    reason = _unquantizable(linear, formats)
+    return None if reason is None else Refusal.at(linear.node, reason)
+
+
+def _unquantizable(linear: Linear, formats: Iterable[Format]) -> str | None:
     candidates = tuple(formats)
     static = any(candidate.static for candidate in candidates)
     if dropped(linear.data) and all(candidate.dynamic for candidate in candidates):

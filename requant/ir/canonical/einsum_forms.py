@@ -11,8 +11,8 @@ from math import prod
 import onnx_ir as ir
 
 from ..build import follow, precede
-from ..constants import is_constant
-from .weight_layouts import FEWEST, WeightLayouts, weight_shape
+from ..constants import constant_shape, is_constant
+from .weight_layouts import FEWEST, WeightLayouts
 
 _FIRST_PLACEHOLDER = 0x100
 """The first letter for axes that an ellipsis stands for; ONNX allows a to z and A to Z."""
@@ -58,7 +58,7 @@ def as_product(node: ir.Node) -> EinsumProduct | str | None:
     product = EinsumProduct(constants[0], data, weight, output, rows, batch, inputs, outputs)
     if len(rows + batch + inputs) != len(data) or len(batch + inputs + outputs) != len(weight):
         return "it sums its data or its weight, or takes a diagonal"
-    shape = weight_shape(node.inputs[constants[0]])
+    shape = constant_shape(node.inputs[constants[0]])
     channels = prod(product.sizes(inputs, shape)), prod(product.sizes(outputs, shape))
     if min(channels) < FEWEST:
         return f"{channels[0]} to {channels[1]} channels are too few for an integer kernel to pay"
@@ -80,7 +80,7 @@ def _terms(node: ir.Node, position: int) -> tuple[str, str, str] | None:
     hidden = len(data.shape) - len(labels.replace("...", ""))
     letters = "".join(chr(_FIRST_PLACEHOLDER + index) for index in range(hidden))
     labels, output = labels.replace("...", letters), output.replace("...", letters)
-    fits = len(labels) == len(data.shape) and len(weight) == len(weight_shape(node.inputs[position]))
+    fits = len(labels) == len(data.shape) and len(weight) == len(constant_shape(node.inputs[position]))
     return (labels, weight, output) if fits and "." not in weight + output else None
 
 
@@ -89,7 +89,7 @@ def as_matmul(weights: WeightLayouts, node: ir.Node) -> bool:
     product = as_product(node)
     if not isinstance(product, EinsumProduct):
         return False
-    shape = weight_shape(node.inputs[product.position])
+    shape = constant_shape(node.inputs[product.position])
     data, weight = node.inputs[1 - product.position], node.inputs[product.position]
     node.op_type = "MatMul"
     node.attributes.clear()

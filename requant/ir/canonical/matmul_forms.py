@@ -7,16 +7,16 @@ import numpy as np
 import onnx_ir as ir
 
 from ..build import follow, precede
-from ..constants import is_constant
-from .weight_layouts import FEWEST, WeightLayouts, is_left, weight_shape
+from ..constants import constant_shape, is_constant
+from .weight_layouts import FEWEST, WeightLayouts, is_left
 
 
 def left_matmul(weights: WeightLayouts, node: ir.Node) -> bool:
     """Let the weight be the second operand of a MatMul."""
     weight, data = node.inputs
-    if not is_left(node) or data is None or not data.shape or min(weight_shape(weight)[-2:]) < FEWEST:
+    if not is_left(node) or data is None or not data.shape or min(constant_shape(weight)[-2:]) < FEWEST:
         return False
-    rank, shape = len(data.shape), weight_shape(weight)
+    rank, shape = len(data.shape), constant_shape(weight)
     if len(shape) < 2 or (rank == 1 and len(shape) > 2):
         return False
     node.replace_input_with(0, data)
@@ -34,7 +34,7 @@ def one_matrix(weights: WeightLayouts, node: ir.Node) -> bool:
     data, weight = node.inputs
     if data is None or not data.shape or not is_constant(weight) or is_constant(data):
         return False
-    shape, rank = weight_shape(weight), len(data.shape)
+    shape, rank = constant_shape(weight), len(data.shape)
     units = next((axis for axis, size in enumerate(shape[:-2]) if size != 1), max(len(shape) - 2, 0))
     if not units:
         return False
@@ -50,7 +50,7 @@ def one_product(weights: WeightLayouts, node: ir.Node) -> bool:
     data, weight = node.inputs
     if data is None or not data.shape or not is_constant(weight) or is_constant(data):
         return False
-    rank, shape = len(data.shape), weight_shape(weight)
+    rank, shape = len(data.shape), constant_shape(weight)
     shared = range(max(rank - len(shape), 0), max(rank - 2, 0))
     if len(shape) < 3 or any(data.shape[axis] != 1 for axis in shared):
         return False

@@ -12,12 +12,12 @@ from collections.abc import Callable
 import onnx_ir as ir
 
 from ..build import follow, precede
-from ..constants import is_constant
+from ..constants import constant_shape, is_constant
 from ..ops import CONVOLUTIONS, LINEAR, is_op
 from .einsum_forms import as_matmul
 from .gemm_forms import bias_or_none, left_gemm, transposed_data
 from .matmul_forms import left_matmul, one_matrix, one_product
-from .weight_layouts import WeightLayouts, weight_shape
+from .weight_layouts import WeightLayouts
 
 Form = Callable[[WeightLayouts, ir.Node], bool]
 """A function that brings a node into its form, and returns whether it had to."""
@@ -43,7 +43,7 @@ def _constant_bias(weights: WeightLayouts, node: ir.Node) -> bool:
         return False
     node.resize_inputs(2)
     add = follow(weights.graph, node, "Add", bias)
-    precede(weights.graph, add, 1, "Unsqueeze", [*range(1, len(weight_shape(node.inputs[1])) - 1)])
+    precede(weights.graph, add, 1, "Unsqueeze", [*range(1, len(constant_shape(node.inputs[1])) - 1)])
     return True
 
 

@@ -20,13 +20,6 @@ def is_left(node: ir.Node) -> bool:
     return is_constant(node.inputs[0]) and not is_constant(node.inputs[1])
 
 
-def weight_shape(value: ir.Value | None) -> tuple[int, ...]:
-    """Return the shape of a constant."""
-    assert value is not None
-    assert value.const_value is not None
-    return tuple(value.const_value.shape.numpy())
-
-
 @dataclass(frozen=True)
 class WeightLayouts:
     """The weights of ``graph`` in the layouts that were asked for, by weight, name of the layout, and shape."""
