@@ -127,7 +127,7 @@ def _unsupported(linear: Linear, fmt: Format) -> str | None:
     if linear.data.dtype != ir.DataType.FLOAT:
         return f"its input is {linear.data.dtype}, not float32"
     if fmt.block and len(linear.shape) != 2:
-        return f"the weight of a {linear.node.op_type} has no blocks of rows"
+        return f"the weight of a {'batched ' if linear.batched else ''}{linear.node.op_type} has no blocks of rows"
     return None
 
 
