@@ -23,7 +23,6 @@ from ..ir.ops import SIZES
 from ..ir.quantizer import quantizer
 from ..ir.refusal import Refusal
 from ..ir.transform.edit import add_to_bias
-from ..ir.unsupported import find_unsupported
 from ..runtime.targets import Target, target
 from .annotations import KEPT, LAYERS, is_kept
 from .lowering.bias_correction import bias_correction
@@ -44,6 +43,7 @@ from .lowering.weight import bias_limit, common_scale, dequantized_weight, fit_b
 from .magnitudes import signed_data
 from .planned_layer import PlannedLayer, planned_layer
 from .records import LayerRecord
+from .unsupported_layers import lower_unsupported
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class InsertQDQ(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         forget_names(model.graph)
-        unsupported = list(unsupported_layers(model))
         engine = target(self.target)
+        unsupported = lower_unsupported(model, engine)
         records, layers, outputs = _decide(model.graph, engine)
         context = LoweringContext(model.graph, engine, self.zero_points, integer_values(layers, outputs, engine))
         for layer in layers:
@@ -88,15 +88,7 @@ class InsertQDQ(ir.passes.InPlacePass):
             prevent_skip_layer_norms(model.graph)
         RemoveUnusedNodesPass()(model)  # the float weights, which have no consumers any more
         TopologicalSortPass()(model)  # a Shape of a Conv's output may stand before its Relu
-        return ir.passes.PassResult(model, bool(layers))
-
-
-def unsupported_layers(model: ir.Model) -> Iterator[LayerRecord]:
-    """Yield a record of each linear layer of the main graph that is of no form that an engine has a kernel for."""
-    for layer in find_unsupported(model.graph):
-        yield LayerRecord(
-            layer.name, layer.node.op_type, layer.shape, layer.output, quantized=False, reason=layer.reason
-        )
+        return ir.passes.PassResult(model, bool(layers) or any(record.quantized for record in unsupported))
 
 
 def enclosed_layers(model: ir.Model) -> Iterator[LayerRecord]:
