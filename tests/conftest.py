@@ -39,12 +39,6 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("requant")
 
 
-@pytest.fixture(autouse=True)
-def _lowering_for_vnni(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lower for a processor with VNNI wherever the tests run; see `tests.engine.needs_vnni` for one without."""
-    monkeypatch.setattr("requant.runtime.targets.processor", lambda: "cpu")
-
-
 @pytest.fixture(scope="session")
 def build() -> Callable[[str], onnx.ModelProto]:
     """A model from ONNX text without its header; a declared value that nothing makes is a random weight."""

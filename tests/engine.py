@@ -27,7 +27,7 @@ RULES = {("cpu", "zero-point-left-out"): "the integer Gemm that wants a zero poi
 """What a rule's graph needs to break it, by target and rule, where old versions do well."""
 
 
-needs_vnni = pytest.mark.skipif(processor() == "cpu-avx2", reason="kernels saturate without VNNI at 8-bit weights")
+needs_vnni = pytest.mark.skipif(processor() == "cpu-avx2", reason="without VNNI, weights have 7 bits or saturate")
 
 
 def marks(target: str, rule: str) -> list[pytest.MarkDecorator]:

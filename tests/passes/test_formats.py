@@ -224,6 +224,7 @@ def test_layers_that_share_a_weight_take_one_format() -> None:
     assert all(record.quantized for record in layer_records(lowered(model, "tensorrt")))
 
 
+@needs_vnni
 @pytest.mark.parametrize("target", ["cpu", "openvino"])
 def test_a_zero_point_of_its_own_gives_one_sided_data_a_finer_grid(target: str) -> None:
     model = canonical("bare")
@@ -241,6 +242,7 @@ def test_a_zero_point_of_its_own_gives_one_sided_data_a_finer_grid(target: str) 
         assert to_bytes(artifacts[True]) == to_bytes(artifacts[False]), "an engine without zero points gets none"
 
 
+@needs_vnni
 def test_engines_that_saturate_get_weights_of_7_bits() -> None:
     """Two products of an integer up to 255 and one up to 63 still fit the 16 bits in which AVX2 adds them."""
     model = planned("bare", INT8)
