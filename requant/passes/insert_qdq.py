@@ -83,12 +83,15 @@ class InsertQDQ(ir.passes.InPlacePass):
                 linear: _with_residual(linear, record, context.dequantized) for linear, record in records.items()
             }
         keep_in_float(model.graph, [_quantize_output(conv_output, context) for conv_output in outputs])
-        LAYERS.set(model, (*records.values(), *unsupported, *enclosed_layers(model)))
+        all_records = {linear.node: record for linear, record in records.items()} | unsupported
+        places = {node: place for place, node in enumerate(model.graph)}
+        in_order = sorted(all_records, key=lambda node: places.get(node, len(places)))
+        LAYERS.set(model, (*(all_records[node] for node in in_order), *enclosed_layers(model)))
         if engine.integer_products:
             prevent_skip_layer_norms(model.graph)
         RemoveUnusedNodesPass()(model)  # the float weights, which have no consumers any more
         TopologicalSortPass()(model)  # a Shape of a Conv's output may stand before its Relu
-        return ir.passes.PassResult(model, bool(layers) or any(record.quantized for record in unsupported))
+        return ir.passes.PassResult(model, bool(layers) or any(record.quantized for record in unsupported.values()))
 
 
 def enclosed_layers(model: ir.Model) -> Iterator[LayerRecord]:

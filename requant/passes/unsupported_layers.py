@@ -18,18 +18,20 @@ def unsupported_layers(model: ir.Model) -> Iterator[LayerRecord]:
     yield from map(_record, find_unsupported(model.graph))
 
 
-def lower_unsupported(model: ir.Model, engine: Target) -> list[LayerRecord]:
+def lower_unsupported(model: ir.Model, engine: Target) -> dict[ir.Node, LayerRecord]:
     """Lower the planned LSTMs where ``engine`` has an integer one, and return the records of all such layers."""
-    records = []
+    records: dict[ir.Node, LayerRecord] = {}
     for layer in list(find_unsupported(model.graph)):
         recurrent = as_recurrent(layer.node)
         is_planned = DYNAMIC.get(layer.node) is not None and layer.node.op_type in engine.recurrent
         if is_planned and isinstance(recurrent, Recurrent):
             name, op_type, output = layer.name, layer.node.op_type, layer.output
             multiply_integers_in(model.graph, recurrent, engine.weight_bits)
-            records.append(LayerRecord(name, op_type, layer.shape, output, quantized=True, format=str(INT8_DYNAMIC)))
+            records[layer.node] = LayerRecord(
+                name, op_type, layer.shape, output, quantized=True, format=str(INT8_DYNAMIC)
+            )
         else:
-            records.append(_record(layer))
+            records[layer.node] = _record(layer)
     return records
 
 
