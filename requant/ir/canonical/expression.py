@@ -27,7 +27,7 @@ _HALVES = (ir.DataType.FLOAT16.numpy(), ir.DataType.BFLOAT16.numpy())
 class Step:
     """A node of an expression: the types of its outputs, by name, and the values that no later node reads."""
 
-    evaluator: ReferenceEvaluator
+    function: onnx.FunctionProto
     inputs: frozenset[str]
     dtypes: Mapping[str, ir.DataType | None]
     dropped: frozenset[str]
@@ -36,7 +36,7 @@ class Step:
         """Compute the outputs of the node."""
         feeds = {name: _converted(values[name], _widened) for name in self.inputs}
         with np.errstate(all="ignore"):  # an expression may divide by zero where a Where masks it
-            outputs = self.evaluator.run(None, feeds, {})
+            outputs = ReferenceEvaluator(self.function).run(None, feeds, {})
         pairs = zip(self.dtypes.items(), outputs, strict=True)
         return {name: _converted(output, _caster(dtype)) for (name, dtype), output in pairs}
 
@@ -85,7 +85,7 @@ def _step(node: ir.Node, dropped: frozenset[str], opset: int) -> Step:
     function = onnx.helper.make_function(
         "requant", "step", inputs, list(dtypes), [ir.to_proto(node)], [onnx.helper.make_opsetid("", opset)]
     )
-    return Step(ReferenceEvaluator(function), frozenset(inputs), dtypes, dropped)
+    return Step(function, frozenset(inputs), dtypes, dropped)
 
 
 def _name(value: ir.Value) -> str:

@@ -2,8 +2,8 @@
 
     W + α A B        W · gain        g · V / ‖V‖        Split(W)[1]        Where(mask, W, 0)
 
-An engine computes them once when it loads the model, and then multiplies by the result. Here they become tensors that
-are computed when they are read.
+An engine computes them once when it loads the model, and then multiplies by the result. Here they become constants; in
+a large model they are computed when they are read, so that no second copy of it is held.
 """
 
 import logging
@@ -34,7 +34,7 @@ from ..ops import (
 )
 from ..refusal import declined
 from ..traverse import producer, producers
-from .expression import Expression
+from .expression import Array, Expression
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -49,8 +49,8 @@ _SLOW = CONVOLUTIONS | POINT_GATHERS | RECURRENT | SCATTERS | {"Erf"}
 
 _BODIES = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
-_SMALL = 2**16
-"""Results of so many bytes are held in memory."""
+_HELD = 2**26
+"""Results are held in memory up to so many bytes of all; those beyond are computed each time that they are read."""
 
 _GROWTH, _ALWAYS = 16, 2**28
 """Bytes of a value for each byte of the constants, and bytes that a value may have in any case."""
@@ -63,18 +63,24 @@ def fold_weights(model: ir.Model) -> bool:
     """Fold every expression of constants that is a parameter of a layer of ``model``; returns True if there was one."""
     opset = model.graph.opset_imports.get("", 0)
     order = _constant_nodes(model)
-    folded: dict[ir.Value, ir.TensorProtocol] = {}
-    for value in list(_parameters(order)):
-        tensor = _tensor(value, order, opset)
-        if tensor is not None:
-            folded[value] = tensor
-            if not isinstance(tensor, ir.LazyTensor):
-                _replace(value, tensor)
-    for value, tensor in folded.items():  # lazy ones last: what is computed of them reads their constants instead
-        if isinstance(tensor, ir.LazyTensor):
-            _replace(value, tensor)
+    parameters = list(_parameters(order))
+    lazy: dict[ir.Value, ir.LazyTensor] = {}
+    held = 0
+    for value in parameters:
+        nodes = sorted(producers([value], through=lambda node: True), key=order.__getitem__)
+        expression = Expression.of(value, nodes, opset)
+        result = _result(value, nodes, expression)
+        if result is None:
+            continue
+        if held + result.nbytes <= _HELD or any(is_op(node, _SLOW) for node in nodes):
+            held += result.nbytes
+            _replace(value, ir.Tensor(result.copy()))  # it may be a view of a large constant
+        else:
+            lazy[value] = expression.lazily(result)
+    for value, tensor in lazy.items():  # at last: expressions of these values are those of their constants
+        _replace(value, tensor)
     _remove_unused(order)
-    return bool(folded)
+    return held > 0 or bool(lazy)
 
 
 def _constant_nodes(model: ir.Model) -> Order:
@@ -115,13 +121,11 @@ def _is_parameter(node: ir.Node, position: int) -> bool:
     return node.domain != "" or is_op(node, _LAYERS) or is_table
 
 
-def _tensor(value: ir.Value, order: Order, opset: int) -> ir.TensorProtocol | None:
-    """Evaluate the expression that ends in ``value``; the result is held only where it is small or slow to compute."""
-    nodes = sorted(producers([value], through=lambda node: True), key=order.__getitem__)
+def _result(value: ir.Value, nodes: Sequence[ir.Node], expression: Expression) -> Array | None:
+    """Evaluate the expression of ``nodes`` that ends in ``value``; None where that is not possible."""
     if reason := _unbounded(nodes):
         declined(_LOGGER, value, reason)
         return None
-    expression = Expression.of(value, nodes, opset)
     try:
         result = expression.evaluate()
     except Exception as error:  # the reference implementation raises whatever it meets
@@ -130,9 +134,7 @@ def _tensor(value: ir.Value, order: Order, opset: int) -> ir.TensorProtocol | No
     if not isinstance(result, np.ndarray) or result.dtype.kind == "O":
         declined(_LOGGER, value, "it is no tensor of numbers")
         return None
-    if result.nbytes <= _SMALL or any(is_op(node, _SLOW) for node in nodes):
-        return ir.Tensor(result.copy())  # of its own, where it is a part of a large constant
-    return expression.lazily(result)
+    return result
 
 
 def _unbounded(nodes: Sequence[ir.Node]) -> str | None:
@@ -160,7 +162,8 @@ def _replace(value: ir.Value, tensor: ir.TensorProtocol) -> None:
         name=name, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype), const_value=tensor
     )
     graph.register_initializer(folded)
-    ir.convenience.replace_all_uses_with(value, folded)
+    for use in tuple(value.uses()):
+        use.node.replace_input_with(use.idx, folded)
 
 
 def _remove_unused(order: Order) -> None:
