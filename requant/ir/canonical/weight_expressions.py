@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..constants import is_constant
+from ..load import reason
 from ..names import fresh_name
 from ..ops import (
     ARITHMETIC,
@@ -123,13 +124,13 @@ def _is_parameter(node: ir.Node, position: int) -> bool:
 
 def _result(value: ir.Value, nodes: Sequence[ir.Node], expression: Expression) -> Array | None:
     """Evaluate the expression of ``nodes`` that ends in ``value``; None where that is not possible."""
-    if reason := _unbounded(nodes):
-        declined(_LOGGER, value, reason)
+    if unbounded := _unbounded(nodes):
+        declined(_LOGGER, value, unbounded)
         return None
     try:
         result = expression.evaluate()
     except Exception as error:  # the reference implementation raises whatever it meets
-        declined(_LOGGER, value, f"it cannot be evaluated: {error}")
+        declined(_LOGGER, value, f"it cannot be evaluated: {reason(error)}")
         return None
     if not isinstance(result, np.ndarray) or result.dtype.kind == "O":
         declined(_LOGGER, value, "it is no tensor of numbers")

@@ -95,7 +95,8 @@ LAYERS_OF_OTHER_KINDS = {
     "Einsum's": """(float[n, 96] x) => (float[n, k] y) <float[128, 96] v, float[128, 1] g>
         { s = Mul(v, g) y = Einsum<equation = "ni,oi->no">(x, s) }""",
     "LSTM": """(float[5, n, 64] x) => (float[5, 1, n, k] y)
-        <float[1, 256, 64] v, float[1, 256, 1] g, float[1, 256, 64] r> { s = Mul(v, g) y = LSTM<hidden_size = 64>(x, s, r) }""",
+        <float[1, 256, 64] v, float[1, 256, 1] g, float[1, 256, 64] r>
+        { s = Mul(v, g) y = LSTM<hidden_size = 64>(x, s, r) }""",
     "table": """(int64[n] i) => (float[n, k] y) <float[300, 64] v, float[300, 1] g>
         { s = Mul(v, g) y = Gather(s, i) }""",
 }
@@ -169,7 +170,7 @@ DECLINED = {
     "at random": ("r = RandomNormalLike(w) v = Mul(w, r) y = MatMul(x, v)", ""),
     "without a reference implementation": (
         "p = MaxRoiPool<pooled_shape = [128, 1]>(image, region) v = Reshape(p, square) y = MatMul(x, v)",
-        "it cannot be evaluated: No implementation for operator 'MaxRoiPool'",
+        "it cannot be evaluated",
     ),
 }
 
