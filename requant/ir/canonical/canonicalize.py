@@ -106,7 +106,8 @@ def _fold_constants(model: ir.Model) -> None:
 
 def _fold(model: ir.Model) -> bool:
     with quiet("onnxscript.optimizer"), hidden(model, splits_at_run_time):
-        return bool(fold_constants(model).modified) | fold_weights(model)
+        modified = bool(fold_constants(model).modified)
+    return fold_weights(model) | modified
 
 
 def _clean(model: ir.Model) -> None:
