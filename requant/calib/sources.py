@@ -20,6 +20,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from ..ir.float_types import file_types
 from ..runtime.feeds import Feed
 from .files import data_files, read_arrays, require_data
 from .sample_axes import sample_axes
@@ -167,10 +168,15 @@ def _matched(feed: Feed, model: ir.Model, origin: str) -> Feed:
             + (f"; missing {missing}" if missing else "")
             + (f"; unknown {surplus}" if surplus else "")
         )
-    return {name: _fit(feed[name], value, origin) for name, value in inputs.items()}
+    types = file_types(model.graph)
+    stored = types.interface if types is not None else {}
+    return {name: _fit(feed[name], value, origin, stored.get(name)) for name, value in inputs.items()}
 
 
-def _fit(array: NDArray[np.generic], value: ir.Value, origin: str) -> NDArray[np.generic]:
+def _fit(
+    array: NDArray[np.generic], value: ir.Value, origin: str, stored: ir.DataType | None
+) -> NDArray[np.generic]:
+    """Return ``array`` in the type of the input ``value``, rounded to the type ``stored`` that it has in the file."""
     if value.type is not None and not isinstance(value.type, ir.TensorType):
         raise DataError(f"{origin}: input {value.name!r} is not a tensor, and calibration data can only hold tensors")
     dtype = value.dtype.numpy() if value.dtype is not None else array.dtype
@@ -186,4 +192,5 @@ def _fit(array: NDArray[np.generic], value: ir.Value, origin: str) -> NDArray[np
             )
     if np.issubdtype(array.dtype, np.floating) and np.isnan(array).any():
         raise DataError(f"{origin}: input {value.name!r} holds NaN")
-    return np.asarray(array, dtype, order="C")
+    rounded = array if stored in (None, value.dtype) else array.astype(stored.numpy())
+    return np.asarray(rounded, dtype, order="C")

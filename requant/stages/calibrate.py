@@ -38,7 +38,7 @@ def calibrate_model(job: Job) -> None:
     if job.calibrated:
         _collect(job)
     with job.times("verify"):
-        verify(job.original, job.model, islice(job.parts.training, 1), rewrite="the canonical form")
+        verify(job.float_model, job.model, islice(job.parts.training, 1), rewrite="the canonical form")
     job.reference = job.model.clone()
     if job.report.calibration.get("samples") == 1 and job.recipe.rewrites and not data.random:
         job.recipe = job.recipe.plain

@@ -3,7 +3,7 @@
 float16 ends at 65504, has nothing between 0 and 6e-8, and counts to 2048 without gaps; bfloat16 counts to 256.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -29,17 +29,42 @@ _DYNAMIC_PRODUCTS = INTEGER_PRODUCTS | DYNAMIC_QUANTIZERS
 """Ops whose integer sums and scales make sense only together."""
 
 
-def fp32_nodes(graph: ir.Graph, opset: int, dtype: ir.DataType, products: bool = True) -> dict[ir.Node, str]:
+def fp32_nodes(
+    graph: ir.Graph,
+    opset: int,
+    dtype: ir.DataType,
+    computed: Mapping[str, tuple[str, ir.DataType]],
+    *,
+    products: bool = True,
+) -> dict[ir.Node, str]:
     """Return the nodes of ``graph`` that stay in float32 beside others in ``dtype``, in graph order, with the reasons.
 
-    Without integer ``products`` in ``dtype``, integer Convs are among them.
+    Nodes that the file has have the types of the file, ``computed`` (see `requant.ir.float_types`), wherever an engine
+    has the op in that type and the values fit. Without integer ``products`` in ``dtype``, integer Convs are among them.
     """
-    reasons: dict[ir.Node, str] = {}
+    narrow = {node for node in graph if _file_type(node, computed) == dtype}
+    reasons = dict(_as_in_file(graph, computed))
     for rule in _RULES if products else (*_RULES, _integer_convs):
         for node, reason in rule(graph, opset, dtype):
-            reasons.setdefault(node, reason)
+            if rule not in _PRECAUTIONS or node not in narrow:
+                reasons.setdefault(node, reason)
     _spread(reasons)
     return {node: reasons[node] for node in graph if node in reasons}
+
+
+def _as_in_file(graph: ir.Graph, computed: Mapping[str, tuple[str, ir.DataType]]) -> Iterator[NodeReason]:
+    """Yield the nodes that the file has in float32, but for masks, in which a half needs smaller numbers."""
+    infinite = masks(graph)
+    for node in graph:
+        if _file_type(node, computed) == ir.DataType.FLOAT and node.op_type != "Cast":
+            if not infinite.intersection(node.outputs):
+                yield node, "it is in float32 in the file"
+
+
+def _file_type(node: ir.Node, computed: Mapping[str, tuple[str, ir.DataType]]) -> ir.DataType | None:
+    """Return the type that ``node`` computes in the file; None where the file has another op in its place, or none."""
+    op_type, dtype = computed.get(node.outputs[0].name or "", ("", None))
+    return dtype if op_type == node.op_type else None
 
 
 def _spread(reasons: dict[ir.Node, str]) -> None:
@@ -182,4 +207,7 @@ def _name(dtype: ir.DataType) -> str:
     return dtype.name.lower()
 
 
-_RULES = (_inexpressible, _ranges, _scales, _integer_products, _sums, _constants, _positions)
+_PRECAUTIONS = (_sums, _constants, _positions)
+"""Rules about what a narrow type might lose, which the file has lost where it computes in that type."""
+
+_RULES = (_inexpressible, _ranges, _scales, _integer_products, *_PRECAUTIONS)
