@@ -169,19 +169,17 @@ def _matched(feed: Feed, model: ir.Model, origin: str) -> Feed:
             + (f"; unknown {surplus}" if surplus else "")
         )
     types = file_types(model.graph)
-    stored = types.interface if types is not None else {}
-    return {name: _fit(feed[name], value, origin, stored.get(name)) for name, value in inputs.items()}
+    dtypes = {name: value.dtype for name, value in inputs.items()} | dict(types.interface if types is not None else {})
+    return {name: _fit(feed[name], value, dtypes[name], origin) for name, value in inputs.items()}
 
 
-def _fit(
-    array: NDArray[np.generic], value: ir.Value, origin: str, stored: ir.DataType | None
-) -> NDArray[np.generic]:
-    """Return ``array`` in the type of the input ``value``, rounded to the type ``stored`` that it has in the file."""
+def _fit(array: NDArray[np.generic], value: ir.Value, dtype: ir.DataType | None, origin: str) -> NDArray[np.generic]:
+    """Return ``array`` in ``dtype``, the type of the input ``value`` in the file of the model; None if it has none."""
     if value.type is not None and not isinstance(value.type, ir.TensorType):
         raise DataError(f"{origin}: input {value.name!r} is not a tensor, and calibration data can only hold tensors")
-    dtype = value.dtype.numpy() if value.dtype is not None else array.dtype
-    if not np.can_cast(array.dtype, dtype, "same_kind"):
-        raise DataError(f"{origin}: input {value.name!r} is {array.dtype}, but the model takes {dtype}")
+    taken = dtype.numpy() if dtype is not None else array.dtype
+    if not np.can_cast(array.dtype, taken, "same_kind"):
+        raise DataError(f"{origin}: input {value.name!r} is {array.dtype}, but the model takes {taken}")
     shape = list(value.shape) if value.shape is not None else list(array.shape)
     if array.ndim != len(shape):
         raise DataError(f"{origin}: input {value.name!r} has {array.ndim} dimensions, but the model takes {len(shape)}")
@@ -192,5 +190,4 @@ def _fit(
             )
     if np.issubdtype(array.dtype, np.floating) and np.isnan(array).any():
         raise DataError(f"{origin}: input {value.name!r} holds NaN")
-    rounded = array if stored in (None, value.dtype) else array.astype(stored.numpy())
-    return np.asarray(rounded, dtype, order="C")
+    return np.asarray(array, taken, order="C")

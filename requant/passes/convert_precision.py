@@ -32,7 +32,8 @@ class ConvertPrecision(ir.passes.InPlacePass):
     """A pass that converts a float32 graph in canonical form to mixed precision; it runs after `InsertQDQ`, if at all.
 
     Nodes that need float32 keep it behind Casts and are recorded with the reason (see `.precision.fp32_nodes`). In a
-    model that `requant.ir.float_types` converted from half precision, nodes have the types of the file again. The opset is raised where it is too low: see `OPSETS`. Reads statistics; writes the annotation `FLOAT32_NODES`.
+    model that `requant.ir.float_types` converted from half precision, nodes have the types of the file again. The opset
+    is raised where it is too low: see `OPSETS`. Reads statistics; writes the annotation `FLOAT32_NODES`.
 
     Attributes:
         dtype: FLOAT16 or BFLOAT16.

@@ -20,8 +20,8 @@ from .precision.signatures import Signature, is_float, signature
 class RestoreTypes(ir.passes.InPlacePass):
     """A pass that leaves a model in float32 inside, with the interface of its file; it runs after `InsertQDQ`.
 
-    Tables that a Gather reads are stored as the file stores them, in half the bytes. Models whose file is in float32 are
-    not changed.
+    Tables that a Gather reads are stored as the file stores them, in half the bytes. A model whose file is in float32
+    is not changed.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:

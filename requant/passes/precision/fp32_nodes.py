@@ -3,16 +3,17 @@
 float16 ends at 65504, has nothing between 0 and 6e-8, and counts to 2048 without gaps; bfloat16 counts to 256.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import onnx_ir as ir
 
 from ...calib.collect import statistics
 from ...ir.constants import array
+from ...ir.float_types import ComputedTypes
 from ...ir.norm_patterns import square_of
 from ...ir.ops import CLIPPING, DYNAMIC_QUANTIZERS, EXTREMA, INTEGER_PRODUCTS, LP_NORMS, QUANTIZERS, SUMS, TRIGONOMETRIC
-from .ranges import headroom, masks, misfit
+from .ranges import headroom, masks, misfit, stored_constants
 from .scalar_paths import ahead, counting, summands
 from .signatures import EXACT_SCALES, is_float, scales_integer_product, signature
 
@@ -30,12 +31,7 @@ _DYNAMIC_PRODUCTS = INTEGER_PRODUCTS | DYNAMIC_QUANTIZERS
 
 
 def fp32_nodes(
-    graph: ir.Graph,
-    opset: int,
-    dtype: ir.DataType,
-    computed: Mapping[str, tuple[str, ir.DataType]],
-    *,
-    products: bool = True,
+    graph: ir.Graph, opset: int, dtype: ir.DataType, computed: ComputedTypes, *, products: bool = True
 ) -> dict[ir.Node, str]:
     """Return the nodes of ``graph`` that stay in float32 beside others in ``dtype``, in graph order, with the reasons.
 
@@ -52,16 +48,16 @@ def fp32_nodes(
     return {node: reasons[node] for node in graph if node in reasons}
 
 
-def _as_in_file(graph: ir.Graph, computed: Mapping[str, tuple[str, ir.DataType]]) -> Iterator[NodeReason]:
+def _as_in_file(graph: ir.Graph, computed: ComputedTypes) -> Iterator[NodeReason]:
     """Yield the nodes that the file has in float32, but for masks, in which a half needs smaller numbers."""
     infinite = masks(graph)
     for node in graph:
-        if _file_type(node, computed) == ir.DataType.FLOAT and node.op_type != "Cast":
-            if not infinite.intersection(node.outputs):
-                yield node, "it is in float32 in the file"
+        is_wide = _file_type(node, computed) == ir.DataType.FLOAT and node.op_type != "Cast"
+        if is_wide and not infinite.intersection(node.outputs):
+            yield node, "it is in float32 in the file"
 
 
-def _file_type(node: ir.Node, computed: Mapping[str, tuple[str, ir.DataType]]) -> ir.DataType | None:
+def _file_type(node: ir.Node, computed: ComputedTypes) -> ir.DataType | None:
     """Return the type that ``node`` computes in the file; None where the file has another op in its place, or none."""
     op_type, dtype = computed.get(node.outputs[0].name or "", ("", None))
     return dtype if op_type == node.op_type else None
@@ -165,7 +161,7 @@ def _sums(graph: ir.Graph, opset: int, dtype: ir.DataType) -> Iterator[NodeReaso
 
 def _constants(graph: ir.Graph, opset: int, dtype: ir.DataType) -> Iterator[NodeReason]:
     infinite = masks(graph)
-    for value, tensor, consumers in _stored(graph):
+    for value, tensor, consumers in stored_constants(graph):
         number = misfit(tensor, dtype) if is_float(value) else None
         if number is None or (abs(number) > 1 and value in infinite):
             continue
@@ -175,17 +171,6 @@ def _constants(graph: ir.Graph, opset: int, dtype: ir.DataType) -> Iterator[Node
                 yield from (
                     (part, f"its constant {number:g} is not representable in {_name(dtype)}") for part in ahead(node)
                 )
-
-
-def _stored(graph: ir.Graph) -> Iterator[tuple[ir.Value, ir.TensorProtocol, list[tuple[ir.Node, int]]]]:
-    """Yield every constant with its consumers; ConstantOfShape counts as the consumer of its own."""
-    for value in graph.initializers.values():
-        if value.const_value is not None:
-            yield value, value.const_value, [(node, position) for node, position in value.uses()]
-    for node in graph:
-        filling = node.attributes.get("value") if node.op_type == "ConstantOfShape" else None
-        if filling is not None:
-            yield node.outputs[0], filling.as_tensor(), [(node, 0)]
 
 
 def _positions(graph: ir.Graph, opset: int, dtype: ir.DataType) -> Iterator[NodeReason]:
