@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..ir.conv_outputs import ConvOutput, conv_outputs
 from ..ir.linear import find_linears
-from ..runtime.feeds import Feed
+from ..runtime.feeds import Feed, is_floating
 from ..runtime.session import runner
 from .rows import DROPPED, Dropped, finite_rows
 from .sample_axes import count_samples, sample_axes
@@ -90,11 +90,13 @@ def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int],
 
 
 def fingerprint(feed: Mapping[str, NDArray[np.generic]]) -> int:
-    """Hash the contents of ``feed``, and nothing else."""
+    """Hash the contents of ``feed``, and nothing else; floats count as float32, whatever the type of the file."""
     digest = hashlib.blake2b(digest_size=8)
     for name in sorted(feed):
         digest.update(name.encode())
-        digest.update(np.ascontiguousarray(feed[name]).tobytes())
+        array = feed[name]
+        data = array.astype(np.float32, copy=False) if is_floating(array) else array
+        digest.update(np.ascontiguousarray(data).tobytes())
     return int.from_bytes(digest.digest(), "little")
 
 

@@ -87,6 +87,13 @@ class InsertQDQ(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, bool(layers))
 
 
+def float_layers(model: ir.Model, reason: str) -> Iterator[LayerRecord]:
+    """Yield a record of each layer of ``model``, all of which stay in float for one ``reason``."""
+    for linear in find_linears(model.graph):
+        yield _record(linear, reason)
+    yield from enclosed_layers(model)
+
+
 def enclosed_layers(model: ir.Model) -> Iterator[LayerRecord]:
     """Yield a record of each layer in a subgraph, where no pass quantizes it."""
     for linear in enclosed_linears(model.graph):

@@ -2,6 +2,7 @@
 
 from ..errors import RequantError
 from ..ir.canonical.canonicalize import canonicalize
+from ..ir.float_types import remember_types, to_float32
 from ..ir.linear import find_linears, no_layers
 from ..ir.load import describe
 from ..ir.names import remember_names
@@ -19,9 +20,14 @@ def canonicalize_model(job: Job) -> None:
         RequantError: ``keep`` names no layer.
     """
     with job.times("analyse"):
-        job.model = job.original.clone()
+        job.float_model = job.original.clone()
+        types = to_float32(job.float_model)
+        job.model = job.float_model.clone()
         canonicalize(job.model, job.recipe.opset)
+        remember_types(job.model.graph, types)
         remember_names(job.original, job.model)
+    job.lowering = job.lowering.resolved(job.model)
+    job.report.precision = str(job.lowering.precision)
     if not any(True for _ in find_linears(job.model.graph)):
         job.report.layers = list(enclosed_layers(job.model))
         where = " outside of the bodies of If and Loop" if job.report.layers else ""

@@ -22,5 +22,5 @@ def load_model(job: Job) -> None:
         refuse_overwrite(inputs, job.output, job.report_file)
         refuse_nan(job.original, describe(job.source))
     lowering = job.lowering
-    job.report = Report(describe(job.source), job.recipe.name, lowering.target, lowering.precision, inputs=inputs)
+    job.report = Report(describe(job.source), job.recipe.name, lowering.target, inputs=inputs)
     job.report.bytes_before = job.report.bytes_after = stored_bytes(job.original)
