@@ -108,13 +108,6 @@ def find_linears(graph: ir.Graph) -> Iterator[Linear]:
             yield linear
 
 
-def local_linears(graph: ir.Graph) -> Iterator[Linear]:
-    """Yield every linear node of ``graph`` itself, in order."""
-    for node in graph:
-        if linear := as_linear(node):
-            yield linear
-
-
 def no_layers(graph: ir.Graph) -> str:
     """Say why ``graph``, in which `find_linears` finds nothing, has no linear layer."""
     candidates = LINEAR | RECURRENT | {"Einsum"}

@@ -8,6 +8,6 @@ def remove_unused(model: ir.Model) -> None:
     """Remove nodes and initializers without consumers, also from bodies, whose initializers onnx_ir's pass leaves."""
     RemoveUnusedNodesPass()(model)
     for body in model.graph.subgraphs():
-        for value in tuple(body.initializers.values()):
+        for name, value in tuple(body.initializers.items()):
             if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
-                del body.initializers[value.name]
+                del body.initializers[name]

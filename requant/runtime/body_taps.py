@@ -7,6 +7,8 @@
 Each value keeps its shape, which may differ between iterations; a branch that is not taken adds none.
 """
 
+from collections.abc import Iterable
+
 import onnx_ir as ir
 from onnx_ir.convenience import replace_nodes_and_values
 
@@ -17,15 +19,17 @@ from .scan import as_loop
 
 
 class BodyTaps:
-    """The taps in the bodies of ``graph``, which they change."""
+    """The taps in the bodies of ``graph``, which they change; ``values`` are those of the graph by name."""
 
     def __init__(self, graph: ir.Graph) -> None:
         self._graph = graph
+        self.values = ir.convenience.create_value_mapping(graph)
         self._owners = {body: node for node in nodes_within(graph) for body in bodies(node)}
 
-    def sequence(self, value: ir.Value) -> ir.Value:
-        """Return a sequence of the main graph, under the name of ``value``, which gets another one."""
-        name, body = value.name, value.graph
+    def tap(self, name: str) -> None:
+        """Let the main graph have a sequence called ``name`` in place of the value in a body, which is renamed."""
+        value = self.values[name]
+        body = value.graph
         value.name = fresh_name(self._graph, f"{name}.inside")
         path: list[ir.Graph] = []
         while body is not self._graph:
@@ -36,13 +40,15 @@ class BodyTaps:
         self._graph.insert_before(self._owner(path[-1]), empty)
         result = self._through(path, self._named(empty.outputs[0], value), value)
         result.name = name
-        return result
+        self.values[name] = result
 
     def _owner(self, body: ir.Graph) -> ir.Node:
         """Return the node that ``body`` belongs to, an If or a Loop by now."""
         owner = self._owners[body]
         if owner.op_type == "Scan":
-            owner = self._owners[body] = as_loop(owner, self._graph)
+            owner, replacements = as_loop(owner, self._graph)
+            self._owners[body] = owner
+            self._note(replacements)
         return owner
 
     def _through(self, path: list[ir.Graph], sequence: ir.Value, value: ir.Value) -> ir.Value:
@@ -77,7 +83,12 @@ class BodyTaps:
         others = [output for output in new_loop.outputs if output is not result]
         replace_nodes_and_values(graph, loop, [loop], [new_loop], loop.outputs, others)
         self._owners.update(dict.fromkeys(bodies(new_loop), new_loop))
+        self._note(others)
         return self._named(result, value)
+
+    def _note(self, replacements: Iterable[ir.Value]) -> None:
+        """Note values that took the names of others."""
+        self.values.update({value.name: value for value in replacements if value.name})
 
     def _named(self, sequence: ir.Value, value: ir.Value) -> ir.Value:
         """Give ``sequence`` a name, and the type of a sequence of what ``value`` is."""

@@ -14,14 +14,18 @@ from ..ir.constants import constant
 from ..ir.names import fresh_name
 
 
-def as_loop(scan: ir.Node, root: ir.Graph) -> ir.Node:
-    """Replace ``scan``, anywhere in ``root``, by a Loop; it has to stack its outputs along the first axis."""
+def as_loop(scan: ir.Node, root: ir.Graph) -> tuple[ir.Node, list[ir.Value]]:
+    """Replace ``scan``, anywhere in ``root``, by a Loop; it has to stack its outputs along the first axis.
+
+    Returns:
+        The Loop, and the values that took the names of others.
+    """
     graph, body = scan.graph, scan.attributes["body"].as_graph()
     assert isinstance(graph, ir.Graph)
     count = scan.attributes.get_int("num_scan_inputs", 0)
     axes = scan.attributes.get_ints("scan_input_axes", (0,) * count)
     states, data = list(scan.inputs[:-count]), scan.inputs[-count:]
-    _iterate(body, data, axes, scan.attributes.get_ints("scan_input_directions", (0,) * count), root)
+    picked = _iterate(body, data, axes, scan.attributes.get_ints("scan_input_directions", (0,) * count), root)
     tape = Tape()
     trips = tape.op("Gather", [tape.op("Shape", [data[0]]), _number(root, axes[0])])
     loop = ir.Node("", "Loop", [trips, None, *states], [ir.AttrGraph("body", body)], num_outputs=len(scan.outputs))
@@ -36,13 +40,13 @@ def as_loop(scan: ir.Node, root: ir.Graph) -> ir.Node:
     nodes = [*tape.nodes, loop, *behind.nodes]
     _name(nodes, root, scan.name)
     replace_nodes_and_values(graph, scan, [scan], nodes, scan.outputs, outputs)
-    return loop
+    return loop, [*outputs, *picked]
 
 
 def _iterate(
     body: ir.Graph, data: Sequence[ir.Value | None], axes: Sequence[int], backwards: Sequence[int], root: ir.Graph
-) -> None:
-    """Let ``body`` pick its elements of ``data`` by the number of the iteration, and go on to the end."""
+) -> list[ir.Value]:
+    """Let ``body`` go on to the end, and pick its elements of ``data``, which are returned, by the iteration."""
     iteration, condition = (
         ir.Value(type=ir.TensorType(dtype), shape=ir.Shape(())) for dtype in (ir.DataType.INT64, ir.DataType.BOOL)
     )
@@ -62,6 +66,7 @@ def _iterate(
     body.outputs.insert(0, go_on)
     for node in reversed(tape.nodes):
         body.insert_before(body[0], node)
+    return picked
 
 
 def _number(root: ir.Graph, number: int | list[int]) -> ir.Value:

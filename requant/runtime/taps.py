@@ -13,12 +13,10 @@ def with_taps(model: ir.Model, names: Sequence[str]) -> ir.Model:
     A value in a body of an If, a Loop or a Scan comes out as a sequence of what it was each time that it was computed.
     """
     copy = model.clone()
-    values = ir.convenience.create_value_mapping(copy.graph)
     present, taps = {output.name for output in copy.graph.outputs}, BodyTaps(copy.graph)
-    for name in dict.fromkeys(names):
-        value = values[name]
-        if value.graph is not copy.graph:
-            value = taps.sequence(value)
-        if name not in present:
-            copy.graph.outputs.append(value)
+    columns = [name for name in dict.fromkeys(names) if name not in present]
+    for name in columns:
+        if taps.values[name].graph is not copy.graph:
+            taps.tap(name)
+    copy.graph.outputs.extend(taps.values[name] for name in columns)
     return copy

@@ -10,7 +10,7 @@ from collections.abc import Container, Iterator
 import numpy as np
 import onnx_ir as ir
 
-from ..linear import Linear, local_linears
+from ..linear import Linear, as_linear
 from ..norms import Norm, find_norms
 from ..ops import SIZES, is_op
 from ..refusal import Refusal
@@ -63,7 +63,7 @@ class _Analysis:
                 self._sources[norm.output] = norm
             else:
                 self._participants.refusals.append(norm)
-        self._linears = {linear.node: linear for linear in local_linears(graph)}
+        self._linears = {node: linear for node in graph if (linear := as_linear(node))}
         self._sources.update({linear.output: linear for linear in self._linears.values()})
 
     def visit(self, node: ir.Node) -> None:
