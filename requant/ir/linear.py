@@ -180,8 +180,6 @@ def _bias_after(product: ir.Value, outputs: int) -> Slot | None:
     if (use := sole_use(product)) is None:
         return None
     add, position = use
-    if add.graph is not product.graph:
-        return None  # in a body, which may be run several times, or not at all
     other = add.inputs[1 - position] if add.op_type == "Add" else None
     if other is None or not is_constant(other):
         return None

@@ -29,12 +29,15 @@ def consumers(value: ir.Value, through: Through = ()) -> Iterator[Slot]:
 
 
 def sole_use(value: ir.Value) -> Slot | None:
-    """Return the only input that reads ``value``; None if there are none or several, or it is a graph output."""
+    """Return the only input that reads ``value``; None if there are none or several, or it is a graph output.
+
+    A reader in a body is none: it may run several times, or not at all.
+    """
     uses = value.uses()
     if len(uses) != 1 or value.is_graph_output():
         return None
     ((node, position),) = uses
-    return node, position
+    return (node, position) if node.graph is value.graph else None
 
 
 def producer(value: ir.Value | None, through: Through = ()) -> ir.Node | None:
