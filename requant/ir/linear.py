@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .constants import is_constant
 from .ops import LINEAR, RECURRENT, is_op
-from .traverse import Slot, sole_use
+from .traverse import Slot, nodes_within, sole_use
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ class Linear:
 
 
 def find_linears(graph: ir.Graph) -> Iterator[Linear]:
-    """Yield every linear node of ``graph``, in order."""
-    for node in graph:
+    """Yield every linear node of ``graph`` and of the bodies of its If, Loop and Scan nodes, in order."""
+    for node in nodes_within(graph):
         if linear := as_linear(node):
             yield linear
 
@@ -111,7 +111,7 @@ def find_linears(graph: ir.Graph) -> Iterator[Linear]:
 def no_layers(graph: ir.Graph) -> str:
     """Say why ``graph``, in which `find_linears` finds nothing, has no linear layer."""
     candidates = LINEAR | RECURRENT | {"Einsum"}
-    counts = Counter(node.op_type for node in graph if is_op(node, candidates))
+    counts = Counter(node.op_type for node in nodes_within(graph) if is_op(node, candidates))
     if not counts:
         return "the graph has no MatMul, Gemm or Conv with a constant weight"
     present = ", ".join(f"{count} {op_type}" for op_type, count in counts.items())
@@ -119,9 +119,10 @@ def no_layers(graph: ir.Graph) -> str:
 
 
 def enclosed_linears(graph: ir.Graph) -> Iterator[Linear]:
-    """Yield every linear node in the bodies of the control flow of ``graph``, which no pass looks into."""
+    """Yield every linear node in the bodies of other nodes of ``graph``, which no pass looks into."""
+    nodes = set(nodes_within(graph))
     for node in graph.all_nodes():
-        if node.graph is not graph and (linear := as_linear(node)):
+        if node not in nodes and (linear := as_linear(node)):
             yield linear
 
 

@@ -142,6 +142,9 @@ LOGICAL = frozenset({"And", "Not", "Or", "Xor"})
 
 RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
 
+CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
+"""Nodes have bodies, which may read values from outside."""
+
 GLOBAL_POOLING = frozenset({"GlobalAveragePool", "GlobalMaxPool"})
 MAX_POOLING = frozenset({"GlobalMaxPool", "MaxPool"})
 MEAN_POOLING = frozenset({"AveragePool", "GlobalAveragePool"})

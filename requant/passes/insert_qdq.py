@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveUnusedNodesPass, TopologicalSortPass
+from onnx_ir.passes.common import TopologicalSortPass
 
 from ..ir.constants import array
 from ..ir.conv_outputs import ConvOutput
@@ -21,7 +21,9 @@ from ..ir.names import forget_names
 from ..ir.ops import SIZES
 from ..ir.quantizer import quantizer
 from ..ir.refusal import Refusal
-from ..ir.transform.edit import add_to_bias
+from ..ir.transform.edit import add_to_bias, graph_of
+from ..ir.traverse import graphs_within
+from ..ir.unused import remove_unused
 from ..runtime.targets import Target, target
 from .annotations import KEPT, LAYERS, is_kept
 from .lowering.bias_correction import bias_correction
@@ -70,19 +72,21 @@ class InsertQDQ(ir.passes.InPlacePass):
         engine = target(self.target)
         records, layers, outputs = _decide(model.graph, engine)
         context = LoweringContext(model.graph, engine, self.zero_points, integer_values(layers, outputs, engine))
+        contexts = {graph: replace(context, graph=graph) for graph in graphs_within(model.graph)}
         for layer in layers:
-            _note_bias_limit(layer, context)
+            _note_bias_limit(layer, contexts[layer.graph])
         for layer in layers:
-            _lower(layer, context)
+            _lower(layer, contexts[layer.graph])
         if engine.integer_residuals:
             records = {
-                linear: _with_residual(linear, record, context.dequantized) for linear, record in records.items()
+                linear: _with_residual(linear, record, contexts[graph_of(linear.node)].dequantized)
+                for linear, record in records.items()
             }
-        keep_in_float(model.graph, [_quantize_output(conv_output, context) for conv_output in outputs])
+        keep_in_float([_quantize_output(output, contexts[graph_of(output.conv.node)]) for output in outputs])
         LAYERS.set(model, (*records.values(), *enclosed_layers(model)))
         if engine.integer_products:
-            prevent_skip_layer_norms(model.graph)
-        RemoveUnusedNodesPass()(model)  # the float weights, which have no consumers any more
+            prevent_skip_layer_norms(contexts)
+        remove_unused(model)  # the float weights, which have no consumers any more
         TopologicalSortPass()(model)  # a Shape of a Conv's output may stand before its Relu
         return ir.passes.PassResult(model, bool(layers))
 
@@ -95,9 +99,9 @@ def float_layers(model: ir.Model, reason: str) -> Iterator[LayerRecord]:
 
 
 def enclosed_layers(model: ir.Model) -> Iterator[LayerRecord]:
-    """Yield a record of each layer in a subgraph, where no pass quantizes it."""
+    """Yield a record of each layer in the body of a node that no pass looks into."""
     for linear in enclosed_linears(model.graph):
-        yield _record(linear, Refusal.at(linear.node, "it is in the body of an If or a Loop"))
+        yield _record(linear, Refusal.at(linear.node, "it is in the body of a node that is not entered"))
 
 
 def _decide(graph: ir.Graph, engine: Target) -> tuple[dict[Linear, LayerRecord], list[PlannedLayer], list[ConvOutput]]:

@@ -30,7 +30,7 @@ def canonicalize_model(job: Job) -> None:
     job.report.precision = str(job.lowering.precision)
     if not any(True for _ in find_linears(job.model.graph)):
         job.report.layers = list(enclosed_layers(job.model))
-        where = " outside of the bodies of If and Loop" if job.report.layers else ""
+        where = " outside of the bodies of other nodes" if job.report.layers else ""
         job.finish(f"nothing to quantize: {no_layers(job.model.graph)}{where}")
         return
     if names := unmatched(job.model, job.keep):

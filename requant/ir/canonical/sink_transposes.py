@@ -16,6 +16,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from ..constants import array, constant
 from ..ops import ACTIVATIONS, ARITHMETIC, CONVOLUTIONS, EXTREMA, RARE_ACTIVATIONS, is_op
 from ..refusal import declined
+from ..traverse import graphs_within
 
 _ELEMENTWISE = ARITHMETIC | EXTREMA | (ACTIVATIONS - RARE_ACTIVATIONS)
 _LOGGER = logging.getLogger(__name__)
@@ -25,20 +26,26 @@ class SinkTransposes(ir.passes.InPlacePass):
     """Move element-wise ops whose data all come from Convs through equal Transposes before these."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        channels_first: set[ir.Node] = set()
-        modified = False
-        for node in model.graph:
-            if is_op(node, CONVOLUTIONS):
-                channels_first.add(node)
-            elif _is_transpose(node):
-                modified |= _cancel(node)
-            elif (order := _order(node, channels_first)) is not None:
-                _sink(model.graph, node, order)
-                channels_first.add(node)
-                modified = True
-        if modified:
+        modified = [_sink_all(graph) for graph in graphs_within(model.graph)]
+        if any(modified):
             RemoveUnusedNodesPass()(model)  # unused Transposes would still count as consumers
-        return ir.passes.PassResult(model, modified)
+        return ir.passes.PassResult(model, any(modified))
+
+
+def _sink_all(graph: ir.Graph) -> bool:
+    """Sink the Transposes of one graph."""
+    channels_first: set[ir.Node] = set()
+    modified = False
+    for node in graph:
+        if is_op(node, CONVOLUTIONS):
+            channels_first.add(node)
+        elif _is_transpose(node):
+            modified |= _cancel(node)
+        elif (order := _order(node, channels_first)) is not None:
+            _sink(graph, node, order)
+            channels_first.add(node)
+            modified = True
+    return modified
 
 
 def _order(node: ir.Node, channels_first: set[ir.Node]) -> list[int] | None:
