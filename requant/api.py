@@ -16,6 +16,7 @@ from .ir.float_types import to_float32
 from .ir.load import Source, describe, load
 from .ir.refusal import Refusal
 from .ir.save import save
+from .ir.unsupported import find_unsupported
 from .outputs import files, refuse_overwrite, require_outputs
 from .runtime.benchmark import Latency
 from .runtime.benchmark import benchmark as measure_latencies
@@ -30,7 +31,10 @@ from .runtime.targets import target as find_target
 
 @dataclass(frozen=True)
 class Inspection:
-    """The sites of a model: found, refused and why; and the linear layers that no site feeds, each with the reason."""
+    """The sites of a model: found, refused and why; and the linear layers that no site feeds, each with the reason.
+
+    Layers that no engine has an integer kernel for are among the ``refused``.
+    """
 
     sites: tuple[Site, ...]
     refused: tuple[Refusal, ...]
@@ -60,7 +64,8 @@ def inspect(source: Source) -> Inspection:
     canonicalize(model)
     results = find_sites(model)
     sites = tuple(item for item in results if isinstance(item, Site))
-    return Inspection(sites, tuple(item for item in results if isinstance(item, Refusal)))
+    refused = [item for item in results if isinstance(item, Refusal)]
+    return Inspection(sites, (*refused, *(layer.refusal for layer in find_unsupported(model.graph))))
 
 
 def check(source: Source, target: str = "tensorrt", *, version: str | None = None) -> list[Finding]:

@@ -1,6 +1,6 @@
 """Building of new nodes, and their insertion into a graph."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -13,6 +13,8 @@ from .names import fresh_name
 
 Input: TypeAlias = ir.Value | float | list[int] | None
 Attribute: TypeAlias = str | float | list[int] | ir.Attr
+
+Operand: TypeAlias = ir.Value | float | list[int]
 
 Outputs: TypeAlias = Sequence[ir.Value | None]
 """The values that replace the outputs of a node; None for an output that has no replacement."""
@@ -79,6 +81,45 @@ def describe(
     value.name, value.shape = fresh_name(graph, name), shape
     value.type = ir.TensorType(dtype) if dtype is not None else None
     return value
+
+
+def precede(
+    graph: ir.Graph, node: ir.Node, position: int, op_type: str, *operands: Operand, **attributes: Attribute
+) -> ir.Value:
+    """Let ``node`` read ``op_type`` of what it reads at ``position``; returns that."""
+    value = node.inputs[position]
+    assert value is not None
+    name = f"{value.name}.{op_type.lower()}"
+    new_node = ir.node(op_type, [value, *_operands(graph, value, operands)], attributes, name=f"{node.name}.{name}")
+    graph.insert_before(node, new_node)
+    output = describe(graph, new_node.outputs[0], name, None, value.dtype)
+    node.replace_input_with(position, output)
+    return output
+
+
+def follow(graph: ir.Graph, node: ir.Node, op_type: str, *operands: Operand, **attributes: Attribute) -> ir.Node:
+    """Let every consumer of the output of ``node`` read ``op_type`` of it instead, under the old name."""
+    value, name = node.outputs[0], node.outputs[0].name
+    inputs = [value, *_operands(graph, value, operands)]
+    new_node = ir.node(op_type, inputs, attributes, name=f"{node.name}.{op_type.lower()}")
+    output = new_node.outputs[0]
+    output.shape, output.type = value.shape, value.type
+    graph.insert_after(node, new_node)
+    ir.convenience.replace_all_uses_with(value, output, replace_graph_outputs=True)
+    new_node.replace_input_with(0, value)
+    describe(graph, value, f"{name}.{node.op_type.lower()}", None, value.dtype)
+    output.name = name
+    return new_node
+
+
+def _operands(graph: ir.Graph, value: ir.Value, operands: Sequence[Operand]) -> Iterator[ir.Value]:
+    """Yield ``operands``, of which numbers have the type of ``value``, and lists of numbers are int64."""
+    for operand in operands:
+        if isinstance(operand, ir.Value):
+            yield operand
+        else:
+            dtype = ir.DataType.INT64 if isinstance(operand, list) else value.dtype or ir.DataType.FLOAT
+            yield constant(graph, np.array(operand, dtype.numpy()), f"{value.name}.constant")
 
 
 def insert_behind(graph: ir.Graph, value: ir.Value, nodes: Sequence[ir.Node]) -> None:

@@ -21,6 +21,21 @@ def is_constant(value: ir.Value | None) -> bool:
     return value is not None and value.const_value is not None and not value.is_graph_input()
 
 
+def constant_shape(value: ir.Value | None) -> tuple[int, ...]:
+    """Return the shape of the constant that ``value`` is."""
+    assert value is not None
+    assert value.const_value is not None
+    return tuple(value.const_value.shape.numpy())
+
+
+def is_repeated(data: ir.Value) -> bool:
+    """Tell whether ``data`` is a constant, or one that is repeated as often as there are samples."""
+    node = data.producer()
+    if is_constant(data) or node is None:
+        return is_constant(data)
+    return node.op_type == "ConstantOfShape" or (node.op_type == "Expand" and is_constant(node.inputs[0]))
+
+
 def constant(graph: ir.Graph, data: NDArray[np.generic] | ir.TensorProtocol, name: str) -> ir.Value:
     """Register ``data`` in ``graph`` as an initializer ``name``, with a number behind it if that is in use."""
     tensor = ir.Tensor(np.asarray(data)) if isinstance(data, np.ndarray | np.generic) else data

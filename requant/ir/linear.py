@@ -1,20 +1,18 @@
-"""One view of every op that multiplies by a constant weight: MatMul, Gemm and Conv.
+"""One view of every op that multiplies by a constant weight: MatMul, Gemm, Conv and ConvTranspose.
 
     Y[…, o] = Σ_i X[…, i] · W[i, o] + b[o]
 
-whatever the op calls its axes.
+whatever the op calls its axes. `requant.ir.unsupported` lists the layers that have no view.
 """
 
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from .constants import is_constant
-from .ops import LINEAR, RECURRENT, is_op
+from .constants import constant_shape, is_constant, is_repeated
 from .traverse import Slot, nodes_within, sole_use
 
 
@@ -23,9 +21,10 @@ class Linear:
     """A node that multiplies ``data`` by a constant ``weight``.
 
     ``in_axis`` and ``out_axis`` are the weight's axes of input and output channels; ``data_axis`` is the axis
-    of ``data`` that is contracted, counted from the end for MatMul and Gemm (-1) and from the front for Conv
+    of ``data`` that is contracted, counted from the end for MatMul and Gemm (-1) and from the front for a convolution
     (1). ``bias`` is the input that takes b of shape [out], or None when there is none yet. ``output`` is the
-    value after the bias. A grouped Conv has ``groups`` > 1, and its in_axis counts channels within a group.
+    value after the bias. A grouped Conv has ``groups`` > 1, and its in_axis counts channels within a group. A MatMul
+    may be ``batched``: its weight [B, K, N] is a matrix for each index of another axis of the data.
     """
 
     node: ir.Node
@@ -52,7 +51,7 @@ class Linear:
     @property
     def shape(self) -> tuple[int, ...]:
         """The weight's shape."""
-        return _shape(self.weight)
+        return constant_shape(self.weight)
 
     @property
     def inputs(self) -> int:
@@ -75,6 +74,18 @@ class Linear:
         return self.node.attributes.get_float("beta", 1.0) if self.node.op_type == "Gemm" else 1.0
 
     @property
+    def batched(self) -> bool:
+        """True when the weight is a batch of matrices, of which each row of data meets one."""
+        return self.node.op_type == "MatMul" and len(self.shape) > 2
+
+    @property
+    def shift_blocked(self) -> str | None:
+        """The reason why a shift of the data would add something else than a bias [out] to the output, or None."""
+        partial = "has outputs that are sums over some of its taps" if self.node.op_type == "ConvTranspose" else None
+        several = "has several matrices, and so several biases" if self.batched else None
+        return several or partial or ("pads its input with zeros" if self.padded else None)
+
+    @property
     def padded(self) -> bool:
         """True when zeros are added around the data, which would have to be other values once the data is shifted."""
         attributes = self.node.attributes
@@ -86,7 +97,8 @@ class Linear:
     def matrix(self) -> NDArray[np.float32]:
         """Return the weight as [K, N·taps] in float32: row i is what input channel i is multiplied by.
 
-        For a grouped Conv the outputs of other groups are left out, so that rows have N/groups·taps entries.
+        The matrices of a batch lie side by side, like taps. For a grouped Conv the outputs of other groups are left
+        out, so that rows have N/groups·taps entries.
         """
         weight = self.weight.const_value
         assert weight is not None
@@ -108,16 +120,6 @@ def find_linears(graph: ir.Graph) -> Iterator[Linear]:
             yield linear
 
 
-def no_layers(graph: ir.Graph) -> str:
-    """Say why ``graph``, in which `find_linears` finds nothing, has no linear layer."""
-    candidates = LINEAR | RECURRENT | {"Einsum"}
-    counts = Counter(node.op_type for node in nodes_within(graph) if is_op(node, candidates))
-    if not counts:
-        return "the graph has no MatMul, Gemm or Conv with a constant weight"
-    present = ", ".join(f"{count} {op_type}" for op_type, count in counts.items())
-    return f"no MatMul of the graph has a constant matrix, and no Gemm or Conv constant parameters (it has {present})"
-
-
 def enclosed_linears(graph: ir.Graph) -> Iterator[Linear]:
     """Yield every linear node in the bodies of other nodes of ``graph``, which no pass looks into."""
     nodes = set(nodes_within(graph))
@@ -132,30 +134,23 @@ def as_linear(node: ir.Node) -> Linear | None:
     if view is None or len(node.inputs) < 2:
         return None
     data, weight = node.inputs[0], node.inputs[1]
-    if data is None or weight is None or _is_repeated(data) or not is_constant(weight):
+    if data is None or weight is None or is_repeated(data) or not is_constant(weight):
         return None
     return view(node, data, weight)
 
 
-def _is_repeated(data: ir.Value) -> bool:
-    """Tell whether ``data`` is a constant, or one that is repeated as often as there are samples."""
-    node = data.producer()
-    if is_constant(data) or node is None:
-        return is_constant(data)
-    return node.op_type == "ConstantOfShape" or (node.op_type == "Expand" and is_constant(node.inputs[0]))
-
-
 def _matmul(node: ir.Node, data: ir.Value, weight: ir.Value) -> Linear | None:
-    if len(_shape(weight)) != 2:
+    rank = len(constant_shape(weight))
+    if rank < 2:
         return None
-    bias = _bias_after(node.outputs[0], _shape(weight)[1])
+    bias = _bias_after(node.outputs[0], constant_shape(weight)[-1])
     output = bias[0].outputs[0] if bias else node.outputs[0]
-    return Linear(node, data, weight, 0, 1, -1, bias, output)
+    return Linear(node, data, weight, rank - 2, rank - 1, -1, bias, output)
 
 
 def _gemm(node: ir.Node, data: ir.Value, weight: ir.Value) -> Linear | None:
     bias = node.inputs[2] if len(node.inputs) > 2 else None
-    if node.attributes.get_int("transA", 0) or (bias is not None and not _is_bias(bias)):
+    if node.attributes.get_int("transA", 0) or (bias is not None and not is_bias(bias)):
         return None
     if node.attributes.get_float("beta", 1.0) == 0:
         return None  # its bias has no effect
@@ -172,7 +167,12 @@ def _conv(node: ir.Node, data: ir.Value, weight: ir.Value) -> Linear | None:
     return Linear(node, data, weight, 1, 0, 1, slot, node.outputs[0], groups)
 
 
-_VIEWS = {"MatMul": _matmul, "Gemm": _gemm, "Conv": _conv}
+def _conv_transpose(node: ir.Node, data: ir.Value, weight: ir.Value) -> Linear | None:
+    conv = _conv(node, data, weight)
+    return replace(conv, in_axis=0, out_axis=1) if conv is not None and conv.groups == 1 else None
+
+
+_VIEWS = {"Conv": _conv, "ConvTranspose": _conv_transpose, "Gemm": _gemm, "MatMul": _matmul}
 
 
 def _bias_after(product: ir.Value, outputs: int) -> Slot | None:
@@ -183,15 +183,10 @@ def _bias_after(product: ir.Value, outputs: int) -> Slot | None:
     other = add.inputs[1 - position] if add.op_type == "Add" else None
     if other is None or not is_constant(other):
         return None
-    *other_dims, last = _shape(other) or (1,)
+    *other_dims, last = constant_shape(other) or (1,)
     return (add, 1 - position) if set(other_dims) <= {1} and last in (1, outputs) else None
 
 
-def _is_bias(value: ir.Value) -> bool:
+def is_bias(value: ir.Value) -> bool:
     """Tell whether ``value`` is constant and varies along its last axis only."""
-    return is_constant(value) and len(_shape(value)) > 0 and set(_shape(value)[:-1]) <= {1}
-
-
-def _shape(value: ir.Value) -> tuple[int, ...]:
-    assert value.const_value is not None
-    return tuple(value.const_value.shape.numpy())
+    return is_constant(value) and len(constant_shape(value)) > 0 and set(constant_shape(value)[:-1]) <= {1}

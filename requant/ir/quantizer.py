@@ -2,7 +2,8 @@
 
     x ≈ s · (q - z)        q = clip(round(x / s) + z)        in fp8, q is the e4m3 number nearest to x / s
 
-One s for an activation, one for each output channel of a weight, or one for each block of a weight's rows.
+One s for an activation, one for each output channel of a weight (of each matrix of a batch), or one for each block of
+a weight's rows.
 """
 
 from dataclasses import dataclass, replace
@@ -24,7 +25,8 @@ class Quantizer:
     """A quantizer to ``dtype``, integers of ``bits`` bits.
 
     ``scale`` is a scalar, has an entry for each index of ``axis``, or, with a ``block`` size, the shape of the value
-    with ⌈K / block⌉ entries along ``axis``; ``zero_point`` has the shape of ``scale``, and is None where it is 0.
+    with ⌈K / block⌉ entries along ``axis``; for a batch of matrices it is [B, 1, N]. ``zero_point`` has the shape of
+    ``scale``, and is None where it is 0.
     ``interval`` is the calibrated range of an activation. ``codes`` are the quantized values of a constant, in its
     shape, or None where each is rounded to nearest.
     """
@@ -51,7 +53,7 @@ class Quantizer:
 
     def spread(self, parameter: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Reshape ``parameter``, the scale or the zero point, so that it broadcasts to a value of ``shape``."""
-        if self.axis is None:
+        if self.axis is None or (parameter.ndim > 1 and not self.block):
             return parameter
         if self.block:
             return np.repeat(parameter, self.block, self.axis).take(np.arange(shape[self.axis]), self.axis)

@@ -52,7 +52,7 @@ def _is_plain(layer: PlannedLayer) -> bool:
     """Tell whether the layer was calibrated along its channels, and its weight is a matrix of its own."""
     linear, stats = layer.linear, layer.statistics
     is_calibrated = stats is not None and len(stats.minimum) == linear.inputs
-    is_matrix = linear.groups == 1 and set(linear.shape[2:]) <= {1}
+    is_matrix = linear.groups == 1 and not linear.batched and set(linear.shape[2:]) <= {1}
     return is_calibrated and is_matrix and not is_kept(linear) and len(linear.weight.uses()) == 1
 
 

@@ -7,16 +7,17 @@
 `requant.passes.lowering` has a file for each form, `requant.runtime.targets` the traits of each engine.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import TopologicalSortPass
 
-from ..ir.constants import array
+from ..ir.build import follow
+from ..ir.constants import array, constant
 from ..ir.conv_outputs import ConvOutput
-from ..ir.linear import Linear, as_linear, enclosed_linears, find_linears
+from ..ir.linear import Linear, as_linear, find_linears
 from ..ir.names import forget_names
 from ..ir.ops import SIZES
 from ..ir.quantizer import quantizer
@@ -26,6 +27,7 @@ from ..ir.traverse import graphs_within
 from ..ir.unused import remove_unused
 from ..runtime.targets import Target, target
 from .annotations import KEPT, LAYERS, is_kept
+from .layer_records import enclosed_layers, layer_record, unsupported_layers
 from .lowering.bias_correction import bias_correction
 from .lowering.conv_sum import quantize_residual
 from .lowering.integer_convs import integer_convs
@@ -40,7 +42,8 @@ from .lowering.quantized_values import (
     product_operand,
     quantized_value,
 )
-from .lowering.weight import bias_limit, dequantized_weight, fit_bits, integer_weight, limit_scales
+from .lowering.weight import bias_limit, common_scale, dequantized_weight, fit_bits, integer_weight, limit_scales
+from .magnitudes import signed_data
 from .planned_layer import PlannedLayer, planned_layer
 from .records import LayerRecord
 
@@ -69,6 +72,7 @@ class InsertQDQ(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         forget_names(model.graph)
+        unsupported = list(unsupported_layers(model))
         engine = target(self.target)
         records, layers, outputs = _decide(model.graph, engine)
         context = LoweringContext(model.graph, engine, self.zero_points, integer_values(layers, outputs, engine))
@@ -83,25 +87,12 @@ class InsertQDQ(ir.passes.InPlacePass):
                 for linear, record in records.items()
             }
         keep_in_float([_quantize_output(output, contexts[graph_of(output.conv.node)]) for output in outputs])
-        LAYERS.set(model, (*records.values(), *enclosed_layers(model)))
+        LAYERS.set(model, (*records.values(), *unsupported, *enclosed_layers(model)))
         if engine.integer_products:
             prevent_skip_layer_norms(contexts)
         remove_unused(model)  # the float weights, which have no consumers any more
         TopologicalSortPass()(model)  # a Shape of a Conv's output may stand before its Relu
         return ir.passes.PassResult(model, bool(layers))
-
-
-def float_layers(model: ir.Model, reason: str) -> Iterator[LayerRecord]:
-    """Yield a record of each layer of ``model``, all of which stay in float for one ``reason``."""
-    for linear in find_linears(model.graph):
-        yield _record(linear, reason)
-    yield from enclosed_layers(model)
-
-
-def enclosed_layers(model: ir.Model) -> Iterator[LayerRecord]:
-    """Yield a record of each layer in the body of a node that no pass looks into."""
-    for linear in enclosed_linears(model.graph):
-        yield _record(linear, Refusal.at(linear.node, "it is in the body of a node that is not entered"))
 
 
 def _decide(graph: ir.Graph, engine: Target) -> tuple[dict[Linear, LayerRecord], list[PlannedLayer], list[ConvOutput]]:
@@ -110,7 +101,7 @@ def _decide(graph: ir.Graph, engine: Target) -> tuple[dict[Linear, LayerRecord],
     refusals = {linear.node: _refusal(linear, plan, engine) for linear, plan in plans.items()}
     decisions = integer_convs(graph, (linear for linear in plans if not refusals[linear.node]), engine)
     refusals |= {node: decision for node, decision in decisions.items() if isinstance(decision, Refusal)}
-    records = {linear: _record(linear, refusals[linear.node], plan) for linear, plan in plans.items()}
+    records = {linear: layer_record(linear, refusals[linear.node], plan) for linear, plan in plans.items()}
     layers = [plan for linear, plan in plans.items() if plan is not None and records[linear].quantized]
     return records, layers, [decision for decision in decisions.values() if isinstance(decision, ConvOutput)]
 
@@ -119,17 +110,9 @@ def _refusal(linear: Linear, plan: PlannedLayer | None, engine: Target) -> Refus
     """Refuse ``linear`` where it stays in float whatever is around it."""
     if refusal := KEPT.get(linear.node):
         return refusal
-    unplanned = Refusal.at(linear.node, "it has no planned quantizer")
-    return unplanned if plan is None else engine.excludes(linear, plan.format)
-
-
-def _record(linear: Linear, refusal: Refusal | None, plan: PlannedLayer | None = None) -> LayerRecord:
-    """Return the record of a layer that is quantized by its ``plan``, or refused."""
-    name, op_type, output = linear.name, linear.node.op_type, linear.output.name or ""
-    if refusal:
-        return LayerRecord(name, op_type, linear.shape, output, quantized=False, reason=refusal.reason)
-    fmt = "" if plan is None else str(plan.format)
-    return LayerRecord(name, op_type, linear.shape, output, quantized=True, format=fmt)
+    if plan is None:
+        return Refusal.at(linear.node, "it has no planned quantizer")
+    return engine.excludes(linear, plan.format) or signed_data(linear, engine)
 
 
 def _note_bias_limit(layer: PlannedLayer, context: LoweringContext) -> None:
@@ -161,6 +144,9 @@ def _lower(layer: PlannedLayer, context: LoweringContext) -> None:
         linear.node.replace_input_with(0, dequantized_value(linear.data, layer.data, context))
     dequantized = once(context.dequantized, linear.weight, lambda: dequantized_weight(graph, linear, weight))
     linear.node.replace_input_with(1, dequantized)
+    if linear.batched:
+        factor = constant(graph, weight.scale / common_scale(weight), f"{linear.weight.name}.factor")
+        follow(graph, linear.node, "Mul", factor)
 
 
 def _quantize_output(conv_output: ConvOutput, context: LoweringContext) -> ir.Value:

@@ -7,10 +7,19 @@ from ..calib.rows import dropped, is_unreached
 from ..ir.formats import Format
 from ..ir.linear import Linear
 from ..ir.refusal import Refusal
+from ..runtime.targets import Target
 from .scale_limits import no_range
 
 LARGEST = 1e15
 """Magnitudes beyond this are masks or overflow, and float32 does not hold their squares."""
+
+
+def signed_data(linear: Linear, engine: Target) -> Refusal | None:
+    """Refuse ``linear`` where the integer kernel of ``engine`` does not take its negative data."""
+    stats, op_type = statistics(linear.data), linear.node.op_type
+    if op_type not in engine.one_sided or stats is None or stats.minimum.min() >= 0:
+        return None
+    return Refusal.at(linear.node, f"{engine.name} has an integer {op_type} of data without negative values alone")
 
 
 def unquantizable(linear: Linear, formats: Iterable[Format]) -> Refusal | None:

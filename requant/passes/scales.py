@@ -1,7 +1,7 @@
 """Scales: how far apart the numbers of a quantizer are.
 
 activation     s = the least that covers the range
-weight         s_o = max|w_o| / largest level                       for each output channel
+weight         s_o = max|w_o| / largest level                       for each output channel (of each matrix)
 in blocks      s = argmin Σ h_k (w_k - ŵ_k)²     for each block     h_k: mean square of what row k is multiplied by
 """
 
@@ -37,14 +37,15 @@ def activation_quantizer(interval: Interval, fmt: Format) -> Quantizer:
 
 
 def weight_quantizer(linear: Linear, fmt: Format) -> Quantizer:
-    """Return a quantizer of the weight of ``linear``: per output channel, or per block of its rows."""
+    """Return a quantizer of the weight of ``linear``: per output channel of each matrix, or per block of its rows."""
     tensor = linear.weight.const_value
     assert tensor is not None
     data = tensor.numpy().astype(np.float32, copy=False)
     if fmt.block:
         return _blocked(linear, data, fmt)
     other_axes = tuple(axis for axis in range(data.ndim) if axis != linear.out_axis)
-    top, largest = np.float32(largest_code(fmt.weights, fmt.bits)), np.abs(data).max(axis=other_axes)
+    within = (linear.in_axis,) if linear.batched else other_axes
+    top, largest = np.float32(largest_code(fmt.weights, fmt.bits)), np.abs(data).max(within, keepdims=linear.batched)
     scale = np.where(largest > 0, largest, top) / top
     floor = max(float(scale.max(initial=0.0)) * _NOTHING, _TINY)
     return Quantizer(np.maximum(scale, floor).astype(np.float32), linear.out_axis, fmt.weights, fmt.bits)

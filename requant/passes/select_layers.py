@@ -18,7 +18,7 @@ from ..ir.refusal import Refusal
 from ..runtime.targets import Target, target
 from .annotations import DIRECT, KEPT, SKIPPED, is_quantized
 from .lowering.integer_convs import integer_convs
-from .magnitudes import unquantizable
+from .magnitudes import signed_data, unquantizable
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class SelectLayers(ir.passes.InPlacePass):
 
     def _excluded(self, linear: Linear, engine: Target) -> Refusal | None:
         """Refuse ``linear`` where the engine runs it in none of the formats."""
-        refusals = [engine.excludes(linear, candidate) for candidate in self.formats]
+        refusals = [engine.excludes(linear, candidate) or signed_data(linear, engine) for candidate in self.formats]
         return refusals[0] if all(refusals) else None
 
 

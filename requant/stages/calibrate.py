@@ -14,7 +14,7 @@ from ..calib.sample_axes import count_samples, sample_axes
 from ..calib.sources import Batches, Data, batches
 from ..errors import CalibrationWarning, DataError, SyntheticCalibrationWarning, VerificationError
 from ..ir.float_types import file_types
-from ..passes.insert_qdq import float_layers
+from ..passes.layer_records import float_layers
 from ..recipe import Recipe
 from ..runtime.verify import verify
 from .job import Job

@@ -3,11 +3,12 @@
 from ..errors import RequantError
 from ..ir.canonical.canonicalize import canonicalize
 from ..ir.float_types import remember_types, to_float32
-from ..ir.linear import find_linears, no_layers
+from ..ir.linear import find_linears
 from ..ir.load import describe
 from ..ir.names import remember_names
 from ..ir.shapes.infer import InferShapes
-from ..passes.insert_qdq import enclosed_layers
+from ..ir.unsupported import no_layers
+from ..passes.layer_records import enclosed_layers, unsupported_layers
 from ..passes.select_layers import unmatched
 from ..runtime.ort.infer_types import infer_types
 from .job import Job
@@ -29,9 +30,8 @@ def canonicalize_model(job: Job) -> None:
     job.lowering = job.lowering.resolved(job.model)
     job.report.precision = str(job.lowering.precision)
     if not any(True for _ in find_linears(job.model.graph)):
-        job.report.layers = list(enclosed_layers(job.model))
-        where = " outside of the bodies of other nodes" if job.report.layers else ""
-        job.finish(f"nothing to quantize: {no_layers(job.model.graph)}{where}")
+        job.report.layers = [*unsupported_layers(job.model), *enclosed_layers(job.model)]
+        job.finish(f"nothing to quantize: {no_layers(layer.reason for layer in job.report.layers)}")
         return
     if names := unmatched(job.model, job.keep):
         raise RequantError(f"{describe(job.source)}: no linear layer is called {names[0]!r}, which keep asks for")

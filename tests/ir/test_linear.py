@@ -1,4 +1,4 @@
-"""MatMul, Gemm and Conv are one thing seen one way, and what is not linear with a constant weight is none."""
+"""MatMul, Gemm and convolutions are one thing seen one way, and what is not linear with a constant weight is none."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -47,7 +47,6 @@ UNBIASED = {
 }
 
 REFUSED = {
-    "batched weight": "(float[2,4,6] x) => (float[2,4,3] y) <float[2,6,3] w> { y = MatMul(x, w) }",
     "vector": "(float[B,6] x) => (float[B] y) <float[6] w> { y = MatMul(x, w) }",
     "weight on the left": "(float[6,3] x) => (float[4,3] y) <float[4,6] w> { y = MatMul(w, x) }",
     "two activations": "(float[4,6] x, float[6,4] z) => (float[4,4] y) { y = MatMul(x, z) }",

@@ -144,8 +144,8 @@ def _fold_into_next(graph: ir.Graph, affine: _Affine) -> str | None:
     linear = as_linear(use[0]) if use is not None else None
     if linear is None or linear.data is not out or linear.node.op_type not in _AFTER:
         return "its only consumer is not a Conv or Gemm"
-    if linear.padded and affine.shift.any():
-        return f"{linear.name!r} pads its input with zeros, which a shift would change"
+    if (reason := linear.shift_blocked) and affine.shift.any():
+        return f"{linear.name!r} {reason}, which a shift would change"
     weight, bias = linear.weight, array(linear.bias[0].inputs[linear.bias[1]]) if linear.bias else None
     ratio = linear.node.attributes.get_float("alpha", 1.0) / linear.node.attributes.get_float("beta", 1.0)
     shift = ratio * product(linear, affine.shift) + (0 if bias is None else bias.astype(np.float64))

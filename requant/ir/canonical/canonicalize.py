@@ -22,6 +22,7 @@ from .contrib import Unfuse
 from .convert_opset import convert_opset, lowest_ir_version
 from .fuse_norms import FuseNorms
 from .opaque_nodes import all_nodes, hidden, necessary_identities, splits_at_run_time
+from .product_forms import rewrite_products
 from .sink_transposes import SinkTransposes
 from .weight_expressions import fold_weights
 from .weight_layout import DropLeadingAxes, FoldWeightLayout
@@ -69,9 +70,13 @@ def _rewrite(model: ir.Model, opset: int) -> None:
     convert_opset(model, opset)
     _fold_constants(model)
     _clean(model)
+    products = rewrite_products(model)
+    if products:
+        InferShapes()(model)
     DropLeadingAxes()(model)
     FuseNorms()(model)
-    SinkTransposes()(model)
+    if SinkTransposes(products)(model).modified:
+        DropLeadingAxes()(model)
     FoldBatchNorm()(model)
     remove_unused(model)
     common.RemoveUnusedOpsetsPass()(model)

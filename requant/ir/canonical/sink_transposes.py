@@ -8,6 +8,7 @@ Conv they can be folded into it, and the Transposes cancel each other.
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -22,22 +23,29 @@ _ELEMENTWISE = ARITHMETIC | EXTREMA | (ACTIVATIONS - RARE_ACTIVATIONS)
 _LOGGER = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
 class SinkTransposes(ir.passes.InPlacePass):
-    """Move element-wise ops whose data all come from Convs through equal Transposes before these."""
+    """Move element-wise ops whose data all come from Convs through equal Transposes before these.
+
+    Attributes:
+        products: other nodes than Convs behind whose Transposes to do the same.
+    """
+
+    products: frozenset[ir.Node] = frozenset()
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        modified = [_sink_all(graph) for graph in graphs_within(model.graph)]
+        modified = [_sink_all(graph, self.products) for graph in graphs_within(model.graph)]
         if any(modified):
             RemoveUnusedNodesPass()(model)  # unused Transposes would still count as consumers
         return ir.passes.PassResult(model, any(modified))
 
 
-def _sink_all(graph: ir.Graph) -> bool:
-    """Sink the Transposes of one graph."""
+def _sink_all(graph: ir.Graph, products: frozenset[ir.Node]) -> bool:
+    """Sink the Transposes of one graph, those behind ``products`` as well as those behind Convs."""
     channels_first: set[ir.Node] = set()
     modified = False
     for node in graph:
-        if is_op(node, CONVOLUTIONS):
+        if is_op(node, CONVOLUTIONS) or node in products:
             channels_first.add(node)
         elif _is_transpose(node):
             modified |= _cancel(node)

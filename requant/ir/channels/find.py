@@ -149,7 +149,7 @@ class _Analysis:
         constraints = self._state.constraints
         constraints.group(variables)
         self._participants.consumers.append((linear, variables))
-        if linear.padded:
-            constraints.no_shift(variables, f"{linear.name!r} pads its input with zeros")
+        if reason := linear.shift_blocked:
+            constraints.no_shift(variables, f"{linear.name!r} {reason}")
         if not data.exact:
             constraints.no_shift(variables, f"the shift reaches {linear.name!r} scaled")

@@ -54,8 +54,8 @@ def _constrain(inputs: Iterable[_LinearInput], constraints: Constraints) -> None
         constraints.group(item.variables)
         for linear in item.consumers:
             weight = linear.weight
-            if linear.padded:
-                constraints.no_shift(item.variables, f"{linear.name!r} pads its input with zeros")
+            if reason := linear.shift_blocked:
+                constraints.no_shift(item.variables, f"{linear.name!r} {reason}")
             first, variables = first_uses.setdefault(weight, (linear, item.variables))
             other_user = next((use.node for use in weight.uses() if use.node not in nodes or use.idx != 1), None)
             if other_user is not None:

@@ -21,9 +21,10 @@ _Item = TypeVar("_Item")
 class LoweringContext:
     """The graph and the engine of a lowering, and the values and weights that are quantized there so far.
 
-    ``integer_values`` are the values that go as integers from one kernel to the next. By value or weight, ``quantized``
-    has its integers, ``operands`` its form in an integer product, ``dequantized`` its form behind a DQ, and
-    ``least_scales`` the least scales of a weight for which int32 holds the biases of all its layers.
+    ``integer_values`` are the values that go as integers from one kernel to the next, or to one that takes one-sided
+    data alone. By value or weight, ``quantized`` has its integers, ``operands`` its form in an integer product,
+    ``dequantized`` its form behind a DQ, and ``least_scales`` the least scales of a weight for which int32 holds the
+    biases of all its layers.
 
     An engine matches its kernels in one graph: what a layer in a body reads is quantized in that body.
     """
@@ -41,8 +42,9 @@ class LoweringContext:
 def integer_values(
     layers: Iterable[PlannedLayer], outputs: Iterable[ConvOutput], engine: Target
 ) -> frozenset[ir.Value]:
-    """Return the inputs and ``outputs`` of the kernels that write integers."""
-    inputs = [layer.linear.data for layer in layers if layer.op_type in engine.integer_outputs]
+    """Return the inputs and ``outputs`` of the kernels that write integers, and inputs that must be one-sided."""
+    ops = engine.integer_outputs | engine.one_sided
+    inputs = [layer.linear.data for layer in layers if layer.op_type in ops]
     return frozenset(
         [*inputs, *(value for conv_output in outputs for value in (conv_output.value, conv_output.quantized_as))]
     )
@@ -77,8 +79,8 @@ def lowered_quantizer(value: ir.Value, plan: Quantizer, context: LoweringContext
     A Relu is part of the kernel that writes the integers if the lowest of them stands for 0.
     """
     engine, one_sided = context.engine, plan.interval is not None and plan.interval[0] >= 0
-    takes_zero_point = context.zero_points or (one_sided and value in context.integer_values)
-    if not takes_zero_point or not engine.zero_points or plan.interval is None or plan.bits < 8:
+    takes_zero_point = (context.zero_points and engine.zero_points) or (one_sided and value in context.integer_values)
+    if not takes_zero_point or plan.interval is None or plan.bits < 8:
         return plan
     return plan.with_zero_point(engine.activations[plan.dtype][0])
 

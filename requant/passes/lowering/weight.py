@@ -48,24 +48,35 @@ def limit_scales(plan: Quantizer, least: NDArray[np.float64]) -> Quantizer:
 
 
 def integer_weight(graph: ir.Graph, linear: Linear, plan: Quantizer) -> tuple[ir.Value, ...]:
-    """Return the integers of the weight as a matrix [K, N] of their own, and the scale [N]."""
-    transposed = linear.in_axis != 0
+    """Return the integers of the weight as a matrix [K, N] of their own, or a batch of them, and the scale."""
+    transposed = linear.in_axis > linear.out_axis
     turn, shape = (np.transpose, linear.shape[::-1]) if transposed else (np.asarray, linear.shape)
     integers = _integers(graph, linear, plan, turn, shape)
     return integers, constant(graph, plan.scale, f"{linear.weight.name}.scale")
 
 
 def dequantized_weight(graph: ir.Graph, linear: Linear, plan: Quantizer) -> ir.Value:
-    """Return the weight behind a DequantizeLinear, for the layers to read."""
+    """Return the weight behind a DequantizeLinear, for the layers to read.
+
+    That takes scales along one axis alone: a batch of matrices has one, `common_scale`, and its product a factor.
+    """
     value, name = linear.weight, linear.weight.name
-    zero = np.zeros(plan.scale.shape, np.float32) if plan.zero_point is None else plan.zero_point
     integers = _integers(graph, linear, plan, np.asarray, linear.shape)
+    if linear.batched:
+        plan = replace(plan, scale=common_scale(plan), axis=None)
+    zero = np.zeros(plan.scale.shape, np.float32) if plan.zero_point is None else plan.zero_point
     scale = constant(graph, plan.scale, f"{name}.scale")
     zero_point = constant(graph, ir.Tensor(zero.astype(plan.dtype.numpy()), dtype=plan.dtype), f"{name}.zero_point")
-    attributes = {"axis": plan.axis, "block_size": plan.block} if plan.block else {"axis": plan.axis}
+    fields = {"axis": plan.axis, "block_size": plan.block or None}
+    attributes = {name: value for name, value in fields.items() if value is not None}
     node = ir.node("DequantizeLinear", [integers, scale, zero_point], attributes, name=f"{name}.dequantize")
     graph.insert_before(linear.node, node)
     return describe(graph, node.outputs[0], f"{name}.dequantized", value.shape, value.dtype)
+
+
+def common_scale(plan: Quantizer) -> NDArray[np.float32]:
+    """Return one scale for all matrices of a batch, in the middle of theirs: halves then hold product and factor."""
+    return np.asarray(np.exp(np.log(plan.scale.astype(np.float64)).mean()), np.float32)
 
 
 def _integers(

@@ -29,9 +29,10 @@ def concatenated_int8(graph: QdqGraph) -> Iterator[Violation]:
 OPENVINO = Target(
     name="openvino",
     activations={INT8: ActivationType(ir.DataType.UINT8, 128)},
-    ops=LINEAR - {"ConvTranspose"},
+    ops=LINEAR,
     weight_only=frozenset({INT8, INT4}),
     integer_residuals=True,
+    one_sided=frozenset({"ConvTranspose"}),
     highest_opset=26,
     highest_ir=13,
     engine="openvino",

@@ -7,6 +7,7 @@ import onnx_ir as ir
 
 from ...ir.formats import ActivationType, Format
 from ...ir.linear import Linear
+from ...ir.ops import CONVOLUTIONS
 from ...ir.refusal import Refusal
 from ..feeds import Runner
 from ..fixes.safe_fix import FixTable
@@ -39,6 +40,7 @@ class Target:
             `requant.passes.lowering.integer_product`).
         integer_residuals: whether a Conv adds an int8 residual in its integer kernel.
         integer_outputs: the ops among `ops` whose integer kernel rounds its output to integers.
+        one_sided: the ops among `ops` whose integer kernel takes data without negative values alone.
         weight_bits: width of int8 weights; 7 where the kernel would saturate.
         zero_points: whether activations may have any zero point.
         half_precision: whether it computes in half precision; if not, models in half precision get float32 inside.
@@ -63,6 +65,7 @@ class Target:
     integer_products: bool = False
     integer_residuals: bool = False
     integer_outputs: frozenset[str] = frozenset()
+    one_sided: frozenset[str] = frozenset()
     weight_bits: int = 8
     zero_points: bool = False
     half_precision: bool = True
@@ -86,13 +89,15 @@ class Target:
         op_type, channels = linear.node.op_type, min(linear.inputs, linear.outputs)
         if reason := self.lacks(layer_format):
             yield reason
-        if layer_format.activations is None and op_type == "Conv":
-            yield f"{self.name} has no Conv of float data by a quantized weight"
-        elif layer_format.dynamic and op_type == "Conv":
-            yield f"{self.name} has no Conv whose data are quantized at run time"
-        elif op_type not in self.ops:
+        if op_type not in self.ops:
             yield self.reasons.get(op_type, f"{self.name} has no integer {op_type}")
-        aligned = op_type == "Conv" and channels % 8 == 0
+        elif layer_format.activations is None and op_type in CONVOLUTIONS:
+            yield f"{self.name} has no {op_type} of float data by a quantized weight"
+        elif layer_format.activations is None and linear.batched:
+            yield f"{self.name} has no product of float data by a batch of quantized matrices"
+        elif layer_format.dynamic and op_type in CONVOLUTIONS:
+            yield f"{self.name} has no {op_type} whose data are quantized at run time"
+        aligned = op_type in CONVOLUTIONS and channels % 8 == 0
         if not (channels >= self.fewest_channels or op_type in self.integer_outputs or aligned):
             yield f"{linear.inputs} to {linear.outputs} channels are too few for an integer kernel to pay"
 

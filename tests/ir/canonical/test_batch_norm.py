@@ -36,6 +36,7 @@ FOLDED = {
     "grouped ConvTranspose": (IMAGE, f"a = ConvTranspose<group = 2>(x, u)  y = {NORM}", "ConvTranspose"),
     "Gemm": (ROWS, f"a = Gemm<alpha = 0.5, beta = 2.0>(x, m, c)  y = {NORM}", "Gemm"),
     "Gemm of one bias": (ROWS, f"a = Gemm(x, m, k)  y = {NORM}", "Gemm"),
+    "Gemm of a bias without effect": (ROWS, f"a = Gemm<beta = 0.0>(x, m, c)  y = {NORM}", "Gemm"),
     "Gemm transposed": (ROWS, f"a = Gemm<transB = 1>(x, n)  y = {NORM}", "Gemm"),
     "before Conv": (IMAGE, f"{FIRST}  y = Conv(a, w, c)", "Conv"),
     "before grouped Conv": (IMAGE, f"{FIRST}  y = Conv<group = 2>(a, h)", "Conv"),
@@ -58,7 +59,6 @@ KEPT = {
     "a quotient": (IMAGE, "a = Conv(x, w)  y = Div(f, a)"),
     "a scale before": (IMAGE, "a = Mul(x, f4)  y = Conv(a, w)"),
     "a product of data": (IMAGE, "a = Conv(x, w)  d = Sigmoid(a)  y = Mul(a, d)"),
-    "a bias that does not count": (ROWS, f"a = Gemm<beta = 0.0>(x, m, c)  y = {NORM}"),
     "a MatMul": (ROWS, f"a = MatMul(x, m)  y = {NORM}"),
     "a computed variance": (
         IMAGE,

@@ -1,0 +1,41 @@
+"""Records of linear layers for the report: quantized by a plan, refused, or of a form that is not quantized."""
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+from ..ir.linear import Linear, enclosed_linears, find_linears
+from ..ir.refusal import Refusal
+from ..ir.unsupported import find_unsupported
+from .planned_layer import PlannedLayer
+from .records import LayerRecord
+
+
+def layer_record(linear: Linear, refusal: Refusal | None, plan: PlannedLayer | None = None) -> LayerRecord:
+    """Return the record of a layer that is quantized by its ``plan``, or refused."""
+    name, op_type, output = linear.name, linear.node.op_type, linear.output.name or ""
+    if refusal:
+        return LayerRecord(name, op_type, linear.shape, output, quantized=False, reason=refusal.reason)
+    fmt = "" if plan is None else str(plan.format)
+    return LayerRecord(name, op_type, linear.shape, output, quantized=True, format=fmt)
+
+
+def float_layers(model: ir.Model, reason: str) -> Iterator[LayerRecord]:
+    """Yield a record of each layer of ``model``, all of which stay in float for one ``reason``."""
+    for linear in find_linears(model.graph):
+        yield layer_record(linear, Refusal.at(linear.node, reason))
+    yield from enclosed_layers(model)
+
+
+def unsupported_layers(model: ir.Model) -> Iterator[LayerRecord]:
+    """Yield a record of each linear layer that is of no form that an engine has a kernel for."""
+    for layer in find_unsupported(model.graph):
+        yield LayerRecord(
+            layer.name, layer.node.op_type, layer.shape, layer.output, quantized=False, reason=layer.reason
+        )
+
+
+def enclosed_layers(model: ir.Model) -> Iterator[LayerRecord]:
+    """Yield a record of each layer in the body of a node that no pass looks into."""
+    for linear in enclosed_linears(model.graph):
+        yield layer_record(linear, Refusal.at(linear.node, "it is in the body of a node that is not entered"))
