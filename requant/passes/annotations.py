@@ -34,6 +34,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ..ir.linear import Linear
+from ..ir.refusal import Refusal
 from .records import LayerRecord, PrecisionRecord, SiteRecord
 
 _Content = TypeVar("_Content")
@@ -57,11 +58,11 @@ class Annotation(Generic[_Owner, _Content]):
         owner.meta[self.key] = content
 
 
-KEPT = Annotation[ir.Node, str]("requant.kept", str)
-"""The reason why a linear node stays in float on every target."""
+KEPT = Annotation[ir.Node, Refusal]("requant.kept", Refusal)
+"""The refusal of a linear node that stays in float on every target."""
 
-SKIPPED = Annotation[ir.Node, str]("requant.skipped", str)
-"""The reason why no transform is searched for a linear node, though another target may quantize it."""
+SKIPPED = Annotation[ir.Node, Refusal]("requant.skipped", Refusal)
+"""The refusal of a linear node for which no transform is searched, though another target may quantize it."""
 
 DIRECT = Annotation[ir.Node, bool]("requant.direct", bool)
 """Marks a linear node that reads the integers of the layer before it, with no float op in between."""

@@ -97,32 +97,35 @@ def float_layers(model: ir.Model, reason: str) -> Iterator[LayerRecord]:
 def enclosed_layers(model: ir.Model) -> Iterator[LayerRecord]:
     """Yield a record of each layer in a subgraph, where no pass quantizes it."""
     for linear in enclosed_linears(model.graph):
-        yield _record(linear, "it is in the body of an If or a Loop")
+        yield _record(linear, Refusal.at(linear.node, "it is in the body of an If or a Loop"))
 
 
 def _decide(graph: ir.Graph, engine: Target) -> tuple[dict[Linear, LayerRecord], list[PlannedLayer], list[ConvOutput]]:
     """Return a record of every linear layer, the layers to quantize, and the int8 outputs of the Convs among them."""
     plans = {linear: planned_layer(linear) for linear in find_linears(graph)}
-    reasons = {linear.node: _reason(linear, plan, engine) for linear, plan in plans.items()}
-    decisions = integer_convs(graph, (linear for linear in plans if not reasons[linear.node]), engine)
-    reasons |= {node: decision.reason for node, decision in decisions.items() if isinstance(decision, Refusal)}
-    records = {linear: _record(linear, reasons[linear.node], plan) for linear, plan in plans.items()}
+    refusals = {linear.node: _refusal(linear, plan, engine) for linear, plan in plans.items()}
+    decisions = integer_convs(graph, (linear for linear in plans if not refusals[linear.node]), engine)
+    refusals |= {node: decision for node, decision in decisions.items() if isinstance(decision, Refusal)}
+    records = {linear: _record(linear, refusals[linear.node], plan) for linear, plan in plans.items()}
     layers = [plan for linear, plan in plans.items() if plan is not None and records[linear].quantized]
     return records, layers, [decision for decision in decisions.values() if isinstance(decision, ConvOutput)]
 
 
-def _reason(linear: Linear, plan: PlannedLayer | None, engine: Target) -> str | None:
-    """Return the reason why ``linear`` stays in float whatever is around it, or None."""
-    if reason := KEPT.get(linear.node):
-        return reason
-    return "it has no planned quantizer" if plan is None else engine.excludes(linear, plan.format) or None
+def _refusal(linear: Linear, plan: PlannedLayer | None, engine: Target) -> Refusal | None:
+    """Refuse ``linear`` where it stays in float whatever is around it."""
+    if refusal := KEPT.get(linear.node):
+        return refusal
+    unplanned = Refusal.at(linear.node, "it has no planned quantizer")
+    return unplanned if plan is None else engine.excludes(linear, plan.format)
 
 
-def _record(linear: Linear, reason: str | None, plan: PlannedLayer | None = None) -> LayerRecord:
-    """Return the record of a layer that is quantized by its ``plan``, or in float for a ``reason``."""
+def _record(linear: Linear, refusal: Refusal | None, plan: PlannedLayer | None = None) -> LayerRecord:
+    """Return the record of a layer that is quantized by its ``plan``, or refused."""
     name, op_type, output = linear.name, linear.node.op_type, linear.output.name or ""
-    fmt = "" if reason or plan is None else str(plan.format)
-    return LayerRecord(name, op_type, linear.shape, output, not reason, reason or "", fmt)
+    if refusal:
+        return LayerRecord(name, op_type, linear.shape, output, quantized=False, reason=refusal.reason)
+    fmt = "" if plan is None else str(plan.format)
+    return LayerRecord(name, op_type, linear.shape, output, quantized=True, format=fmt)
 
 
 def _note_bias_limit(layer: PlannedLayer, context: LoweringContext) -> None:

@@ -6,14 +6,20 @@ from ..calib.collect import statistics
 from ..calib.rows import dropped
 from ..ir.formats import Format
 from ..ir.linear import Linear
+from ..ir.refusal import Refusal
 from .scale_limits import no_range
 
 LARGEST = 1e15
 """Magnitudes beyond this are masks or overflow, and float32 does not hold their squares."""
 
 
-def unquantizable(linear: Linear, formats: Iterable[Format]) -> str | None:
-    """Return the reason why the activation of ``linear`` cannot be quantized in any of ``formats``, or None."""
+def unquantizable(linear: Linear, formats: Iterable[Format]) -> Refusal | None:
+    """Refuse ``linear`` where its activation cannot be quantized in any of ``formats``."""
+    reason = _unquantizable(linear, formats)
+    return None if reason is None else Refusal.at(linear.node, reason)
+
+
+def _unquantizable(linear: Linear, formats: Iterable[Format]) -> str | None:
     candidates = tuple(formats)
     static = any(candidate.static for candidate in candidates)
     if dropped(linear.data) and all(candidate.dynamic for candidate in candidates):

@@ -17,6 +17,7 @@ from ..ir.conv_outputs import activated
 from ..ir.formats import INT8, Format
 from ..ir.linear import Linear, find_linears
 from ..ir.quantizer import QUANTIZER, Quantizer, quantizer
+from ..ir.refusal import Refusal
 from .annotations import DYNAMIC, KEPT, is_kept
 from .cost_model.range_margin import widened
 from .magnitudes import unquantizable
@@ -66,15 +67,15 @@ class PlanQuantizers(ir.passes.InPlacePass):
 
     def _plan(self, linear: Linear, fmt: Format, consumers: Sequence[Linear]) -> bool:
         stats = statistics(linear.data)
-        if reason := KEPT.get(linear.node) or _reason(linear, stats, fmt):
-            KEPT.set(linear.node, reason)
+        if refusal := KEPT.get(linear.node) or _refusal(linear, stats, fmt):
+            KEPT.set(linear.node, refusal)
             return False
         data = quantizer(linear.data)
         if fmt.static and stats is not None and data is None:
             data = self._data_quantizer(stats, consumers, fmt)
         weight = weight_quantizer(linear, replace(fmt, bits=min(fmt.bits, self.weight_bits)))
-        if reason := no_scale(linear, data, weight):
-            KEPT.set(linear.node, reason)
+        if refusal := no_scale(linear, data, weight):
+            KEPT.set(linear.node, refusal)
             return False
         if data is not None:
             linear.data.meta[QUANTIZER] = data
@@ -107,12 +108,18 @@ def _by_data(graph: ir.Graph) -> Iterator[list[Linear]]:
     yield from consumers.values()
 
 
-def _reason(linear: Linear, stats: ChannelStatistics | None, fmt: Format) -> str | None:
-    """Return the reason why no engine can quantize ``linear``, or None."""
+def _refusal(linear: Linear, stats: ChannelStatistics | None, fmt: Format) -> Refusal | None:
+    """Refuse ``linear`` where no engine can quantize it."""
     if fmt.static and stats is None:
-        return unmeasured(linear.data)
-    if reason := unquantizable(linear, [fmt]):
-        return reason
+        return Refusal.at(linear.node, unmeasured(linear.data))
+    if refusal := unquantizable(linear, [fmt]):
+        return refusal
+    reason = _unsupported(linear, fmt) or _conflict(linear, fmt)
+    return None if reason is None else Refusal.at(linear.node, reason)
+
+
+def _unsupported(linear: Linear, fmt: Format) -> str | None:
+    """Return the reason why the type, the size or the shape of an operand has no quantizer, or None."""
     if linear.data.dtype is None:
         return f"the type of its input {linear.data.name!r} is not known"
     if not np.abs(linear.matrix()).max(initial=0.0) < _OVERFLOW:
@@ -121,7 +128,7 @@ def _reason(linear: Linear, stats: ChannelStatistics | None, fmt: Format) -> str
         return f"its input is {linear.data.dtype}, not float32"
     if fmt.block and len(linear.shape) != 2:
         return f"the weight of a {linear.node.op_type} has no blocks of rows"
-    return _conflict(linear, fmt)
+    return None
 
 
 def _conflict(linear: Linear, fmt: Format) -> str | None:

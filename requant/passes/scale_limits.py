@@ -5,6 +5,7 @@ import numpy as np
 from ..calib.statistics import ChannelStatistics
 from ..ir.linear import Linear
 from ..ir.quantizer import Quantizer
+from ..ir.refusal import Refusal
 
 SMALLEST = float(np.finfo(np.float32).tiny)
 """The smallest scale that may be written, and the smallest product of two."""
@@ -25,14 +26,14 @@ def no_range(stats: ChannelStatistics | None, *, static: bool, subject: str = "i
     )
 
 
-def no_scale(linear: Linear, data: Quantizer | None, weight: Quantizer) -> str | None:
-    """Return the reason why float32 cannot hold the scales of a layer's data and weight, or None."""
+def no_scale(linear: Linear, data: Quantizer | None, weight: Quantizer) -> Refusal | None:
+    """Refuse ``linear`` where float32 cannot hold the scales of its data and its weight."""
     tensor = linear.weight.const_value
     assert tensor is not None
     largest = float(np.abs(tensor.numpy().astype(np.float32, copy=False)).max(initial=0.0))
     if 0 < largest < LEAST_MAGNITUDE:
-        return f"its weight is at most {largest:.1g}, too small for a scale"
+        return Refusal.at(linear.node, f"its weight is at most {largest:.1g}, too small for a scale")
     product = float(weight.scale.min()) * (1.0 if data is None else float(data.scale))
-    return (
-        None if product >= SMALLEST else f"its scales multiply to {product:.1g}, too small for a scale of the product"
-    )
+    if product >= SMALLEST:
+        return None
+    return Refusal.at(linear.node, f"its scales multiply to {product:.1g}, too small for a scale of the product")

@@ -42,11 +42,11 @@ class SelectLayers(ir.passes.InPlacePass):
         requests = {linear.node for pattern in self.keep for linear in named(linears, pattern)}
         for linear in linears:
             if linear.node in requests:
-                KEPT.set(linear.node, "kept by request")
-            elif reason := unquantizable(linear, self.formats):
-                KEPT.set(linear.node, reason)
-            elif self.target is not None and (reason := self._excluded(linear, target(self.target))):
-                SKIPPED.set(linear.node, reason)
+                KEPT.set(linear.node, Refusal.at(linear.node, "kept by request"))
+            elif refusal := unquantizable(linear, self.formats):
+                KEPT.set(linear.node, refusal)
+            elif self.target is not None and (refusal := self._excluded(linear, target(self.target))):
+                SKIPPED.set(linear.node, refusal)
         if self.target is not None:
             self._select_convs(model, [linear for linear in linears if is_quantized(linear)], target(self.target))
         return ir.passes.PassResult(model, modified=False)
@@ -59,14 +59,14 @@ class SelectLayers(ir.passes.InPlacePass):
         for linear in layers:
             decision = decisions.get(linear.node)
             if isinstance(decision, Refusal):
-                SKIPPED.set(linear.node, decision.reason)
+                SKIPPED.set(linear.node, decision)
             elif linear.data in integer_values or (decision is not None and linear.data.producer() is not None):
                 DIRECT.set(linear.node, content=True)
 
-    def _excluded(self, linear: Linear, engine: Target) -> str | None:
-        """Return the reason why the engine runs ``linear`` in none of the formats, or None."""
-        reasons = [engine.excludes(linear, candidate) for candidate in self.formats]
-        return reasons[0] if all(reasons) else None
+    def _excluded(self, linear: Linear, engine: Target) -> Refusal | None:
+        """Refuse ``linear`` where the engine runs it in none of the formats."""
+        refusals = [engine.excludes(linear, candidate) for candidate in self.formats]
+        return refusals[0] if all(refusals) else None
 
 
 def unmatched(model: ir.Model, keep: Iterable[str]) -> list[str]:

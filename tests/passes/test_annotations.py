@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from requant import passes
+from requant.ir.refusal import Refusal
 from requant.passes import annotations
 from requant.passes.annotations import KEPT, MARGIN, Annotation, layer_records, site_records
 
@@ -16,8 +17,9 @@ FOLDER = Path(inspect.getfile(passes)).parent
 def test_an_annotation_of_another_type_is_none() -> None:
     node = ir.node("Relu", [ir.val("x")])
     assert KEPT.get(node) is None
-    KEPT.set(node, "kept by request")
-    assert KEPT.get(node) == "kept by request"
+    refusal = Refusal.at(node, "kept by request")
+    KEPT.set(node, refusal)
+    assert KEPT.get(node) == refusal
     value = node.outputs[0]
     value.meta[MARGIN.key] = "1.5"
     assert MARGIN.get(value) is None

@@ -7,6 +7,7 @@ import onnx_ir as ir
 
 from ...ir.formats import ActivationType, Format
 from ...ir.linear import Linear
+from ...ir.refusal import Refusal
 from ..feeds import Runner
 from ..fixes.safe_fix import FixTable
 from ..ort.provider import Provider
@@ -76,9 +77,10 @@ class Target:
     provider: Provider | None = None
     runner: Runner | None = None
 
-    def excludes(self, linear: Linear, layer_format: Format) -> str | None:
-        """Return why this engine should not run ``linear`` in the format ``layer_format``; None where it should."""
-        return next(self._exclusions(linear, layer_format), None)
+    def excludes(self, linear: Linear, layer_format: Format) -> Refusal | None:
+        """Refuse ``linear`` where this engine should not run it in the format ``layer_format``."""
+        reason = next(self._exclusions(linear, layer_format), None)
+        return None if reason is None else Refusal.at(linear.node, reason)
 
     def _exclusions(self, linear: Linear, layer_format: Format) -> Iterator[str]:
         op_type, channels = linear.node.op_type, min(linear.inputs, linear.outputs)
