@@ -20,7 +20,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..ir.float_types import file_types
+from ..ir.float_types import DOUBLE, file_types
 from ..runtime.feeds import Feed
 from .files import data_files, read_arrays, require_data
 from .sample_axes import sample_axes
@@ -169,12 +169,13 @@ def _matched(feed: Feed, model: ir.Model, origin: str) -> Feed:
             + (f"; unknown {surplus}" if surplus else "")
         )
     types = file_types(model.graph)
-    dtypes = {name: value.dtype for name, value in inputs.items()} | dict(types.interface if types is not None else {})
+    doubles = {name for name, dtype in types.interface.items() if dtype in DOUBLE} if types is not None else set()
+    dtypes = {name: ir.DataType.DOUBLE if name in doubles else value.dtype for name, value in inputs.items()}
     return {name: _fit(feed[name], value, dtypes[name], origin) for name, value in inputs.items()}
 
 
 def _fit(array: NDArray[np.generic], value: ir.Value, dtype: ir.DataType | None, origin: str) -> NDArray[np.generic]:
-    """Return ``array`` in ``dtype``, the type of the input ``value`` in the file of the model; None if it has none."""
+    """Return ``array`` in ``dtype``: that of the input ``value``, or float64 where the file of the model has it."""
     if value.type is not None and not isinstance(value.type, ir.TensorType):
         raise DataError(f"{origin}: input {value.name!r} is not a tensor, and calibration data can only hold tensors")
     taken = dtype.numpy() if dtype is not None else array.dtype

@@ -106,7 +106,9 @@ def test_it_computes_the_same_but_for_rounding(text: str, kind: str, tolerance: 
     to_float32(model)
     (actual,) = runner(model, threads=1)(feed)
     assert actual.dtype == np.float32
-    np.testing.assert_allclose(actual, expected.astype(np.float64), atol=tolerance * float(np.abs(expected).max()))
+    np.testing.assert_allclose(
+        actual.astype(np.float64), expected.astype(np.float64), atol=tolerance * float(np.abs(expected).max())
+    )
 
 
 def test_bfloat16_runs_on_a_cpu_as_float32(build: Build) -> None:
