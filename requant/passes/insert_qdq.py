@@ -16,13 +16,13 @@ from onnx_ir.passes.common import TopologicalSortPass
 
 from ..ir.constants import array
 from ..ir.conv_outputs import ConvOutput
-from ..ir.linear import Linear, as_linear, enclosed_linears, find_linears
+from ..ir.linear import Linear, as_linear, find_linears
 from ..ir.names import forget_names
 from ..ir.ops import SIZES
 from ..ir.quantizer import quantizer
 from ..ir.refusal import Refusal
 from ..ir.transform.edit import add_to_bias, graph_of
-from ..ir.traverse import graphs_within
+from ..ir.traverse import enclosed_nodes, graphs_within
 from ..ir.unused import remove_unused
 from ..runtime.targets import Target, target
 from .annotations import KEPT, LAYERS, is_kept
@@ -93,8 +93,10 @@ class InsertQDQ(ir.passes.InPlacePass):
 
 def enclosed_layers(model: ir.Model) -> Iterator[LayerRecord]:
     """Yield a record of each layer in the body of a node that no pass looks into."""
-    for linear in enclosed_linears(model.graph):
-        yield _record(linear, Refusal.at(linear.node, "it is in the body of a node that is not entered"))
+    for owner, node in enclosed_nodes(model.graph):
+        if linear := as_linear(node):
+            where = " that stacks along another axis than the first" if owner.op_type == "Scan" else ""
+            yield _record(linear, Refusal.at(node, f"it is in the body of a {owner.op_type}{where}"))
 
 
 def _decide(graph: ir.Graph, engine: Target) -> tuple[dict[Linear, LayerRecord], list[PlannedLayer], list[ConvOutput]]:

@@ -1,6 +1,6 @@
 """The Loop that a Scan stands for, with its body and its states:
 
-    for i in range(T):    x_i = Gather(x, i)    backwards: x_i = Gather(x, -1 - i)
+for i in range(T):    x_i = Gather(x, i)    backwards: x_i = Gather(x, -1 - i)
 """
 
 from collections.abc import Sequence
