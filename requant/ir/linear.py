@@ -120,14 +120,6 @@ def find_linears(graph: ir.Graph) -> Iterator[Linear]:
             yield linear
 
 
-def enclosed_linears(graph: ir.Graph) -> Iterator[Linear]:
-    """Yield every linear node in the bodies of other nodes of ``graph``, which no pass looks into."""
-    nodes = set(nodes_within(graph))
-    for node in graph.all_nodes():
-        if node not in nodes and (linear := as_linear(node)):
-            yield linear
-
-
 def as_linear(node: ir.Node) -> Linear | None:
     """View ``node`` as a linear map of its first input; None when it is none or its weight is not constant."""
     view = _VIEWS.get(node.op_type) if node.domain == "" else None

@@ -99,6 +99,15 @@ def nodes_within(graph: ir.Graph) -> Iterator[ir.Node]:
             yield from nodes_within(body)
 
 
+def enclosed_nodes(graph: ir.Graph) -> Iterator[tuple[ir.Node, ir.Node]]:
+    """Yield the nodes in bodies that are not entered, each behind the node of ``graph`` or its `bodies` that has it."""
+    for owner in nodes_within(graph):
+        if not any(True for _ in bodies(owner)):
+            for attribute in owner.attributes.values():
+                if attribute.type == ir.AttributeType.GRAPH:
+                    yield from ((owner, node) for node in attribute.as_graph().all_nodes())
+
+
 def graphs_within(graph: ir.Graph) -> Iterator[ir.Graph]:
     """Yield ``graph`` and the `bodies` of its nodes, each before those within it."""
     yield graph

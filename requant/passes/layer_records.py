@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from ..ir.linear import Linear, enclosed_linears, find_linears
+from ..ir.linear import Linear, as_linear, find_linears
 from ..ir.refusal import Refusal
+from ..ir.traverse import enclosed_nodes
 from ..ir.unsupported import find_unsupported
 from .planned_layer import PlannedLayer
 from .records import LayerRecord
@@ -24,6 +25,7 @@ def float_layers(model: ir.Model, reason: str) -> Iterator[LayerRecord]:
     """Yield a record of each layer of ``model``, all of which stay in float for one ``reason``."""
     for linear in find_linears(model.graph):
         yield layer_record(linear, Refusal.at(linear.node, reason))
+    yield from unsupported_layers(model)
     yield from enclosed_layers(model)
 
 
@@ -37,5 +39,7 @@ def unsupported_layers(model: ir.Model) -> Iterator[LayerRecord]:
 
 def enclosed_layers(model: ir.Model) -> Iterator[LayerRecord]:
     """Yield a record of each layer in the body of a node that no pass looks into."""
-    for linear in enclosed_linears(model.graph):
-        yield layer_record(linear, Refusal.at(linear.node, "it is in the body of a node that is not entered"))
+    for owner, node in enclosed_nodes(model.graph):
+        if linear := as_linear(node):
+            where = " that stacks along another axis than the first" if owner.op_type == "Scan" else ""
+            yield layer_record(linear, Refusal.at(node, f"it is in the body of a {owner.op_type}{where}"))

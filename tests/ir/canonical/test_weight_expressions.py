@@ -11,7 +11,7 @@ import pytest
 import requant
 from requant.ir.canonical import weight_expressions
 from requant.ir.canonical.canonicalize import canonicalize
-from requant.ir.linear import enclosed_linears, find_linears
+from requant.ir.linear import find_linears
 from requant.ir.load import load
 from requant.runtime.outputs import numbers
 from requant.runtime.session import runner
@@ -134,7 +134,7 @@ def test_expressions_are_folded_for_layers_in_bodies(form: str, build: Build) ->
     proto = build(text)
     model = load(proto)
     canonicalize(model)
-    assert [linear.shape for linear in enclosed_linears(model.graph)] == [(128, 128)]
+    assert [linear.shape for linear in find_linears(model.graph)] == [(128, 128)]
     assert sorted(node.op_type for node in model.graph.all_nodes()) == ["If", "MatMul", "Relu"]
     agree(load(proto), model, X | {"c": np.array(True)})
 
