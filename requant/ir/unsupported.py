@@ -13,6 +13,7 @@ from .canonical.weight_layouts import FEWEST
 from .constants import constant_shape, is_constant, is_repeated
 from .linear import as_linear
 from .ops import CONVERSIONS, CONVOLUTIONS, LAYOUT, PRODUCTS, RECURRENT, SELECTION, is_op
+from .recurrent import DYNAMIC_LSTM, as_recurrent
 from .refusal import Refusal
 from .shapes.contrib import CONTRIB
 from .traverse import nodes_within, producer
@@ -131,6 +132,12 @@ def _einsum(node: ir.Node, position: int) -> str | None:
     return product if isinstance(product, str) else None
 
 
+def _recurrent(node: ir.Node, position: int) -> str:
+    """Return the reason for an LSTM, GRU or RNN."""
+    reason = as_recurrent(node)
+    return reason if isinstance(reason, str) else DYNAMIC_LSTM
+
+
 def _one_node(node: ir.Node, position: int) -> str:
     """Return the reason for a fused op."""
     return f"engines run {node.op_type} as one node in float"
@@ -172,7 +179,8 @@ _COMPRESSED = {
 _LAYERS: dict[tuple[str, str], tuple[tuple[int, ...], Callable[[ir.Node, int], str | None]]] = {
     **{("", op_type): ((1, 0), _product) for op_type in PRODUCTS},
     **{("", op_type): ((1,), _convolution) for op_type in CONVOLUTIONS},
-    **{("", op_type): ((1,), _one_node) for op_type in RECURRENT | {"DeformConv"}},
+    **{("", op_type): ((1,), _recurrent) for op_type in RECURRENT},
+    ("", "DeformConv"): ((1,), _one_node),
     ("", "Einsum"): ((1, 0), _einsum),
     **{(CONTRIB, op_type): ((position,), _one_node) for op_type, position in _FUSED.items()},
     **{(CONTRIB, op_type): ((position,), _quantized) for op_type, position in _COMPRESSED.items()},

@@ -27,7 +27,7 @@ from ..ir.traverse import graphs_within
 from ..ir.unused import remove_unused
 from ..runtime.targets import Target, target
 from .annotations import KEPT, LAYERS, is_kept
-from .layer_records import enclosed_layers, layer_record, unsupported_layers
+from .layer_records import enclosed_layers, layer_record
 from .lowering.bias_correction import bias_correction
 from .lowering.conv_sum import quantize_residual
 from .lowering.integer_convs import integer_convs
@@ -46,6 +46,7 @@ from .lowering.weight import bias_limit, common_scale, dequantized_weight, fit_b
 from .magnitudes import signed_data
 from .planned_layer import PlannedLayer, planned_layer
 from .records import LayerRecord
+from .unsupported_layers import lower_unsupported
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,8 @@ class InsertQDQ(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         forget_names(model.graph)
-        unsupported = list(unsupported_layers(model))
         engine = target(self.target)
+        unsupported = lower_unsupported(model, engine)
         records, layers, outputs = _decide(model.graph, engine)
         context = LoweringContext(model.graph, engine, self.zero_points, integer_values(layers, outputs, engine))
         contexts = {graph: replace(context, graph=graph) for graph in graphs_within(model.graph)}
@@ -92,7 +93,7 @@ class InsertQDQ(ir.passes.InPlacePass):
             prevent_skip_layer_norms(contexts)
         remove_unused(model)  # the float weights, which have no consumers any more
         TopologicalSortPass()(model)  # a Shape of a Conv's output may stand before its Relu
-        return ir.passes.PassResult(model, bool(layers))
+        return ir.passes.PassResult(model, bool(layers) or any(record.quantized for record in unsupported))
 
 
 def _decide(graph: ir.Graph, engine: Target) -> tuple[dict[Linear, LayerRecord], list[PlannedLayer], list[ConvOutput]]:

@@ -1,4 +1,4 @@
-"""Records of linear layers for the report: quantized by a plan, refused, or of a form that is not quantized."""
+"""Records of linear layers for the report: quantized by a plan, refused, or out of reach of every pass."""
 
 from collections.abc import Iterator
 
@@ -7,9 +7,9 @@ import onnx_ir as ir
 from ..ir.linear import Linear, as_linear, find_linears
 from ..ir.refusal import Refusal
 from ..ir.traverse import enclosed_nodes
-from ..ir.unsupported import find_unsupported
 from .planned_layer import PlannedLayer
 from .records import LayerRecord
+from .unsupported_layers import unsupported_layers
 
 
 def layer_record(linear: Linear, refusal: Refusal | None, plan: PlannedLayer | None = None) -> LayerRecord:
@@ -27,14 +27,6 @@ def float_layers(model: ir.Model, reason: str) -> Iterator[LayerRecord]:
         yield layer_record(linear, Refusal.at(linear.node, reason))
     yield from unsupported_layers(model)
     yield from enclosed_layers(model)
-
-
-def unsupported_layers(model: ir.Model) -> Iterator[LayerRecord]:
-    """Yield a record of each linear layer that is of no form that an engine has a kernel for."""
-    for layer in find_unsupported(model.graph):
-        yield LayerRecord(
-            layer.name, layer.node.op_type, layer.shape, layer.output, quantized=False, reason=layer.reason
-        )
 
 
 def enclosed_layers(model: ir.Model) -> Iterator[LayerRecord]:

@@ -14,9 +14,10 @@ from ..calib.ranges import RANGES
 from ..calib.rows import unmeasured
 from ..calib.statistics import ChannelStatistics
 from ..ir.conv_outputs import activated
-from ..ir.formats import INT8, Format
+from ..ir.formats import INT8, INT8_DYNAMIC, Format
 from ..ir.linear import Linear, find_linears
 from ..ir.quantizer import QUANTIZER, Quantizer, quantizer
+from ..ir.recurrent import find_recurrent
 from ..ir.refusal import Refusal
 from .annotations import DYNAMIC, KEPT, is_kept
 from .cost_model.range_margin import widened
@@ -63,6 +64,8 @@ class PlanQuantizers(ir.passes.InPlacePass):
         for linear in find_linears(model.graph):
             if linear.node.op_type == "Conv":
                 self._plan_output(linear)
+        if INT8_DYNAMIC in self.formats:
+            modified |= _plan_recurrent(model.graph)
         return ir.passes.PassResult(model, modified)
 
     def _plan(self, linear: Linear, fmt: Format, consumers: Sequence[Linear]) -> bool:
@@ -100,6 +103,14 @@ class PlanQuantizers(ir.passes.InPlacePass):
             value.meta[QUANTIZER] = activation_quantizer(RANGES[self.ranges](stats), INT8)
 
 
+def _plan_recurrent(graph: ir.Graph) -> bool:
+    """Mark the LSTMs whose data are to be quantized at run time; return whether there are any."""
+    nodes = [recurrent.node for recurrent in find_recurrent(graph) if KEPT.get(recurrent.node) is None]
+    for node in nodes:
+        DYNAMIC.set(node, content=True)
+    return bool(nodes)
+
+
 def _by_data(graph: ir.Graph) -> Iterator[list[Linear]]:
     """Yield the linear layers that read each value, in graph order of the first."""
     consumers: dict[ir.Value, list[Linear]] = {}
@@ -127,7 +138,7 @@ def _unsupported(linear: Linear, fmt: Format) -> str | None:
     if linear.data.dtype != ir.DataType.FLOAT:
         return f"its input is {linear.data.dtype}, not float32"
     if fmt.block and len(linear.shape) != 2:
-        return f"the weight of a {linear.node.op_type} has no blocks of rows"
+        return f"the weight of a {'batched ' if linear.batched else ''}{linear.node.op_type} has no blocks of rows"
     return None
 
 

@@ -7,6 +7,7 @@ nodes or a compromise at its site either, but another target may still quantize 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import TypeAlias
 
 import onnx_ir as ir
 
@@ -15,10 +16,13 @@ from ..ir.formats import INT8, Format
 from ..ir.linear import Linear, find_linears
 from ..ir.names import ORIGINAL_NAME
 from ..ir.refusal import Refusal
+from ..ir.unsupported import UnsupportedLayer, find_unsupported
 from ..runtime.targets import Target, target
 from .annotations import DIRECT, KEPT, SKIPPED, is_quantized
 from .lowering.integer_convs import integer_convs
 from .magnitudes import signed_data, unquantizable
+
+_Layer: TypeAlias = Linear | UnsupportedLayer
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,12 @@ class SelectLayers(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         linears = list(find_linears(model.graph))
-        requests = {linear.node for pattern in self.keep for linear in named(linears, pattern)}
+        others = list(find_unsupported(model.graph))
+        layers: list[_Layer] = [*linears, *others]
+        requests = {layer.node for pattern in self.keep for layer in named(layers, pattern)}
+        for layer in others:
+            if layer.node in requests:
+                KEPT.set(layer.node, Refusal.at(layer.node, "kept by request"))
         for linear in linears:
             if linear.node in requests:
                 KEPT.set(linear.node, Refusal.at(linear.node, "kept by request"))
@@ -71,12 +80,12 @@ class SelectLayers(ir.passes.InPlacePass):
 
 def unmatched(model: ir.Model, keep: Iterable[str]) -> list[str]:
     """Return the patterns in ``keep`` that match no linear layer of ``model``."""
-    linears = list(find_linears(model.graph))
-    return [pattern for pattern in keep if not named(linears, pattern)]
+    layers: list[_Layer] = [*find_linears(model.graph), *find_unsupported(model.graph)]
+    return [pattern for pattern in keep if not named(layers, pattern)]
 
 
-def named(linears: Iterable[Linear], pattern: str) -> list[Linear]:
-    """Return those of ``linears`` whose name is ``pattern``, or else those that it matches as a glob."""
-    names = [(linear, {linear.name, str(linear.node.meta.get(ORIGINAL_NAME) or linear.name)}) for linear in linears]
-    literal = [linear for linear, aliases in names if pattern in aliases]
-    return literal or [linear for linear, aliases in names if any(fnmatchcase(name, pattern) for name in aliases)]
+def named(layers: Iterable[_Layer], pattern: str) -> list[_Layer]:
+    """Return those of ``layers`` whose name is ``pattern``, or else those that it matches as a glob."""
+    names = [(layer, {layer.name, str(layer.node.meta.get(ORIGINAL_NAME) or layer.name)}) for layer in layers]
+    literal = [layer for layer, aliases in names if pattern in aliases]
+    return literal or [layer for layer, aliases in names if any(fnmatchcase(name, pattern) for name in aliases)]

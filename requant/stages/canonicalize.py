@@ -1,15 +1,20 @@
 """The second stage: bring the model into canonical form, and see whether it has anything to quantize."""
 
+from collections.abc import Iterator
+from itertools import chain
+
 from ..errors import RequantError
 from ..ir.canonical.canonicalize import canonicalize
 from ..ir.float_types import remember_types, to_float32
 from ..ir.linear import find_linears
 from ..ir.load import describe
 from ..ir.names import remember_names
+from ..ir.recurrent import find_recurrent
 from ..ir.shapes.infer import InferShapes
 from ..ir.unsupported import no_layers
-from ..passes.layer_records import enclosed_layers, unsupported_layers
+from ..passes.layer_records import enclosed_layers
 from ..passes.select_layers import unmatched
+from ..passes.unsupported_layers import unsupported_layers
 from ..runtime.ort.infer_types import infer_types
 from .job import Job
 
@@ -29,7 +34,7 @@ def canonicalize_model(job: Job) -> None:
         remember_names(job.original, job.model)
     job.lowering = job.lowering.resolved(job.model)
     job.report.precision = str(job.lowering.precision)
-    if not any(True for _ in find_linears(job.model.graph)):
+    if not _has_layers(job):
         job.report.layers = [*unsupported_layers(job.model), *enclosed_layers(job.model)]
         job.finish(f"nothing to quantize: {no_layers(layer.reason for layer in job.report.layers)}")
         return
@@ -37,3 +42,11 @@ def canonicalize_model(job: Job) -> None:
         raise RequantError(f"{describe(job.source)}: no linear layer is called {names[0]!r}, which keep asks for")
     if infer_types(job.model):
         InferShapes()(job.model)
+
+
+def _has_layers(job: Job) -> bool:
+    """Tell whether the model has a layer that some engine may quantize, by the recipe."""
+    layers: list[Iterator[object]] = [find_linears(job.model.graph)]
+    if any(candidate.dynamic for candidate in job.recipe.formats):
+        layers.append(find_recurrent(job.model.graph))
+    return any(True for _ in chain.from_iterable(layers))

@@ -33,7 +33,9 @@ LOWEST_OPSET = 17
 LOWEST_IR = 8
 """The IR version that came with opset 17."""
 
-_CONTRIB_QUANTIZED = frozenset({"DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QAttention", "QGemm"})
+_CONTRIB_QUANTIZED = frozenset(
+    {"DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QAttention", "QGemm"}
+)
 """Ops of ONNX Runtime's own domain, which `requant.ir.ops` does not cover."""
 
 _QUANTIZED = (

@@ -58,6 +58,7 @@ CPU = Target(
     ops=LINEAR - {"ConvTranspose"},
     weight_only=frozenset({INT8, INT4, UINT4}),
     dynamic=True,
+    recurrent=frozenset({"LSTM"}),
     integer_products=True,
     integer_residuals=True,
     integer_outputs=frozenset({"Conv"}),

@@ -41,6 +41,7 @@ class Target:
         integer_residuals: whether a Conv adds an int8 residual in its integer kernel.
         integer_outputs: the ops among `ops` whose integer kernel rounds its output to integers.
         one_sided: the ops among `ops` whose integer kernel takes data without negative values alone.
+        recurrent: the recurrent ops that have an integer kernel whose data are quantized at run time.
         weight_bits: width of int8 weights; 7 where the kernel would saturate.
         zero_points: whether activations may have any zero point.
         half_precision: whether it computes in half precision; if not, models in half precision get float32 inside.
@@ -66,6 +67,7 @@ class Target:
     integer_residuals: bool = False
     integer_outputs: frozenset[str] = frozenset()
     one_sided: frozenset[str] = frozenset()
+    recurrent: frozenset[str] = frozenset()
     weight_bits: int = 8
     zero_points: bool = False
     half_precision: bool = True

@@ -1,0 +1,41 @@
+"""The records of linear layers that have no view, and the lowering of those among them that an engine has an op for."""
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+from ..ir.formats import INT8_DYNAMIC
+from ..ir.recurrent import Recurrent, as_recurrent
+from ..ir.transform.edit import graph_of
+from ..ir.unsupported import UnsupportedLayer, find_unsupported
+from ..runtime.targets import Target
+from .annotations import DYNAMIC, KEPT
+from .lowering.recurrent import multiply_integers_in
+from .records import LayerRecord
+
+
+def unsupported_layers(model: ir.Model) -> Iterator[LayerRecord]:
+    """Yield a record of each linear layer of which `requant.ir.linear` has no view."""
+    yield from map(_record, find_unsupported(model.graph))
+
+
+def lower_unsupported(model: ir.Model, engine: Target) -> list[LayerRecord]:
+    """Lower the planned LSTMs where ``engine`` has an integer one, and return the records of all such layers."""
+    records = []
+    for layer in list(find_unsupported(model.graph)):
+        recurrent = as_recurrent(layer.node)
+        is_planned = DYNAMIC.get(layer.node) is not None and layer.node.op_type in engine.recurrent
+        if is_planned and isinstance(recurrent, Recurrent):
+            name, op_type, output = layer.name, layer.node.op_type, layer.output
+            multiply_integers_in(graph_of(layer.node), recurrent, engine.weight_bits)
+            records.append(LayerRecord(name, op_type, layer.shape, output, quantized=True, format=str(INT8_DYNAMIC)))
+        else:
+            records.append(_record(layer))
+    return records
+
+
+def _record(layer: UnsupportedLayer) -> LayerRecord:
+    """Return the record of a layer that stays in float."""
+    refusal = KEPT.get(layer.node)
+    reason = layer.reason if refusal is None else refusal.reason
+    return LayerRecord(layer.name, layer.node.op_type, layer.shape, layer.output, quantized=False, reason=reason)
