@@ -36,7 +36,8 @@ def utterance(rng: np.random.Generator, seconds: float) -> NDArray[np.float32]:
     level = np.sqrt(np.mean(speech**2)) * 10 ** (-rng.uniform(5, 45) / 20)
     noise = lfilter([1.0], [1.0, -rng.uniform(0.0, 0.95)], rng.standard_normal(length))
     mixed: Signal = speech + noise * level / np.std(noise)
-    return np.clip(mixed, -1, 1).astype(np.float32)
+    clipped: NDArray[np.float32] = np.clip(mixed, -1, 1).astype(np.float32)
+    return clipped
 
 
 def _vowel(rng: np.random.Generator, pitch: float, tract: float) -> Signal:
@@ -65,7 +66,7 @@ def _resonant(source: Signal, formants: NDArray[np.floating], bandwidths: tuple[
         radius = np.exp(-np.pi * bandwidth / RATE)
         middle, last = 2 * radius * np.cos(2 * np.pi * frequency / RATE), -(radius**2)
         source = lfilter([1 - middle - last], [1.0, -middle, -last], source)
-    return source / np.abs(source).max()
+    return source / float(np.abs(source).max())
 
 
 def _envelope(signal: Signal) -> Signal:

