@@ -12,6 +12,7 @@ from .calib.sources import RANDOM, Data, batches
 from .errors import DataError
 from .ir.canonical.canonicalize import canonicalize
 from .ir.channels.find import Site, find_sites
+from .ir.float_types import to_float32
 from .ir.load import Source, describe, load
 from .ir.refusal import Refusal
 from .ir.save import save
@@ -59,6 +60,7 @@ def inspect(source: Source) -> Inspection:
         SourceError: the model cannot be read.
     """
     model = load(source)
+    to_float32(model)
     canonicalize(model)
     results = find_sites(model)
     sites = tuple(item for item in results if isinstance(item, Site))

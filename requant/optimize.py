@@ -26,7 +26,7 @@ def optimize(
     keep: Sequence[str] = (),
     output: str | os.PathLike[str] | None = None,
     *,
-    precision: Precision = "float32",
+    precision: Precision | None = None,
     zero_points: bool = False,
     keep_io: bool = True,
     evaluation: Data | None = None,
@@ -45,10 +45,11 @@ def optimize(
         keep: names or glob patterns of nodes to leave in float.
         output: where to write the model, if anywhere; written whole or not at all. A symbolic link is followed. What
             was read, and what is no regular file, is never overwritten.
-        precision: "float32", "float16" or "bfloat16": floating-point type of the layers that are not quantized.
+        precision: "float32", "float16" or "bfloat16": floating-point type of the layers that are not quantized. None
+            is that of the file where the engine computes in it, and float32 elsewhere.
         zero_points: asymmetric quantization of non-negative activations, where the engine takes any zero point;
             the integers of two engines' artifacts then differ.
-        keep_io: leave the model's inputs and outputs in float32 in half precision too.
+        keep_io: leave the model's inputs and outputs in the types of the file in half precision too.
         evaluation: data to measure the result on, as ``calibration`` is given. None measures on samples of the
             calibration data that are held out of everything else, where there are enough.
         report_file: where to write the report, ``.html`` or ``.json``, if anywhere; by the same rules.
@@ -90,7 +91,7 @@ def _save_report(result: Result, path: str | os.PathLike[str], output: str | os.
 
 def _validate(recipe: Recipe, lowering: Lowering) -> None:
     """Raise or warn if no model can give what is asked for."""
-    if lowering.precision == "float32" and not lowering.keep_io:
+    if lowering.precision in (None, "float32") and not lowering.keep_io:
         raise RequantError("inputs and outputs in half precision need a half to be in: precision float16 or bfloat16")
     missing = [find_target(lowering.target).lacks(fmt) for fmt in recipe.formats]
     if all(missing):

@@ -8,12 +8,14 @@ from typing import Literal, get_args
 import onnx_ir as ir
 
 from .choices import require_choice
+from .ir.float_types import file_types
 from .ir.interface import require_interface
 from .ir.opset import lower_opset
 from .ir.save import save
 from .outputs import refuse_overwrite
 from .passes.convert_precision import ConvertPrecision
 from .passes.insert_qdq import InsertQDQ
+from .passes.restore_types import RestoreTypes
 from .report import Report
 from .runtime.rules.operands import TARGET
 from .runtime.session import require_loadable
@@ -26,7 +28,8 @@ Precision = Literal["float32", "float16", "bfloat16"]
 """Floating-point types of the layers that are not quantized."""
 
 
-_HALVES = {"float16": ir.DataType.FLOAT16, "bfloat16": ir.DataType.BFLOAT16}
+_HALVES: dict[Precision, ir.DataType] = {"float16": ir.DataType.FLOAT16, "bfloat16": ir.DataType.BFLOAT16}
+_PRECISIONS = {dtype: precision for precision, dtype in _HALVES.items()}
 
 
 @dataclass(frozen=True)
@@ -35,20 +38,30 @@ class Lowering:
 
     Attributes:
         target: the engine, a key of `requant.runtime.TARGETS`.
-        precision: floating-point type of the layers that are not quantized.
+        precision: floating-point type of the layers that are not quantized; None is that of the file where the engine
+            computes in it, and float32 elsewhere.
         zero_points: let one-sided data have a finer grid, with a zero point of its own, where the engine takes any.
         keep_io: leave the graph's inputs and outputs as they are in half precision too.
     """
 
     target: str
-    precision: Precision = "float32"
+    precision: Precision | None = None
     zero_points: bool = False
     keep_io: bool = True
 
     def __post_init__(self) -> None:
         """Raise RequantError for an engine or a precision that there is not."""
         find_target(self.target)
-        require_choice("precision", self.precision, get_args(Precision))
+        if self.precision is not None:
+            require_choice("precision", self.precision, get_args(Precision))
+
+    def resolved(self, plan: ir.Model) -> "Lowering":
+        """Return the options for ``plan``, with the precision that its file and the engine ask for."""
+        if self.precision is not None:
+            return self
+        types = file_types(plan.graph)
+        dtype = types.dtype if types is not None and find_target(self.target).half_precision else ir.DataType.FLOAT
+        return replace(self, precision=_PRECISIONS.get(dtype, "float32"))
 
     @property
     def measurable(self) -> "Lowering":
@@ -63,10 +76,10 @@ class Lowering:
 
     def apply(self, plan: ir.Model, report: Report) -> ir.Model:
         """Write ``plan`` for the engine: a copy, with its origin in the metadata."""
-        model = plan.clone()
-        for step in self._steps():
+        model, types, precision = plan.clone(), file_types(plan.graph), self.resolved(plan).precision
+        for step in self._steps(precision, restores=types is not None):
             step(model)
-        require_interface(plan, model, narrowed=not self.keep_io)
+        require_interface(plan, model, narrowed=types is not None or not self.keep_io)
         engine = find_target(self.target)
         lower_opset(model, engine.highest_opset, engine.highest_ir)
         model.metadata_props.update(
@@ -76,17 +89,18 @@ class Lowering:
                 TARGET: self.target,
             }
         )
-        if self.precision != "float32":
-            model.metadata_props["requant.precision"] = self.precision
+        if precision not in (None, "float32"):
+            model.metadata_props["requant.precision"] = precision
         if data := report.calibration:
             model.metadata_props["requant.calibration"] = f"{data['source']}, {data['samples']} samples"
         return model
 
-    def _steps(self) -> tuple[Callable[[ir.Model], object], ...]:
+    def _steps(self, precision: Precision | None, *, restores: bool) -> tuple[Callable[[ir.Model], object], ...]:
         insert = InsertQDQ(self.target, self.zero_points)
-        half = _HALVES.get(self.precision)
-        products = find_target(self.target).half_products
-        return (insert,) if half is None else (insert, ConvertPrecision(half, self.keep_io, products))
+        if precision in _HALVES:
+            products = find_target(self.target).half_products
+            return insert, ConvertPrecision(_HALVES[precision], self.keep_io, products)
+        return (insert, RestoreTypes()) if restores else (insert,)
 
 
 def runnable(artifact: ir.Model) -> ir.Model:

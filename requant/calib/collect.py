@@ -1,7 +1,8 @@
 """Run the float model over the data once, and leave statistics on the values that linear layers read."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..ir.conv_outputs import ConvOutput, conv_outputs
 from ..ir.linear import find_linears
-from ..runtime.feeds import Feed
+from ..runtime.feeds import Feed, is_floating
+from ..runtime.outputs import arrays
 from ..runtime.session import runner
-from .rows import DROPPED, Dropped, finite_rows
+from .rows import DROPPED, UNREACHED, Dropped, finite_rows
 from .sample_axes import count_samples, sample_axes
 from .statistics import ChannelStatistics, measure
 
@@ -21,6 +23,8 @@ META = "requant.statistics"
 
 FIRST = "requant.feeds"
 """Key in `Graph.meta` of the first feeds, for passes that have to run the model."""
+
+_Number = TypeVar("_Number", bound=np.generic)
 
 MOST_KEPT = 4
 """Number of feeds that are kept."""
@@ -53,11 +57,22 @@ def watched(model: ir.Model) -> dict[ir.Value, int]:
     return {**dict.fromkeys(int8_outputs, 1), **{linear.data: linear.data_axis for linear in linears}}
 
 
+def witnesses(model: ir.Model) -> dict[ir.Node, ir.Value]:
+    """Map each linear node in a body to a value that is computed where the body is run: its data, or an output."""
+    linears = [linear for linear in find_linears(model.graph) if linear.node.graph is not model.graph]
+    outputs = {linear.node.graph: linear.node.outputs[0] for linear in linears}
+    return {
+        linear.node: linear.data if linear.data.graph is linear.node.graph else outputs[linear.node.graph]
+        for linear in linears
+    }
+
+
 def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int], None] = lambda count: None) -> int:
     """Run ``model`` once on each feed and attach `ChannelStatistics` to the watched values; keep the first feeds.
 
     Time is one forward pass a feed; memory is the watched values of one feed, whatever the number of feeds. Rows that
-    are NaN or infinite are left out and counted (see `requant.calib.rows`); empty values are skipped.
+    are NaN or infinite are left out and counted (see `requant.calib.rows`); empty values are skipped. A value in a body
+    counts each time that it is computed; layers in bodies that are never run are marked.
 
     Returns:
         The number of samples.
@@ -66,35 +81,50 @@ def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int],
         DataError: there are no samples.
     """
     axes = {value.name or "": (value, axis) for value, axis in watched(model).items()}
-    run = runner(model, list(axes), optimized=True)
+    unreached = {node: value.name or "" for node, value in witnesses(model).items()}
+    names = list(dict.fromkeys([*axes, *unreached.values()]))
+    run = runner(model, names, optimized=True)
     totals: dict[str, ChannelStatistics] = {}
     row_counts = dict.fromkeys(axes, Dropped())
     samples, outputs, first, along = 0, len(model.graph.outputs), list[Feed](), sample_axes(model)
     for count, feed in enumerate(feeds, start=1):
         first += [feed] if count <= MOST_KEPT else []
         seed, batch = fingerprint(feed), count_samples(feed, along)
-        for name, data in zip(axes, run(feed)[outputs:], strict=True):
-            rows, finite = finite_rows(data, axes[name][1])
-            row_counts[name] = row_counts[name].plus(len(finite), len(finite) - len(rows))
-            if len(rows):
-                part = measure(rows, -1, seed, _samples(data, axes[name][1], batch, finite))
-                totals[name] = totals[name].merge(part) if name in totals else part
+        taps = dict(zip(names, run(feed)[outputs:], strict=True))
+        for name, (_, axis) in axes.items():
+            parts = [(data, *finite_rows(data, axis)) for data in arrays(taps[name])]
+            for _, rows, finite in parts:
+                row_counts[name] = row_counts[name].plus(len(finite), len(finite) - len(rows))
+            numbers = [_samples(data, axis, batch, finite) for data, rows, finite in parts if len(rows)]
+            if numbers:
+                total = measure(_joined([rows for _, rows, _ in parts if len(rows)]), -1, seed, _joined(numbers))
+                totals[name] = totals[name].merge(total) if name in totals else total
+        unreached = {node: name for node, name in unreached.items() if not len(taps[name])}
         samples += batch
         progress(count)
     if not samples:
         raise DataError("calibration data: holds no samples")
     for name, (value, _) in axes.items():
         value.meta[META], value.meta[DROPPED] = totals.get(name), row_counts[name]
+    for node in unreached:
+        node.meta[UNREACHED] = True
     model.graph.meta[FIRST] = tuple(first)  # a clone of a model has its graph's meta, and none of its own
     return samples
 
 
+def _joined(parts: Sequence[NDArray[_Number]]) -> NDArray[_Number]:
+    """Join arrays along the first axis, without a copy where there is one."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
 def fingerprint(feed: Mapping[str, NDArray[np.generic]]) -> int:
-    """Hash the contents of ``feed``, and nothing else."""
+    """Hash the contents of ``feed``, and nothing else; floats count as float32, whatever the type of the file."""
     digest = hashlib.blake2b(digest_size=8)
     for name in sorted(feed):
         digest.update(name.encode())
-        digest.update(np.ascontiguousarray(feed[name]).tobytes())
+        array = feed[name]
+        data = array.astype(np.float32, copy=False) if is_floating(array) else array
+        digest.update(np.ascontiguousarray(data).tobytes())
     return int.from_bytes(digest.digest(), "little")
 
 

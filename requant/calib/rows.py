@@ -10,8 +10,13 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from ..ir.traverse import nodes_within
+
 DROPPED = "requant.dropped"
 """Key in `Value.meta` of the `Dropped` rows of a value that was calibrated."""
+
+UNREACHED = "requant.unreached"
+"""Key in `Node.meta` of a layer in a body that was never run on the calibration data."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,11 @@ def dropped(value: ir.Value) -> int:
     return entry.dropped if isinstance(entry, Dropped) else 0
 
 
+def is_unreached(node: ir.Node) -> bool:
+    """Tell whether ``node`` is in a body that was never run."""
+    return UNREACHED in node.meta
+
+
 def unmeasured(value: ir.Value) -> str:
     """Give the reason for which there are no statistics of ``value``."""
     entry = value.meta.get(DROPPED)
@@ -58,7 +68,7 @@ def unmeasured(value: ir.Value) -> str:
 
 def dropped_rows(model: ir.Model) -> str | None:
     """Describe the values of ``model`` with dropped rows; None where there are none."""
-    values = (value for node in model.graph for value in node.inputs if value is not None)
+    values = (value for node in nodes_within(model.graph) for value in node.inputs if value is not None)
     entries = {value.name: value.meta.get(DROPPED) for value in dict.fromkeys(values)}
     counts = {name: count for name, count in entries.items() if isinstance(count, Dropped) and count.dropped}
     if not counts:

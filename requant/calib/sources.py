@@ -20,6 +20,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from ..ir.float_types import DOUBLE, file_types
 from ..runtime.feeds import Feed
 from .files import data_files, read_arrays, require_data
 from .sample_axes import sample_axes
@@ -167,15 +168,19 @@ def _matched(feed: Feed, model: ir.Model, origin: str) -> Feed:
             + (f"; missing {missing}" if missing else "")
             + (f"; unknown {surplus}" if surplus else "")
         )
-    return {name: _fit(feed[name], value, origin) for name, value in inputs.items()}
+    types = file_types(model.graph)
+    doubles = {name for name, dtype in types.interface.items() if dtype in DOUBLE} if types is not None else set()
+    dtypes = {name: ir.DataType.DOUBLE if name in doubles else value.dtype for name, value in inputs.items()}
+    return {name: _fit(feed[name], value, dtypes[name], origin) for name, value in inputs.items()}
 
 
-def _fit(array: NDArray[np.generic], value: ir.Value, origin: str) -> NDArray[np.generic]:
+def _fit(array: NDArray[np.generic], value: ir.Value, dtype: ir.DataType | None, origin: str) -> NDArray[np.generic]:
+    """Return ``array`` in ``dtype``: that of the input ``value``, or float64 where the file of the model has it."""
     if value.type is not None and not isinstance(value.type, ir.TensorType):
         raise DataError(f"{origin}: input {value.name!r} is not a tensor, and calibration data can only hold tensors")
-    dtype = value.dtype.numpy() if value.dtype is not None else array.dtype
-    if not np.can_cast(array.dtype, dtype, "same_kind"):
-        raise DataError(f"{origin}: input {value.name!r} is {array.dtype}, but the model takes {dtype}")
+    taken = dtype.numpy() if dtype is not None else array.dtype
+    if not np.can_cast(array.dtype, taken, "same_kind"):
+        raise DataError(f"{origin}: input {value.name!r} is {array.dtype}, but the model takes {taken}")
     shape = list(value.shape) if value.shape is not None else list(array.shape)
     if array.ndim != len(shape):
         raise DataError(f"{origin}: input {value.name!r} has {array.ndim} dimensions, but the model takes {len(shape)}")
@@ -186,4 +191,4 @@ def _fit(array: NDArray[np.generic], value: ir.Value, origin: str) -> NDArray[np
             )
     if np.issubdtype(array.dtype, np.floating) and np.isnan(array).any():
         raise DataError(f"{origin}: input {value.name!r} holds NaN")
-    return np.asarray(array, dtype, order="C")
+    return np.asarray(array, taken, order="C")

@@ -61,9 +61,13 @@ def optimize_command(
         list[str] | None, typer.Option(help="Name or glob pattern of nodes to leave in float; repeat it.")
     ] = None,
     precision: Annotated[
-        Precision,
-        typer.Option(help="Floating-point type of the layers that are not quantized: float32, float16 or bfloat16."),
-    ] = "float32",
+        Precision | None,
+        typer.Option(
+            help="Floating-point type of the layers that are not quantized: float32, float16 or bfloat16.  "
+            "[default: that of the file where the engine computes in it]",
+            show_default=False,
+        ),
+    ] = None,
     zero_points: Annotated[
         bool,
         typer.Option(

@@ -123,9 +123,9 @@ def _operands(graph: ir.Graph, value: ir.Value, operands: Sequence[Operand]) -> 
 
 
 def insert_behind(graph: ir.Graph, value: ir.Value, nodes: Sequence[ir.Node]) -> None:
-    """Insert ``nodes`` behind the producer of ``value``, or first in the graph where it has none."""
+    """Insert ``nodes`` behind the producer of ``value``, or first in ``graph`` where that has none."""
     producer = value.producer()
-    if producer is not None:
+    if producer is not None and producer.graph is graph:
         graph.insert_after(producer, nodes)
     else:
         graph.insert_before(graph[0], nodes)

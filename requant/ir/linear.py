@@ -13,7 +13,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from .constants import constant_shape, is_constant, is_repeated
-from .traverse import Slot, sole_use
+from .traverse import Slot, nodes_within, sole_use
 
 
 @dataclass(frozen=True)
@@ -114,16 +114,9 @@ class Linear:
 
 
 def find_linears(graph: ir.Graph) -> Iterator[Linear]:
-    """Yield every linear node of ``graph``, in order."""
-    for node in graph:
+    """Yield every linear node of ``graph`` and of the bodies of its If, Loop and Scan nodes, in order."""
+    for node in nodes_within(graph):
         if linear := as_linear(node):
-            yield linear
-
-
-def enclosed_linears(graph: ir.Graph) -> Iterator[Linear]:
-    """Yield every linear node in the bodies of the control flow of ``graph``, which no pass looks into."""
-    for node in graph.all_nodes():
-        if node.graph is not graph and (linear := as_linear(node)):
             yield linear
 
 

@@ -21,6 +21,9 @@ LAYOUT = RESHAPING | BLOCKING | {"Identity", "Transpose"}
 POINT_GATHERS = frozenset({"GatherElements", "GatherND"})
 """Elements of the first input are picked one by one, from anywhere."""
 
+SCATTERS = frozenset({"ScatterElements", "ScatterND"})
+"""Elements of the first input are replaced one by one, anywhere."""
+
 SLICING = frozenset({"Slice", "Split"})
 """Ranges of the first input are picked along an axis."""
 
@@ -47,6 +50,11 @@ MASKING = frozenset({"Trilu", "Where"})
 
 GENERATORS = frozenset({"Constant", "ConstantOfShape", "Range"})
 """Elements are made of attributes, a shape or bounds."""
+
+RANDOM = frozenset(
+    {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
+"""Elements are drawn at random, those of Dropout in training."""
 
 IDENTITIES = frozenset({"Dropout", "Identity"})
 """The output is the first input, at inference."""
@@ -133,6 +141,9 @@ BIASED = CONVOLUTIONS | {"Gemm"}
 LOGICAL = frozenset({"And", "Not", "Or", "Xor"})
 
 RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
+
+CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
+"""Nodes have bodies, which may read values from outside."""
 
 GLOBAL_POOLING = frozenset({"GlobalAveragePool", "GlobalMaxPool"})
 MAX_POOLING = frozenset({"GlobalMaxPool", "MaxPool"})

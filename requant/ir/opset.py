@@ -22,11 +22,11 @@ def raise_opset(model: ir.Model, version: int) -> bool:
     Raises:
         SourceError: the opset cannot be converted.
     """
-    nodes = {node.name: node.meta for node in model.graph}
+    nodes = {node.name: node.meta for node in model.graph.all_nodes()}
     values = {name: value.meta for name, value in ir.convenience.create_value_mapping(model.graph).items()}
     if not convert_opset(model, version):
         return False
-    for node in model.graph:
+    for node in model.graph.all_nodes():
         node.meta.update(nodes.get(node.name, {}))
     for name, value in ir.convenience.create_value_mapping(model.graph).items():
         value.meta.update(values.get(name, {}))

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from .constants import constant_shape, is_constant
 from .ops import is_op
+from .traverse import nodes_within
 
 DYNAMIC_LSTM = "an integer LSTM quantizes its data at run time: take the recipe int8-dynamic, on cpu"
 """The reason for which an LSTM stays in float where data are quantized by calibrated scales."""
@@ -43,6 +44,6 @@ def as_recurrent(node: ir.Node) -> Recurrent | str:
 
 
 def find_recurrent(graph: ir.Graph) -> Iterator[Recurrent]:
-    """Yield every LSTM of ``graph`` itself that has an integer kernel, in order."""
-    views = (as_recurrent(node) for node in graph if node.op_type == "LSTM")
+    """Yield every LSTM of ``graph`` and its bodies that has an integer kernel."""
+    views = (as_recurrent(node) for node in nodes_within(graph) if node.op_type == "LSTM")
     return (view for view in views if isinstance(view, Recurrent))

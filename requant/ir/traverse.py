@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 import onnx_ir as ir
 
+from .ops import CONTROL_FLOW, is_op
+
 Slot: TypeAlias = tuple[ir.Node, int]
 """An input of a node: the node and the position."""
 
@@ -27,12 +29,15 @@ def consumers(value: ir.Value, through: Through = ()) -> Iterator[Slot]:
 
 
 def sole_use(value: ir.Value) -> Slot | None:
-    """Return the only input that reads ``value``; None if there are none or several, or it is a graph output."""
+    """Return the only input that reads ``value``; None if there are none or several, or it is a graph output.
+
+    A reader in a body is none: it may run several times, or not at all.
+    """
     uses = value.uses()
     if len(uses) != 1 or value.is_graph_output():
         return None
     ((node, position),) = uses
-    return node, position
+    return (node, position) if node.graph is value.graph else None
 
 
 def producer(value: ir.Value | None, through: Through = ()) -> ir.Node | None:
@@ -74,6 +79,41 @@ def reachable(starts: Iterable[ir.Value], step: Callable[[ir.Value], Iterable[ir
             if neighbour not in visited:
                 visited.add(neighbour)
                 queue.append(neighbour)
+
+
+def bodies(node: ir.Node) -> Iterator[ir.Graph]:
+    """Yield the bodies of an If, a Loop or a Scan; other nodes have none that are entered.
+
+    Nor has a Scan that stacks its outputs along another axis than the first.
+    """
+    if is_op(node, CONTROL_FLOW) and not any(node.attributes.get_ints("scan_output_axes", ())):
+        graphs = (one for one in node.attributes.values() if one.type == ir.AttributeType.GRAPH)
+        yield from (attribute.as_graph() for attribute in graphs)
+
+
+def nodes_within(graph: ir.Graph) -> Iterator[ir.Node]:
+    """Yield the nodes of ``graph``, each followed by those of its `bodies`."""
+    for node in graph:
+        yield node
+        for body in bodies(node):
+            yield from nodes_within(body)
+
+
+def enclosed_nodes(graph: ir.Graph) -> Iterator[tuple[ir.Node, ir.Node]]:
+    """Yield the nodes in bodies that are not entered, each behind the node of ``graph`` or its `bodies` that has it."""
+    for owner in nodes_within(graph):
+        if not any(True for _ in bodies(owner)):
+            for attribute in owner.attributes.values():
+                if attribute.type == ir.AttributeType.GRAPH:
+                    yield from ((owner, node) for node in attribute.as_graph().all_nodes())
+
+
+def graphs_within(graph: ir.Graph) -> Iterator[ir.Graph]:
+    """Yield ``graph`` and the `bodies` of its nodes, each before those within it."""
+    yield graph
+    for node in graph:
+        for body in bodies(node):
+            yield from graphs_within(body)
 
 
 def _is_passed(node: ir.Node, through: Through) -> bool:

@@ -16,7 +16,7 @@ from .ops import CONVERSIONS, CONVOLUTIONS, LAYOUT, PRODUCTS, RECURRENT, SELECTI
 from .recurrent import DYNAMIC_LSTM, as_recurrent
 from .refusal import Refusal
 from .shapes.contrib import CONTRIB
-from .traverse import producer
+from .traverse import nodes_within, producer
 
 _QUANTIZED = "its weight is quantized already"
 _UNFOLDED = "its weight is computed from constants that could not be folded"
@@ -54,9 +54,9 @@ class UnsupportedLayer:
 
 
 def find_unsupported(graph: ir.Graph) -> Iterator[UnsupportedLayer]:
-    """Yield the linear layers of ``graph`` that `find_linears` does not find, in order; takes time linear in it."""
+    """Yield the linear layers of ``graph`` and of its bodies that `find_linears` does not find; takes linear time."""
     unfolded: set[ir.Value] = set()
-    for node in graph:
+    for node in nodes_within(graph):
         if _is_expression(node, unfolded):
             unfolded.update(node.outputs)
         elif as_linear(node) is None and (layer := _layer(node, unfolded)) is not None:

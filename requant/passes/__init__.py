@@ -8,6 +8,7 @@ from .insert_qdq import InsertQDQ
 from .migrate_channel_shifts import MigrateChannelShifts
 from .plan_quantizers import PlanQuantizers
 from .reparameterize_scales import ReparameterizeScales
+from .restore_types import RestoreTypes
 from .search_transforms import SearchTransforms
 from .select_layers import SelectLayers
 from .split_channels import SplitChannels
@@ -20,6 +21,7 @@ __all__ = [
     "MigrateChannelShifts",
     "PlanQuantizers",
     "ReparameterizeScales",
+    "RestoreTypes",
     "SearchTransforms",
     "SelectLayers",
     "SplitChannels",

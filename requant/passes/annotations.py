@@ -17,9 +17,11 @@
 | `DROPPED`       | value | `collect`                                  | SelectLayers, PlanQuantizers               |
 | `QUANTIZER`     | value | PlanQuantizers, Gptq                       | Gptq, InsertQDQ                            |
 | `ORIGINAL_NAME` | node  | `forget_names`                             | SelectLayers (`keep`)                      |
+| file types      | graph | `to_float32`, or `remember_types`          | ConvertPrecision, RestoreTypes, `batches`  |
 
 `META` and `FIRST` are in `requant.calib.collect`, `DROPPED` in `requant.calib.rows`, `QUANTIZER` in
-`requant.ir.quantizer`, `ORIGINAL_NAME` in `requant.ir.names`; the remaining keys are here.
+`requant.ir.quantizer`, `ORIGINAL_NAME` in `requant.ir.names`, file types in `requant.ir.float_types`; the remaining
+keys are here.
 Passes that transform sites are FoldScalesIntoNorms, MigrateChannelShifts, ReparameterizeScales and SearchTransforms.
 A clone of a model has the annotations of its graph, nodes and values, and none of the model's.
 """

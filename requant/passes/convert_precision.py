@@ -9,11 +9,13 @@ attribute for the type that it divides in, which is omitted: TensorRT's parser i
 changes is one step off, which costs less than .3 dB in 7 to 25.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
+from ..ir.float_types import FileTypes, file_types
 from ..ir.opset import raise_opset
 from .annotations import FLOAT32_NODES
 from .precision.fp32_nodes import fp32_nodes
@@ -29,12 +31,13 @@ OPSETS = {ir.DataType.FLOAT16: 19, ir.DataType.BFLOAT16: 22}
 class ConvertPrecision(ir.passes.InPlacePass):
     """A pass that converts a float32 graph in canonical form to mixed precision; it runs after `InsertQDQ`, if at all.
 
-    Nodes that need float32 keep it behind Casts and are recorded with the reason (see `.precision.fp32_nodes`).
-    The opset is raised where it is too low: see `OPSETS`. Reads statistics; writes the annotation `FLOAT32_NODES`.
+    Nodes that need float32 keep it behind Casts and are recorded with the reason (see `.precision.fp32_nodes`). In a
+    model that `requant.ir.float_types` converted from half precision, nodes have the types of the file again. The opset
+    is raised where it is too low: see `OPSETS`. Reads statistics; writes the annotation `FLOAT32_NODES`.
 
     Attributes:
         dtype: FLOAT16 or BFLOAT16.
-        keep_io: whether the graph's inputs and outputs stay float32, with one Cast each.
+        keep_io: whether the graph's inputs and outputs stay float32, or what they are in the file, with one Cast each.
         products: whether integer Convs may compute in half precision; if not, they are float32 up to their next Q.
     """
 
@@ -50,14 +53,22 @@ class ConvertPrecision(ir.passes.InPlacePass):
             raise ir.passes.PreconditionError("the model has functions: bring it into canonical form first")
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
+        types = file_types(model.graph)
         products = self.products and any(scales_integer_product(node) for node in model.graph)
         is_raised = raise_opset(model, EXACT_SCALES if products else OPSETS[self.dtype])
         is_lifted = LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model).modified
         opset = model.graph.opset_imports[""]
-        reasons = fp32_nodes(model.graph, opset, self.dtype, self.products)
+        computed = types.computed if types is not None else {}
+        reasons = fp32_nodes(model.graph, opset, self.dtype, computed, products=self.products)
         records = (PrecisionRecord(node.name or "", node.op_type, reason) for node, reason in reasons.items())
         FLOAT32_NODES.set(model, tuple(records))
         signatures = {node: signature(node, opset, self.dtype) for node in model.graph if node not in reasons}
         half = {node: types for node, types in signatures.items() if types is not None}
-        is_retyped = retype(model.graph, half, self.dtype, self.keep_io)
+        is_retyped = retype(model.graph, half, self.dtype, self._interface(model.graph, types))
         return ir.passes.PassResult(model, is_retyped or is_lifted or is_raised)
+
+    def _interface(self, graph: ir.Graph, types: FileTypes | None) -> Mapping[str, ir.DataType]:
+        """Return the types of the inputs and outputs; those that are left out stay float32."""
+        if not self.keep_io:
+            return {value.name or "": self.dtype for value in (*graph.inputs, *graph.outputs)}
+        return types.interface if types is not None else {}

@@ -7,24 +7,27 @@
 `requant.passes.lowering` has a file for each form, `requant.runtime.targets` the traits of each engine.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveUnusedNodesPass, TopologicalSortPass
+from onnx_ir.passes.common import TopologicalSortPass
 
 from ..ir.build import follow
 from ..ir.constants import array, constant
 from ..ir.conv_outputs import ConvOutput
-from ..ir.linear import Linear, as_linear, enclosed_linears, find_linears
+from ..ir.linear import Linear, as_linear, find_linears
 from ..ir.names import forget_names
 from ..ir.ops import SIZES
 from ..ir.quantizer import quantizer
 from ..ir.refusal import Refusal
-from ..ir.transform.edit import add_to_bias
+from ..ir.transform.edit import add_to_bias, graph_of
+from ..ir.traverse import graphs_within, nodes_within
+from ..ir.unused import remove_unused
 from ..runtime.targets import Target, target
 from .annotations import KEPT, LAYERS, is_kept
+from .layer_records import enclosed_layers, layer_record
 from .lowering.bias_correction import bias_correction
 from .lowering.conv_sum import quantize_residual
 from .lowering.integer_convs import integer_convs
@@ -74,30 +77,26 @@ class InsertQDQ(ir.passes.InPlacePass):
         unsupported = lower_unsupported(model, engine)
         records, layers, outputs = _decide(model.graph, engine)
         context = LoweringContext(model.graph, engine, self.zero_points, integer_values(layers, outputs, engine))
+        contexts = {graph: replace(context, graph=graph) for graph in graphs_within(model.graph)}
         for layer in layers:
-            _note_bias_limit(layer, context)
+            _note_bias_limit(layer, contexts[layer.graph])
         for layer in layers:
-            _lower(layer, context)
+            _lower(layer, contexts[layer.graph])
         if engine.integer_residuals:
             records = {
-                linear: _with_residual(linear, record, context.dequantized) for linear, record in records.items()
+                linear: _with_residual(linear, record, contexts[graph_of(linear.node)].dequantized)
+                for linear, record in records.items()
             }
-        keep_in_float(model.graph, [_quantize_output(conv_output, context) for conv_output in outputs])
+        keep_in_float([_quantize_output(output, contexts[graph_of(output.conv.node)]) for output in outputs])
         all_records = {linear.node: record for linear, record in records.items()} | unsupported
-        places = {node: place for place, node in enumerate(model.graph)}
+        places = {node: place for place, node in enumerate(nodes_within(model.graph))}
         in_order = sorted(all_records, key=lambda node: places.get(node, len(places)))
         LAYERS.set(model, (*(all_records[node] for node in in_order), *enclosed_layers(model)))
         if engine.integer_products:
-            prevent_skip_layer_norms(model.graph)
-        RemoveUnusedNodesPass()(model)  # the float weights, which have no consumers any more
+            prevent_skip_layer_norms(contexts)
+        remove_unused(model)  # the float weights, which have no consumers any more
         TopologicalSortPass()(model)  # a Shape of a Conv's output may stand before its Relu
         return ir.passes.PassResult(model, bool(layers) or any(record.quantized for record in unsupported.values()))
-
-
-def enclosed_layers(model: ir.Model) -> Iterator[LayerRecord]:
-    """Yield a record of each layer in a subgraph, where no pass quantizes it."""
-    for linear in enclosed_linears(model.graph):
-        yield _record(linear, Refusal.at(linear.node, "it is in the body of an If or a Loop"))
 
 
 def _decide(graph: ir.Graph, engine: Target) -> tuple[dict[Linear, LayerRecord], list[PlannedLayer], list[ConvOutput]]:
@@ -106,7 +105,7 @@ def _decide(graph: ir.Graph, engine: Target) -> tuple[dict[Linear, LayerRecord],
     refusals = {linear.node: _refusal(linear, plan, engine) for linear, plan in plans.items()}
     decisions = integer_convs(graph, (linear for linear in plans if not refusals[linear.node]), engine)
     refusals |= {node: decision for node, decision in decisions.items() if isinstance(decision, Refusal)}
-    records = {linear: _record(linear, refusals[linear.node], plan) for linear, plan in plans.items()}
+    records = {linear: layer_record(linear, refusals[linear.node], plan) for linear, plan in plans.items()}
     layers = [plan for linear, plan in plans.items() if plan is not None and records[linear].quantized]
     return records, layers, [decision for decision in decisions.values() if isinstance(decision, ConvOutput)]
 
@@ -118,15 +117,6 @@ def _refusal(linear: Linear, plan: PlannedLayer | None, engine: Target) -> Refus
     if plan is None:
         return Refusal.at(linear.node, "it has no planned quantizer")
     return engine.excludes(linear, plan.format) or signed_data(linear, engine)
-
-
-def _record(linear: Linear, refusal: Refusal | None, plan: PlannedLayer | None = None) -> LayerRecord:
-    """Return the record of a layer that is quantized by its ``plan``, or refused."""
-    name, op_type, output = linear.name, linear.node.op_type, linear.output.name or ""
-    if refusal:
-        return LayerRecord(name, op_type, linear.shape, output, quantized=False, reason=refusal.reason)
-    fmt = "" if plan is None else str(plan.format)
-    return LayerRecord(name, op_type, linear.shape, output, quantized=True, format=fmt)
 
 
 def _note_bias_limit(layer: PlannedLayer, context: LoweringContext) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from ..calib.collect import statistics
-from ..calib.rows import dropped
+from ..calib.rows import dropped, is_unreached
 from ..ir.formats import Format
 from ..ir.linear import Linear
 from ..ir.refusal import Refusal
@@ -31,6 +31,8 @@ def unquantizable(linear: Linear, formats: Iterable[Format]) -> Refusal | None:
 def _unquantizable(linear: Linear, formats: Iterable[Format]) -> str | None:
     candidates = tuple(formats)
     static = any(candidate.static for candidate in candidates)
+    if static and is_unreached(linear.node):
+        return "no calibration data reach the branch or the loop that it is in"
     if dropped(linear.data) and all(candidate.dynamic for candidate in candidates):
         return "its input is NaN or infinite in some rows, which would spoil the scale of all others at run time"
     stats = statistics(linear.data)

@@ -121,10 +121,10 @@ def _by_data(graph: ir.Graph) -> Iterator[list[Linear]]:
 
 def _refusal(linear: Linear, stats: ChannelStatistics | None, fmt: Format) -> Refusal | None:
     """Refuse ``linear`` where no engine can quantize it."""
-    if fmt.static and stats is None:
-        return Refusal.at(linear.node, unmeasured(linear.data))
     if refusal := unquantizable(linear, [fmt]):
         return refusal
+    if fmt.static and stats is None:
+        return Refusal.at(linear.node, unmeasured(linear.data))
     reason = _unsupported(linear, fmt) or _conflict(linear, fmt)
     return None if reason is None else Refusal.at(linear.node, reason)
 

@@ -11,6 +11,7 @@ from ..calib.statistics import ChannelStatistics
 from ..ir.formats import Format
 from ..ir.linear import Linear
 from ..ir.quantizer import Quantizer, quantizer
+from ..ir.transform.edit import graph_of
 from .annotations import DYNAMIC, ROW_WEIGHTS
 
 
@@ -34,6 +35,11 @@ class PlannedLayer:
     def op_type(self) -> str:
         """The op of the layer's node."""
         return self.linear.node.op_type
+
+    @property
+    def graph(self) -> ir.Graph:
+        """The graph or the body that it is in."""
+        return graph_of(self.linear.node)
 
     @property
     def quantizes_data(self) -> bool:

@@ -6,6 +6,7 @@ import onnx_ir as ir
 
 from ..ir.formats import INT8_DYNAMIC
 from ..ir.recurrent import Recurrent, as_recurrent
+from ..ir.transform.edit import graph_of
 from ..ir.unsupported import UnsupportedLayer, find_unsupported
 from ..runtime.targets import Target
 from .annotations import DYNAMIC, KEPT
@@ -14,7 +15,7 @@ from .records import LayerRecord
 
 
 def unsupported_layers(model: ir.Model) -> Iterator[LayerRecord]:
-    """Yield a record of each linear layer of the main graph of which `requant.ir.linear` has no view."""
+    """Yield a record of each linear layer of which `requant.ir.linear` has no view."""
     yield from map(_record, find_unsupported(model.graph))
 
 
@@ -26,7 +27,7 @@ def lower_unsupported(model: ir.Model, engine: Target) -> dict[ir.Node, LayerRec
         is_planned = DYNAMIC.get(layer.node) is not None and layer.node.op_type in engine.recurrent
         if is_planned and isinstance(recurrent, Recurrent):
             name, op_type, output = layer.name, layer.node.op_type, layer.output
-            multiply_integers_in(model.graph, recurrent, engine.weight_bits)
+            multiply_integers_in(graph_of(layer.node), recurrent, engine.weight_bits)
             records[layer.node] = LayerRecord(
                 name, op_type, layer.shape, output, quantized=True, format=str(INT8_DYNAMIC)
             )

@@ -1,13 +1,15 @@
 """Comparison of two models' values: SQNR, cosine and largest error, per output and per layer."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import onnx_ir as ir
 
 from ..errors import DataError, VerificationError
-from ..ir.linear import as_linear
+from ..ir.linear import find_linears
+from ..ir.traverse import nodes_within
 from .distance import Distance, Sums, pooled, sums
 from .feeds import Feed, fitted
 from .outputs import Layout, layout
@@ -117,7 +119,14 @@ def require_finite(comparison: Comparison, where: str = "") -> None:
 
 
 def common_layers(reference: ir.Model, candidate: ir.Model) -> list[str]:
-    """List the names of the outputs of the reference's linear nodes that the candidate computes too, in graph order."""
-    present = {value.name for node in candidate.graph for value in node.outputs}
-    outputs = (linear.output.name or "" for node in reference.graph if (linear := as_linear(node)))
-    return [name for name in outputs if name in present]
+    """List the names of the outputs of the reference's linear nodes that the candidate computes too, in graph order.
+
+    Those in bodies count where both models have one value of that name.
+    """
+    counts = [Counter(_computed(model.graph)) for model in (reference, candidate)]
+    outputs = (linear.output.name or "" for linear in find_linears(reference.graph))
+    return [name for name in outputs if all(count[name] == 1 for count in counts)]
+
+
+def _computed(graph: ir.Graph) -> Iterator[str]:
+    return (value.name or "" for node in nodes_within(graph) for value in node.outputs)

@@ -25,8 +25,11 @@ def fitted(feed: Feed, model: ir.Model) -> Feed:
     dtypes = ((value.name, value.dtype) for value in model.graph.inputs)
     floats = {name: dtype.numpy() for name, dtype in dtypes if dtype is not None and dtype.is_floating_point()}
     return {
-        name: array.astype(floats[name], copy=False)
-        if name in floats and np.issubdtype(array.dtype, np.floating)
-        else array
+        name: array.astype(floats[name], copy=False) if name in floats and is_floating(array) else array
         for name, array in feed.items()
     }
+
+
+def is_floating(array: NDArray[np.generic]) -> bool:
+    """Tell whether ``array`` holds floats; bfloat16 is none of numpy's own types."""
+    return np.issubdtype(array.dtype, np.floating) or array.dtype == ir.DataType.BFLOAT16.numpy()

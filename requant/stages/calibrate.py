@@ -12,7 +12,9 @@ from ..calib.notes import Notes
 from ..calib.rows import dropped_rows
 from ..calib.sample_axes import count_samples, sample_axes
 from ..calib.sources import Batches, Data, batches
-from ..errors import CalibrationWarning, DataError, SyntheticCalibrationWarning
+from ..errors import CalibrationWarning, DataError, SyntheticCalibrationWarning, VerificationError
+from ..ir.float_types import file_types
+from ..passes.layer_records import float_layers
 from ..recipe import Recipe
 from ..runtime.verify import verify
 from .job import Job
@@ -38,11 +40,27 @@ def calibrate_model(job: Job) -> None:
     if job.calibrated:
         _collect(job)
     with job.times("verify"):
-        verify(job.original, job.model, islice(job.parts.training, 1), rewrite="the canonical form")
+        if reason := _loss_in_float32(job):
+            job.report.layers = list(float_layers(job.model, reason))
+            job.finish(f"nothing to quantize: {reason}")
+            return
+        verify(job.float_model, job.model, islice(job.parts.training, 1), rewrite="the canonical form")
     job.reference = job.model.clone()
     if job.report.calibration.get("samples") == 1 and job.recipe.rewrites and not data.random:
         job.recipe = job.recipe.plain
         job.report.notes.append(ONE_SAMPLE)
+
+
+def _loss_in_float32(job: Job) -> str:
+    """Say what a model in float64 loses in float32, or nothing where that is rounding alone."""
+    types = file_types(job.model.graph)
+    if types is None or types.dtype != ir.DataType.DOUBLE:
+        return ""
+    try:
+        verify(job.original, job.float_model, islice(job.parts.training, 1), rewrite="float32 in place of float64")
+    except VerificationError as error:
+        return f"the model needs float64: {str(error).removesuffix('; nothing was written')}"
+    return ""
 
 
 def _collect(job: Job) -> None:

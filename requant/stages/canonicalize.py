@@ -5,13 +5,14 @@ from itertools import chain
 
 from ..errors import RequantError
 from ..ir.canonical.canonicalize import canonicalize
+from ..ir.float_types import remember_types, to_float32
 from ..ir.linear import find_linears
 from ..ir.load import describe
 from ..ir.names import remember_names
 from ..ir.recurrent import find_recurrent
 from ..ir.shapes.infer import InferShapes
 from ..ir.unsupported import no_layers
-from ..passes.insert_qdq import enclosed_layers
+from ..passes.layer_records import enclosed_layers
 from ..passes.select_layers import unmatched
 from ..passes.unsupported_layers import unsupported_layers
 from ..runtime.ort.infer_types import infer_types
@@ -25,9 +26,14 @@ def canonicalize_model(job: Job) -> None:
         RequantError: ``keep`` names no layer.
     """
     with job.times("analyse"):
-        job.model = job.original.clone()
+        job.float_model = job.original.clone()
+        types = to_float32(job.float_model)
+        job.model = job.float_model.clone()
         canonicalize(job.model, job.recipe.opset)
+        remember_types(job.model.graph, types)
         remember_names(job.original, job.model)
+    job.lowering = job.lowering.resolved(job.model)
+    job.report.precision = str(job.lowering.precision)
     if not _has_layers(job):
         job.report.layers = [*unsupported_layers(job.model), *enclosed_layers(job.model)]
         job.finish(f"nothing to quantize: {no_layers(layer.reason for layer in job.report.layers)}")

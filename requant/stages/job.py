@@ -24,6 +24,7 @@ class Job:
         times: told of each stage.
         report: what is reported, filled stage by stage.
         original: the model as it came.
+        float_model: the original in float32, if its layers are in another floating-point type; else itself.
         model: the model in canonical form, then with statistics, then with the plan's transforms and quantizers.
         reference: the model in canonical form, in float, to judge by.
         parts: the calibration data, and what is held out of them.
@@ -42,6 +43,7 @@ class Job:
     times: Stopwatch
     report: Report = field(init=False)
     original: ir.Model = field(init=False)
+    float_model: ir.Model = field(init=False)
     model: ir.Model = field(init=False)
     reference: ir.Model = field(init=False)
     parts: Split = field(init=False)

@@ -27,7 +27,7 @@ def measure_artifact(job: Job) -> None:
         VerificationError: the artifact computes NaN or infinity where the float model does not.
     """
     report, data, lowering = job.report, job.parts.training, job.lowering.measurable
-    report.measured_in = lowering.precision
+    report.measured_in = str(lowering.precision)
     with job.times("measure"):
         if data.missing and job.evaluation is None:
             report.message = f"neither verified nor measured: {data.missing}"

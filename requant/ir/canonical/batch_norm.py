@@ -15,7 +15,7 @@ from ..constants import array, constant, is_constant, lazily
 from ..linear import as_linear
 from ..ops import ARITHMETIC, BIASED, CONVOLUTIONS, is_op
 from ..refusal import declined
-from ..traverse import sole_use
+from ..traverse import graphs_within, sole_use
 from .weight_factors import ALONG_OUTPUTS, Vector, along_inputs, product
 
 _LOGGER = logging.getLogger(__name__)
@@ -32,23 +32,25 @@ class _Affine:
 
 
 class FoldBatchNorm(ir.passes.InPlacePass):
-    """Fold each BatchNormalization of the main graph into the layer before it, or else into the one after it.
+    """Fold each BatchNormalization into the layer before it in its graph, or else into the one after it.
 
     A Mul, Div, Add or Sub of a constant for each channel is folded into the convolution before it.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        modified = False
-        for node in model.graph:
-            affine = _batch_norm(node) or _channelwise(node)
-            if affine is None:
-                continue
-            reason = _fold_into_previous(model.graph, affine)
-            if reason is not None and (after := _fold_into_next(model.graph, affine)) is not None:
-                declined(_LOGGER, node, f"{reason}, and {after}")
-            else:
-                modified = True
-        return ir.passes.PassResult(model, modified)
+        folds = [_fold(graph, node) for graph in graphs_within(model.graph) for node in graph]
+        return ir.passes.PassResult(model, any(folds))
+
+
+def _fold(graph: ir.Graph, node: ir.Node) -> bool:
+    affine = _batch_norm(node) or _channelwise(node)
+    if affine is None:
+        return False
+    reason = _fold_into_previous(graph, affine)
+    if reason is not None and (after := _fold_into_next(graph, affine)) is not None:
+        declined(_LOGGER, node, f"{reason}, and {after}")
+        return False
+    return True
 
 
 def _batch_norm(node: ir.Node) -> _Affine | None:

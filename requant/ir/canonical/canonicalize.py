@@ -11,11 +11,12 @@ from onnxscript.optimizer import fold_constants
 
 from ...errors import SourceError
 from ..load import reason
-from ..names import forget_names
+from ..names import forget_names, separate_values
 from ..ops import DYNAMIC_QUANTIZERS, INTEGER_PRODUCTS, QLINEAR_PRODUCTS, QUANTIZERS
 from ..schema import require_schemas
 from ..shapes.infer import InferShapes
 from ..silence import quiet
+from ..unused import remove_unused
 from .batch_norm import FoldBatchNorm
 from .contrib import Unfuse
 from .convert_opset import convert_opset, lowest_ir_version
@@ -79,10 +80,11 @@ def _rewrite(model: ir.Model, opset: int) -> None:
     if SinkTransposes(products)(model).modified:
         DropLeadingAxes()(model)
     FoldBatchNorm()(model)
-    common.RemoveUnusedNodesPass()(model)
+    remove_unused(model)
     common.RemoveUnusedOpsetsPass()(model)
     common.TopologicalSortPass()(model)
     common.NameFixPass()(model)
+    separate_values(model)
     forget_names(model.graph)
     _detach_removed_nodes(model)
     model.ir_version = max(lowest_ir_version(model.graph.opset_imports.get("", 0)), LOWEST_IR)
@@ -113,7 +115,8 @@ def _fold_constants(model: ir.Model) -> None:
 
 def _fold(model: ir.Model) -> bool:
     with quiet("onnxscript.optimizer"), hidden(model, splits_at_run_time):
-        return bool(fold_constants(model).modified) | fold_weights(model)
+        modified = bool(fold_constants(model).modified)
+    return fold_weights(model) | modified
 
 
 def _clean(model: ir.Model) -> None:

@@ -18,7 +18,7 @@ from ..norm_patterns import bare, is_vector, mean_of, normalized, scaled_inverse
 from ..norms import affine_step
 from ..ops import MULTIPLICATIVE
 from ..refusal import declined
-from ..traverse import sole_use
+from ..traverse import graphs_within, sole_use
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -27,13 +27,14 @@ _HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 
 class FuseNorms(ir.passes.InPlacePass):
-    """Bring the norms of the main graph into the form that `find_norms` matches."""
+    """Bring the norms of each graph into the form that `find_norms` matches."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         modified = False
         for rewrite in (_move_gain_out, _fuse_offset_form, _fuse_layer_norm, _add_gain):
-            for node in model.graph:
-                modified |= node.domain == "" and rewrite(model.graph, node)
+            for graph in graphs_within(model.graph):
+                for node in graph:
+                    modified |= node.domain == "" and rewrite(graph, node)
         return ir.passes.PassResult(model, modified)
 
 

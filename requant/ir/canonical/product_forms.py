@@ -14,6 +14,7 @@ import onnx_ir as ir
 from ..build import follow, precede
 from ..constants import constant_shape, is_constant
 from ..ops import CONVOLUTIONS, LINEAR, is_op
+from ..traverse import graphs_within
 from .einsum_forms import as_matmul
 from .gemm_forms import bias_or_none, left_gemm, transposed_data
 from .matmul_forms import left_matmul, one_matrix, one_product
@@ -24,10 +25,10 @@ Form = Callable[[WeightLayouts, ir.Node], bool]
 
 
 def rewrite_products(model: ir.Model) -> frozenset[ir.Node]:
-    """Bring the products of the main graph into one form; returns those that were rewritten."""
-    weights = WeightLayouts(model.graph)
-    products = [node for node in model.graph if is_op(node, LINEAR | {"Einsum"})]
-    return frozenset(node for node in products if _rewrite(weights, node))
+    """Bring the products of the main graph and of all bodies into one form; returns those that were rewritten."""
+    layouts = [WeightLayouts(graph) for graph in graphs_within(model.graph)]
+    products = [(weights, node) for weights in layouts for node in weights.graph if is_op(node, LINEAR | {"Einsum"})]
+    return frozenset(node for weights, node in products if _rewrite(weights, node))
 
 
 def _rewrite(weights: WeightLayouts, node: ir.Node) -> bool:

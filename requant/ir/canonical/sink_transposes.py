@@ -17,6 +17,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from ..constants import array, constant
 from ..ops import ACTIVATIONS, ARITHMETIC, CONVOLUTIONS, EXTREMA, RARE_ACTIVATIONS, is_op
 from ..refusal import declined
+from ..traverse import graphs_within
 
 _ELEMENTWISE = ARITHMETIC | EXTREMA | (ACTIVATIONS - RARE_ACTIVATIONS)
 _LOGGER = logging.getLogger(__name__)
@@ -33,20 +34,26 @@ class SinkTransposes(ir.passes.InPlacePass):
     products: frozenset[ir.Node] = frozenset()
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        channels_first: set[ir.Node] = set()
-        modified = False
-        for node in model.graph:
-            if is_op(node, CONVOLUTIONS) or node in self.products:
-                channels_first.add(node)
-            elif _is_transpose(node):
-                modified |= _cancel(node)
-            elif (order := _order(node, channels_first)) is not None:
-                _sink(model.graph, node, order)
-                channels_first.add(node)
-                modified = True
-        if modified:
+        modified = [_sink_all(graph, self.products) for graph in graphs_within(model.graph)]
+        if any(modified):
             RemoveUnusedNodesPass()(model)  # unused Transposes would still count as consumers
-        return ir.passes.PassResult(model, modified)
+        return ir.passes.PassResult(model, any(modified))
+
+
+def _sink_all(graph: ir.Graph, products: frozenset[ir.Node]) -> bool:
+    """Sink the Transposes of one graph, those behind ``products`` as well as those behind Convs."""
+    channels_first: set[ir.Node] = set()
+    modified = False
+    for node in graph:
+        if is_op(node, CONVOLUTIONS) or node in products:
+            channels_first.add(node)
+        elif _is_transpose(node):
+            modified |= _cancel(node)
+        elif (order := _order(node, channels_first)) is not None:
+            _sink(graph, node, order)
+            channels_first.add(node)
+            modified = True
+    return modified
 
 
 def _order(node: ir.Node, channels_first: set[ir.Node]) -> list[int] | None:

@@ -10,10 +10,11 @@ from collections.abc import Container, Iterator
 import numpy as np
 import onnx_ir as ir
 
-from ..linear import Linear, find_linears
+from ..linear import Linear, as_linear
 from ..norms import Norm, find_norms
 from ..ops import SIZES, is_op
 from ..refusal import Refusal
+from ..traverse import graphs_within
 from .absorbing import blocking_reason, find_absorbing
 from .assemble import Participants, assemble
 from .blocked import NOT_COMMUTING, BlockedError
@@ -33,10 +34,16 @@ __all__ = ["Consumer", "InverseEdge", "Producer", "Refusal", "Site", "find_sites
 def find_sites(model: ir.Model) -> list[Site | Refusal]:
     """Find every site of the main graph in graph order, then every norm and every linear layer's input that is none.
 
-    Takes time linear in the number of nodes and channels; reads no weights.
+    Those of the body of an If, a Loop or a Scan follow. A site is inside of one graph: what a body reads from outside,
+    takes or returns is not transformed. Takes time linear in the number of nodes and channels; reads no weights.
     """
-    analysis = _Analysis(model.graph)
-    for node in model.graph:
+    return [place for graph in graphs_within(model.graph) for place in _sites_of(graph)]
+
+
+def _sites_of(graph: ir.Graph) -> list[Site | Refusal]:
+    """Find the sites and refusals of one graph."""
+    analysis = _Analysis(graph)
+    for node in graph:
         analysis.visit(node)
     return analysis.sites()
 
@@ -56,7 +63,7 @@ class _Analysis:
                 self._sources[norm.output] = norm
             else:
                 self._participants.refusals.append(norm)
-        self._linears = {linear.node: linear for linear in find_linears(graph)}
+        self._linears = {node: linear for node in graph if (linear := as_linear(node))}
         self._sources.update({linear.output: linear for linear in self._linears.values()})
 
     def visit(self, node: ir.Node) -> None:

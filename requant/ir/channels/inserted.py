@@ -28,15 +28,15 @@ class _LinearInput:
 def find_inserted(model: ir.Model, covered: Iterable[Site]) -> list[Site | Refusal]:
     """Find a site without producers for each value that linears outside of the ``covered`` sites read, in graph order.
 
-    Values whose consumers share a weight are one site.
+    Values whose consumers share a weight are one site. A value that several graphs read has a site in each.
     """
     nodes = {consumer.linear.node for site in covered for consumer in site.consumers}
-    linears_of: dict[ir.Value, list[Linear]] = {}
+    linears_of: dict[tuple[ir.Value, object], list[Linear]] = {}
     for linear in find_linears(model.graph):
         if linear.node not in nodes:
-            linears_of.setdefault(linear.data, []).append(linear)
+            linears_of.setdefault((linear.data, linear.node.graph), []).append(linear)
     constraints, inputs, refusals = Constraints(), list[_LinearInput](), list[Site | Refusal]()
-    for value, linears in linears_of.items():
+    for (value, _), linears in linears_of.items():
         if len({(linear.data_axis, linear.inputs) for linear in linears}) > 1:
             reason = "layers read it along different axes"
             names = tuple(linear.name for linear in linears)

@@ -63,6 +63,8 @@ def _upstream_reason(value: ir.Value, blocked: BlockedValues) -> str:
         node = value.producer()
         if node is None:
             return f"{value.name!r} is an input of the graph"
+        if node not in blocked.nodes:
+            return f"{value.name!r} is computed outside of the body that reads it"
         if as_linear(node) is not None or (node.op_type == "Add" and _is_bias(node)):
             reason = blocking_reason(value, blocked.nodes, blocked.absorbing)
             return reason or f"{value.name!r} has an unknown rank"

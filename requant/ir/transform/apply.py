@@ -7,11 +7,12 @@ Parameters are computed in float64 and rounded once; weights are scaled when the
 """
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ..channels.site import AddedConstant, Consumer, Site
 from ..linear import Linear, as_linear
-from .edit import add_to_bias, affine, cast_like, read_constant, replace_constant, scale_along, scale_by
+from .edit import add_to_bias, affine, cast_like, graph_of, read_constant, replace_constant, scale_along, scale_by
 from .inverse_edges import apply_inverse
 from .producers import transform_producers
 from .transform import ChannelTransform
@@ -93,16 +94,17 @@ def _scale_constant(added_constant: AddedConstant, transform: ChannelTransform) 
 
 
 def _transform_consumers(consumers: tuple[Consumer, ...], transform: ChannelTransform) -> int:
-    """Compute X · (1/d) - t/d once for the consumers of each value of an inserted site."""
-    added, copies = 0, {}
+    """Compute X · (1/d) - t/d once in each graph for its consumers of each value of an inserted site."""
+    added, copies = 0, dict[tuple[ir.Value, ir.Graph], ir.Value]()
     for consumer in consumers:
         linear, data = consumer.linear, consumer.linear.node.inputs[0]  # another site may have replaced it
         assert data is not None
-        if data not in copies:
+        key = data, graph_of(linear.node)
+        if key not in copies:
             axes = (-1,) if linear.data_axis == -1 else (-1,) + (1,) * (len(linear.shape) - 2)
             part = transform.at(consumer.channels)
             scale, shift = (1 / part.scale).reshape(axes), (-part.shift / part.scale).reshape(axes)
-            copies[data], nodes = affine(linear.node, data, scale, shift, "rebase")
+            copies[key], nodes = affine(linear.node, data, scale, shift, "rebase")
             added += nodes
-        linear.node.replace_input_with(0, copies[data])
+        linear.node.replace_input_with(0, copies[key])
     return added

@@ -15,6 +15,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ...calib.collect import first_feeds, statistics
+from ...ir.build import insert_behind
 from ...ir.constants import constant
 from ...ir.formats import Format
 from ...ir.linear import Linear, find_linears
@@ -130,11 +131,9 @@ def _probe(graph: ir.Graph, value: ir.Value, consumers: Sequence[ir.Node], bits:
     }
     switch = ir.node("If", [on], branches)
     switch.outputs[0].name = fresh_name(graph, f"{value.name}.probe.out")
-    producer = value.producer()
-    if producer is None:
-        graph.insert_before(graph[0], switch)
-    else:
-        graph.insert_after(producer, switch)
+    owner = value.graph
+    assert isinstance(owner, ir.Graph)
+    insert_behind(owner, value, [switch])
     for node in consumers:
         node.replace_input_with(0, switch.outputs[0])
     return probe

@@ -18,28 +18,30 @@ import onnx_ir as ir
 from ...ir.build import describe
 from ...ir.constants import constant
 from ...ir.ops import CLIPPING, COMMUTING, FRAMING, LINEAR, RESAMPLING, is_op
+from ...ir.transform.edit import graph_of
 from ...ir.traverse import consumers
 
 _PROPAGATING = COMMUTING | FRAMING | (RESAMPLING - {"Upsample"})
 """Ops that ONNX Runtime moves Q and DQ through."""
 
 
-def keep_in_float(graph: ir.Graph, dequantized: Iterable[ir.Value]) -> None:
+def keep_in_float(dequantized: Iterable[ir.Value]) -> None:
     """Put a Clip that changes nothing between the ``dequantized`` values and float layers whose output is quantized."""
     for value in dequantized:
         for layer, position in tuple(consumers(value, _PROPAGATING)):
-            multiplies = is_op(layer, LINEAR) and layer.graph is graph
+            multiplies = is_op(layer, LINEAR) and layer.graph is value.graph
             if multiplies and position == 0 and _is_float(layer) and _has_quantized_output(layer):
-                layer.replace_input_with(0, _clipped(graph, layer))
+                layer.replace_input_with(0, _clipped(graph_of(layer), layer))
 
 
-def prevent_skip_layer_norms(graph: ir.Graph) -> None:
+def prevent_skip_layer_norms(graphs: Iterable[ir.Graph]) -> None:
     """Replace every Add that only a LayerNormalization reads by a Sum."""
-    for node in list(graph):
+    for node in [node for graph in graphs for node in graph]:
         if node.op_type == "Add" and node.domain == "" and _feeds_norm_alone(node):
             result, total = node.outputs[0], ir.node("Sum", node.inputs, name=node.name)
             name, output = result.name, total.outputs[0]
             output.shape, output.type = result.shape, result.type
+            graph = graph_of(node)
             graph.insert_before(node, total)
             ir.convenience.replace_all_uses_with(result, output)
             result.name, output.name = None, name

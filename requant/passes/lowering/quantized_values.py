@@ -19,22 +19,24 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True)
 class LoweringContext:
-    """The graph and the engine of a lowering, and the values and weights that are quantized so far.
+    """The graph and the engine of a lowering, and the values and weights that are quantized there so far.
 
     ``integer_values`` are the values that go as integers from one kernel to the next, or to one that takes one-sided
     data alone. By value or weight, ``quantized`` has its integers, ``operands`` its form in an integer product,
     ``dequantized`` its form behind a DQ, and ``least_scales`` the least scales of a weight for which int32 holds the
     biases of all its layers.
+
+    An engine matches its kernels in one graph: what a layer in a body reads is quantized in that body.
     """
 
     graph: ir.Graph
     engine: Target
     zero_points: bool
     integer_values: frozenset[ir.Value]
-    quantized: dict[ir.Value, QuantizedValue] = field(default_factory=dict)
-    operands: dict[ir.Value, tuple[ir.Value, ...]] = field(default_factory=dict)
-    dequantized: dict[ir.Value, ir.Value] = field(default_factory=dict)
     least_scales: dict[ir.Value, NDArray[np.float64]] = field(default_factory=dict)
+    quantized: dict[ir.Value, QuantizedValue] = field(init=False, default_factory=dict)
+    operands: dict[ir.Value, tuple[ir.Value, ...]] = field(init=False, default_factory=dict)
+    dequantized: dict[ir.Value, ir.Value] = field(init=False, default_factory=dict)
 
 
 def integer_values(

@@ -10,9 +10,10 @@ import onnx_ir as ir
 
 from ...calib.collect import statistics
 from ...ir.constants import array
+from ...ir.float_types import ComputedTypes
 from ...ir.norm_patterns import square_of
 from ...ir.ops import CLIPPING, DYNAMIC_QUANTIZERS, EXTREMA, INTEGER_PRODUCTS, LP_NORMS, QUANTIZERS, SUMS, TRIGONOMETRIC
-from .ranges import headroom, masks, misfit
+from .ranges import headroom, masks, misfit, stored_constants
 from .scalar_paths import ahead, counting, summands
 from .signatures import EXACT_SCALES, is_float, scales_integer_product, signature
 
@@ -29,17 +30,37 @@ _DYNAMIC_PRODUCTS = INTEGER_PRODUCTS | DYNAMIC_QUANTIZERS
 """Ops whose integer sums and scales make sense only together."""
 
 
-def fp32_nodes(graph: ir.Graph, opset: int, dtype: ir.DataType, products: bool = True) -> dict[ir.Node, str]:
+def fp32_nodes(
+    graph: ir.Graph, opset: int, dtype: ir.DataType, computed: ComputedTypes, *, products: bool = True
+) -> dict[ir.Node, str]:
     """Return the nodes of ``graph`` that stay in float32 beside others in ``dtype``, in graph order, with the reasons.
 
-    Without integer ``products`` in ``dtype``, integer Convs are among them.
+    Nodes that the file has have the types of the file, ``computed`` (see `requant.ir.float_types`), wherever an engine
+    has the op in that type and the values fit. Without integer ``products`` in ``dtype``, integer Convs are among them.
     """
-    reasons: dict[ir.Node, str] = {}
+    narrow = {node for node in graph if _file_type(node, computed) == dtype}
+    reasons = dict(_as_in_file(graph, computed))
     for rule in _RULES if products else (*_RULES, _integer_convs):
         for node, reason in rule(graph, opset, dtype):
-            reasons.setdefault(node, reason)
+            if rule not in _PRECAUTIONS or node not in narrow:
+                reasons.setdefault(node, reason)
     _spread(reasons)
     return {node: reasons[node] for node in graph if node in reasons}
+
+
+def _as_in_file(graph: ir.Graph, computed: ComputedTypes) -> Iterator[NodeReason]:
+    """Yield the nodes that the file has in float32, but for masks, in which a half needs smaller numbers."""
+    infinite = masks(graph)
+    for node in graph:
+        is_wide = _file_type(node, computed) == ir.DataType.FLOAT and node.op_type != "Cast"
+        if is_wide and not infinite.intersection(node.outputs):
+            yield node, "it is in float32 in the file"
+
+
+def _file_type(node: ir.Node, computed: ComputedTypes) -> ir.DataType | None:
+    """Return the type that ``node`` computes in the file; None where the file has another op in its place, or none."""
+    op_type, dtype = computed.get(node.outputs[0].name or "", ("", None))
+    return dtype if op_type == node.op_type else None
 
 
 def _spread(reasons: dict[ir.Node, str]) -> None:
@@ -140,7 +161,7 @@ def _sums(graph: ir.Graph, opset: int, dtype: ir.DataType) -> Iterator[NodeReaso
 
 def _constants(graph: ir.Graph, opset: int, dtype: ir.DataType) -> Iterator[NodeReason]:
     infinite = masks(graph)
-    for value, tensor, consumers in _stored(graph):
+    for value, tensor, consumers in stored_constants(graph):
         number = misfit(tensor, dtype) if is_float(value) else None
         if number is None or (abs(number) > 1 and value in infinite):
             continue
@@ -150,17 +171,6 @@ def _constants(graph: ir.Graph, opset: int, dtype: ir.DataType) -> Iterator[Node
                 yield from (
                     (part, f"its constant {number:g} is not representable in {_name(dtype)}") for part in ahead(node)
                 )
-
-
-def _stored(graph: ir.Graph) -> Iterator[tuple[ir.Value, ir.TensorProtocol, list[tuple[ir.Node, int]]]]:
-    """Yield every constant with its consumers; ConstantOfShape counts as the consumer of its own."""
-    for value in graph.initializers.values():
-        if value.const_value is not None:
-            yield value, value.const_value, [(node, position) for node, position in value.uses()]
-    for node in graph:
-        filling = node.attributes.get("value") if node.op_type == "ConstantOfShape" else None
-        if filling is not None:
-            yield node.outputs[0], filling.as_tensor(), [(node, 0)]
 
 
 def _positions(graph: ir.Graph, opset: int, dtype: ir.DataType) -> Iterator[NodeReason]:
@@ -182,4 +192,7 @@ def _name(dtype: ir.DataType) -> str:
     return dtype.name.lower()
 
 
-_RULES = (_inexpressible, _ranges, _scales, _integer_products, _sums, _constants, _positions)
+_PRECAUTIONS = (_sums, _constants, _positions)
+"""Rules about what a narrow type might lose, which the file has lost where it computes in that type."""
+
+_RULES = (_inexpressible, _ranges, _scales, _integer_products, *_PRECAUTIONS)

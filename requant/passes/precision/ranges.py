@@ -4,13 +4,15 @@ softmax(x - 3.4e38) = softmax(x - 16376) = 0 where a mask says so. In float16 th
 but -inf becomes NaN. Three of the second and a score can be added up before that happens.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ...ir.constants import lazily
 from ...ir.ops import ARITHMETIC, CONVERSIONS, EXTREMA, MASKING, SOFTMAXES
-from ...ir.traverse import reachable
+from ...ir.traverse import Slot, reachable
 from .scalar_paths import PLAIN_MOVEMENT
 
 _CARRIERS = ARITHMETIC | EXTREMA | PLAIN_MOVEMENT | CONVERSIONS | MASKING | {"ConstantOfShape"}
@@ -46,6 +48,17 @@ def misfit(tensor: ir.TensorProtocol, dtype: ir.DataType) -> float | None:
         return largest
     off = abs(float(finite.astype(dtype.numpy())[0]) - finite[0])
     return largest if data.size == 1 and off > float(dtype.eps) * abs(largest) else None
+
+
+def stored_constants(graph: ir.Graph) -> Iterator[tuple[ir.Value, ir.TensorProtocol, list[Slot]]]:
+    """Yield every constant with its consumers; ConstantOfShape counts as the consumer of its own."""
+    for value in graph.initializers.values():
+        if value.const_value is not None:
+            yield value, value.const_value, [(node, position) for node, position in value.uses()]
+    for node in graph:
+        filling = node.attributes.get("value") if node.op_type == "ConstantOfShape" else None
+        if filling is not None:
+            yield node.outputs[0], filling.as_tensor(), [(node, 0)]
 
 
 def narrowed(tensor: ir.TensorProtocol, dtype: ir.DataType, limit: float) -> ir.LazyTensor:

@@ -16,17 +16,24 @@ from .signatures import Signature, is_float
 Read = tuple[ir.Value, ir.Node, int, ir.DataType]
 """A float32 value, the node that reads it, the position of the input, and the type that the node needs."""
 
-_NAMES = {ir.DataType.FLOAT: "float32", ir.DataType.FLOAT16: "float16", ir.DataType.BFLOAT16: "bfloat16"}
+_NAMES = {
+    ir.DataType.FLOAT: "float32",
+    ir.DataType.DOUBLE: "float64",
+    ir.DataType.FLOAT16: "float16",
+    ir.DataType.BFLOAT16: "bfloat16",
+}
 
 
-def retype(graph: ir.Graph, half: Mapping[ir.Node, Signature], dtype: ir.DataType, keep_io: bool) -> bool:
+def retype(
+    graph: ir.Graph, half: Mapping[ir.Node, Signature], dtype: ir.DataType, interface: Mapping[str, ir.DataType]
+) -> bool:
     """Convert the nodes in ``half`` to ``dtype``; all other nodes stay in float32.
 
     Args:
         graph: changed in place; every value has its type.
         half: nodes of ``graph``, those in bodies excluded, with their types in ``dtype``.
         dtype: FLOAT16 or BFLOAT16.
-        keep_io: whether the graph's inputs and outputs stay float32.
+        interface: the types of float inputs and outputs of the graph by name; float32 where there is none.
 
     Returns:
         True if anything changed.
@@ -37,12 +44,11 @@ def retype(graph: ir.Graph, half: Mapping[ir.Node, Signature], dtype: ir.DataTyp
     for node, types in half.items():
         conversion.narrow_outputs(node, types)
     conversion.narrow_constants(reads)
-    if not keep_io:
-        conversion.narrow_values(graph.inputs)
+    conversion.retype_inputs(interface)
     for value, node, position, input_type in reads:
         if value.dtype != input_type:
             node.replace_input_with(position, conversion.cast(value, input_type))
-    conversion.cast_outputs(ir.DataType.FLOAT if keep_io else dtype)
+    conversion.cast_outputs(interface)
     return bool(conversion.narrowed or conversion.copies)
 
 
@@ -68,6 +74,13 @@ class _Conversion:
         for value in filter(is_float, values):
             value.type = ir.TensorType(self._dtype)  # not in place: a copy of the model shares the old type
             self.narrowed.add(value)
+
+    def retype_inputs(self, interface: Mapping[str, ir.DataType]) -> None:
+        """Give the graph's float inputs the types of the ``interface``."""
+        for value in filter(is_float, self._graph.inputs):
+            if (dtype := interface.get(value.name or "", ir.DataType.FLOAT)) != ir.DataType.FLOAT:
+                value.type = ir.TensorType(dtype)
+                self.narrowed.add(value)
 
     def narrow_outputs(self, node: ir.Node, types: Signature) -> None:
         """Give the outputs of ``node`` the ``types``."""
@@ -103,7 +116,7 @@ class _Conversion:
     def cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
         """Return ``value`` in ``dtype``, by one Cast for all consumers that need it."""
         if (value, dtype) not in self.copies:
-            is_mask = dtype == self._dtype and value.is_graph_input() and value in self._masks
+            is_mask = dtype == self._dtype and is_float(value) and value.is_graph_input() and value in self._masks
             nodes = [self._limit(value)] if is_mask else []
             source = nodes[0].outputs[0] if nodes else value
             name = fresh_name(self._graph, f"{value.name}.{_NAMES[dtype]}")
@@ -116,9 +129,10 @@ class _Conversion:
                 self._graph.insert_before(self._graph[0], [*nodes, cast])
         return self.copies[value, dtype]
 
-    def cast_outputs(self, dtype: ir.DataType) -> None:
-        """Give the graph's float outputs ``dtype``, under their names."""
+    def cast_outputs(self, interface: Mapping[str, ir.DataType]) -> None:
+        """Give the graph's float outputs the types of the ``interface``, under their names."""
         for position, value in enumerate(self._graph.outputs):
+            dtype = interface.get(value.name or "", ir.DataType.FLOAT)
             if (is_float(value) or value in self.narrowed) and value.dtype is not None and value.dtype != dtype:
                 result = self.cast(value, dtype)
                 name = fresh_name(self._graph, f"{value.name}.{_NAMES[value.dtype]}")

