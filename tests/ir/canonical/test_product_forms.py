@@ -97,6 +97,10 @@ FORMS = {
         f'{SPLIT} {{ y = Einsum<equation = "bik,dhk->dhib">(x, v) }}', "MatMul Reshape Transpose"
     ),
     "an Einsum for each head": (f'{EACH} {{ y = Einsum<equation = "bhik,hkn->bhin">(x, w) }}', "MatMul"),
+    "an Einsum for one head": (
+        '(float[B,1,5,24] x) => (float[P,Q,R,S] y) <float[1,24,18] w> '
+        '{ y = Einsum<equation = "bhik,hkn->bhin">(x, w) }', "MatMul"
+    ),
     "an Einsum for each head, moved": (
         f'{EACH} {{ y = Einsum<equation = "bhik,hkn->bihn">(x, w) }}', "MatMul Transpose"
     ),
@@ -118,6 +122,9 @@ KEPT = {
     "an Einsum that sums data": f'{HEADS} {{ y = Einsum<equation = "bihd,hde->ie">(x, w) }}',
     "an Einsum that scales": '(float[B,24] x) => (float[B,24] y) <float[24] w> '
     '{ y = Einsum<equation = "bk,k->bk">(x, w) }',
+    "an Einsum of one value": '(float[4,24] x) => (float[24,4] y) { y = Einsum<equation = "ij->ji">(x) }',
+    "an Einsum that sums a unit batch": '(float[B,24] x) => (float[B,18] y) <float[1,24,18] w> '
+    '{ y = Einsum<equation = "bk,ikn->bn">(x, w) }',
     "an Einsum of two activations": '(float[4,24] x) => (float[4,4] y) { y = Einsum<equation = "ik,jk->ij">(x, x) }',
     "an Einsum of few outputs": '(float[B,24] x) => (float[B,3] y) <float[24,3] w> '
     '{ y = Einsum<equation = "bk,kn->bn">(x, w) }',
