@@ -129,13 +129,13 @@ def _convolution(node: ir.Node, position: int) -> str | None:
 def _einsum(node: ir.Node, position: int) -> str | None:
     """Return the reason for an Einsum that is not written as a MatMul."""
     product = as_product(node)
-    return product if isinstance(product, str) else None
+    return product.reason if isinstance(product, Refusal) else None
 
 
 def _recurrent(node: ir.Node, position: int) -> str:
     """Return the reason for an LSTM, GRU or RNN."""
-    reason = as_recurrent(node)
-    return reason if isinstance(reason, str) else DYNAMIC_LSTM
+    view = as_recurrent(node)
+    return view.reason if isinstance(view, Refusal) else DYNAMIC_LSTM
 
 
 def _one_node(node: ir.Node, position: int) -> str:

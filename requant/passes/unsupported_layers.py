@@ -6,6 +6,7 @@ import onnx_ir as ir
 
 from ..ir.formats import INT8_DYNAMIC
 from ..ir.recurrent import Recurrent, as_recurrent
+from ..ir.shapes.contrib import CONTRIB
 from ..ir.transform.edit import graph_of
 from ..ir.unsupported import UnsupportedLayer, find_unsupported
 from ..runtime.targets import Target
@@ -28,6 +29,7 @@ def lower_unsupported(model: ir.Model, engine: Target) -> list[LayerRecord]:
         if is_planned and isinstance(recurrent, Recurrent):
             name, op_type, output = layer.name, layer.node.op_type, layer.output
             multiply_integers_in(graph_of(layer.node), recurrent, engine.weight_bits)
+            model.graph.opset_imports[CONTRIB] = 1
             records.append(LayerRecord(name, op_type, layer.shape, output, quantized=True, format=str(INT8_DYNAMIC)))
         else:
             records.append(_record(layer))
