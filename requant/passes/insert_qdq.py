@@ -23,7 +23,7 @@ from ..ir.ops import SIZES
 from ..ir.quantizer import quantizer
 from ..ir.refusal import Refusal
 from ..ir.transform.edit import add_to_bias, graph_of
-from ..ir.traverse import graphs_within
+from ..ir.traverse import graphs_within, nodes_within
 from ..ir.unused import remove_unused
 from ..runtime.targets import Target, target
 from .annotations import KEPT, LAYERS, is_kept
@@ -88,12 +88,15 @@ class InsertQDQ(ir.passes.InPlacePass):
                 for linear, record in records.items()
             }
         keep_in_float([_quantize_output(output, contexts[graph_of(output.conv.node)]) for output in outputs])
-        LAYERS.set(model, (*records.values(), *unsupported, *enclosed_layers(model)))
+        all_records = {linear.node: record for linear, record in records.items()} | unsupported
+        places = {node: place for place, node in enumerate(nodes_within(model.graph))}
+        in_order = sorted(all_records, key=lambda node: places.get(node, len(places)))
+        LAYERS.set(model, (*(all_records[node] for node in in_order), *enclosed_layers(model)))
         if engine.integer_products:
             prevent_skip_layer_norms(contexts)
         remove_unused(model)  # the float weights, which have no consumers any more
         TopologicalSortPass()(model)  # a Shape of a Conv's output may stand before its Relu
-        return ir.passes.PassResult(model, bool(layers) or any(record.quantized for record in unsupported))
+        return ir.passes.PassResult(model, bool(layers) or any(record.quantized for record in unsupported.values()))
 
 
 def _decide(graph: ir.Graph, engine: Target) -> tuple[dict[Linear, LayerRecord], list[PlannedLayer], list[ConvOutput]]:

@@ -20,9 +20,9 @@ def unsupported_layers(model: ir.Model) -> Iterator[LayerRecord]:
     yield from map(_record, find_unsupported(model.graph))
 
 
-def lower_unsupported(model: ir.Model, engine: Target) -> list[LayerRecord]:
+def lower_unsupported(model: ir.Model, engine: Target) -> dict[ir.Node, LayerRecord]:
     """Lower the planned LSTMs where ``engine`` has an integer one, and return the records of all such layers."""
-    records = []
+    records: dict[ir.Node, LayerRecord] = {}
     for layer in list(find_unsupported(model.graph)):
         recurrent = as_recurrent(layer.node)
         is_planned = DYNAMIC.get(layer.node) is not None and layer.node.op_type in engine.recurrent
@@ -30,9 +30,10 @@ def lower_unsupported(model: ir.Model, engine: Target) -> list[LayerRecord]:
             name, op_type, output = layer.name, layer.node.op_type, layer.output
             multiply_integers_in(graph_of(layer.node), recurrent, engine.weight_bits)
             model.graph.opset_imports[CONTRIB] = 1
-            records.append(LayerRecord(name, op_type, layer.shape, output, quantized=True, format=str(INT8_DYNAMIC)))
+            fmt = str(INT8_DYNAMIC)
+            records[layer.node] = LayerRecord(name, op_type, layer.shape, output, quantized=True, format=fmt)
         else:
-            records.append(_record(layer))
+            records[layer.node] = _record(layer)
     return records
 
 

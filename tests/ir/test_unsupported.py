@@ -10,6 +10,7 @@ import pytest
 import requant
 from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.load import load
+from requant.ir.recurrent import DYNAMIC_LSTM
 from requant.ir.unsupported import UnsupportedLayer, find_unsupported, no_layers
 
 Build: TypeAlias = Callable[[str], onnx.ModelProto]
@@ -21,7 +22,7 @@ CONTRIB = "com.microsoft"
 
 LISTED = {
     "LSTM": (f"{SEQUENCE} <float[1,72,24] w, float[1,72,18] r> {{ y = LSTM<hidden_size = 18>(x, w, r) }}",
-             "engines run LSTM as one node in float"),
+             "an integer LSTM quantizes its data at run time"),
     "GRU whose first output is not used": (
         "(float[T,2,24] x) => (float[1,2,18] y) <float[1,54,24] w, float[1,54,18] r> "
         '{ , y = GRU<hidden_size = 18>(x, w, r) }',
@@ -124,7 +125,7 @@ def test_the_report_and_the_inspection_list_it(build: Build) -> None:
         """(float[4,2,24] x) => (float[4,2,18] y) <float[24,24] m, float[1,72,24] w, float[1,72,18] r, int64[1] a = {1}>
         { h = MatMul(x, m)  l = LSTM<hidden_size = 18>(h, w, r)  y = Squeeze(l, a) }"""
     )
-    reason = "engines run LSTM as one node in float"
+    reason = DYNAMIC_LSTM
     inspection = requant.inspect(proto)
     assert ("l", reason) in inspection.outside
     result = requant.optimize(

@@ -360,8 +360,9 @@ GEMMS = {
     "Gemm with factors, without a bias": _plane(
         "a = Gemm<alpha = 0.5, beta = 2.0>(x, w)  y = Gemm<alpha = 3.0, beta = 0.25>(a, v)", "Linear 4: a -> y"),
     "Gemm with one bias for all": _plane("a = Gemm(x, w, one)  r = Relu(a)  y = Gemm(r, v, one)", "Linear 4: a -> y/"),
-    "Gemm that ignores its bias": _plane("a = Gemm(x, w, c)  y = Gemm<beta = 0.0>(a, v, c)"),
-    "Gemm of a transposed value": _plane("a = MatMul(x, w)  t = Transpose(a)  r = Gemm<transA = 1>(t, v)  y = Relu(r)"),
+    "Gemm that ignores its bias": _plane("a = Gemm(x, w, c)  y = Gemm<beta = 0.0>(a, v, c)", "Linear 4: a -> y"),
+    "Gemm of a transposed value": _plane(
+        "a = MatMul(x, w)  t = Transpose(a)  r = Gemm<transA = 1>(t, v)  y = Relu(r)", "Linear 4: a -> r"),
     "a weight shared along two axes": _plane(
         "a = Gemm(x, w)  r = Tanh(x)  e = Gemm<transB = 1>(r, w)  y1 = Gemm(a, v)  y2 = Gemm(e, v)  y = Mul(y1, y2)",
         reason="along different axes"),
