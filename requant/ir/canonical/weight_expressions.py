@@ -64,24 +64,22 @@ def fold_weights(model: ir.Model) -> bool:
     """Fold every expression of constants that is a parameter of a layer of ``model``; returns True if there was one."""
     opset = model.graph.opset_imports.get("", 0)
     order = _constant_nodes(model)
-    parameters = list(_parameters(order))
-    lazy: dict[ir.Value, ir.LazyTensor] = {}
-    held = 0
-    for value in parameters:
+    held, modified = 0, False
+    for value in list(_parameters(order)):
         nodes = sorted(producers([value], through=lambda node: True), key=order.__getitem__)
         expression = Expression.of(value, nodes, opset)
         result = _result(value, nodes, expression)
         if result is None:
             continue
-        if held + result.nbytes <= _HELD or any(is_op(node, _SLOW) for node in nodes):
+        goes_on = any(use.node in order for use in value.uses())  # else each layer of a chain evaluates all before it
+        if goes_on or held + result.nbytes <= _HELD or any(is_op(node, _SLOW) for node in nodes):
             held += result.nbytes
             _replace(value, ir.Tensor(result.copy()))  # it may be a view of a large constant
         else:
-            lazy[value] = expression.lazily(result)
-    for value, tensor in lazy.items():  # at last: expressions of these values are those of their constants
-        _replace(value, tensor)
+            _replace(value, expression.lazily(result))
+        modified = True
     _remove_unused(order)
-    return held > 0 or bool(lazy)
+    return modified
 
 
 def _constant_nodes(model: ir.Model) -> Order:
