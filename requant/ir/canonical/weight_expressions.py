@@ -42,6 +42,9 @@ _LOGGER = logging.getLogger(__name__)
 _LAYERS = LINEAR | RECURRENT | CENTRED_NORMS | LAYER_NORMS | {"Einsum"}
 """Ops with parameters."""
 
+_FIRST_INPUTS = ("Gather", "If")
+"""Ops whose first input is a parameter: a table, and the condition of a branch that is always taken."""
+
 _SIZED = GENERATORS | REPETITION | RESAMPLING | {"CenterCropPad", "EyeLike", "OneHot", "Pad"}
 """Ops whose output can be of any size, by the elements of an input."""
 
@@ -112,12 +115,11 @@ def _parameters(order: Order) -> Iterator[ir.Value]:
 
 
 def _is_parameter(node: ir.Node, position: int) -> bool:
-    """Tell whether the input is a parameter of a layer, or is added to or multiplied by the output of one."""
+    """Tell whether the input is a parameter of a layer or a condition, or joins the output of a layer."""
     if is_op(node, ARITHMETIC):
         other = producer(node.inputs[1 - position])
         return other is not None and is_op(other, LINEAR)
-    is_table = is_op(node, frozenset({"Gather"})) and position == 0
-    return node.domain != "" or is_op(node, _LAYERS) or is_table
+    return node.domain != "" or is_op(node, _LAYERS) or (node.op_type in _FIRST_INPUTS and position == 0)
 
 
 def _result(value: ir.Value, nodes: Sequence[ir.Node], expression: Expression) -> Array | None:

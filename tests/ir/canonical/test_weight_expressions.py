@@ -139,6 +139,23 @@ def test_expressions_are_folded_for_layers_in_bodies(form: str, build: Build) ->
     agree(load(proto), model, X | {"c": np.array(True)})
 
 
+CONDITIONS = {"constant": "", "computed": "m = ReduceMax<keepdims = 0>(w) always = Greater(m, none)"}
+
+
+@pytest.mark.parametrize("form", CONDITIONS)
+def test_the_branch_that_is_always_taken_is_a_part_of_the_expression(form: str, build: Build) -> None:
+    condition = CONDITIONS[form] or "always = Equal(zero, zero)"
+    text = f"""(float[n, 128] x) => (float[n, 128] y) {CONSTANTS} {{ {condition} k = Mul(w, gain)
+        v = If (always) <then_branch = t () => (float[128, 128] p) {{ p = Mul(w, scale) }},
+                         else_branch = e () => (float[128, 128] q) {{ q = Identity(k) }}>
+        y = MatMul(x, v) }}"""
+    model = load(proto := build(text))
+    canonicalize(model)
+    assert [node.op_type for node in model.graph] == ["MatMul"]
+    assert len(list(find_linears(model.graph))) == len(model.graph.initializers) == 1
+    agree(load(proto), model, X)
+
+
 def test_an_output_of_the_graph_is_computed_as_it_was(build: Build) -> None:
     text = f"(float[n, 128] x) => (float[n, 128] y, float[128, 128] v) {CONSTANTS}"
     model = load(proto := build(f"{text} {{ v = Mul(w, scale) y = MatMul(x, v) }}"))
