@@ -71,6 +71,7 @@ def _rewrite(model: ir.Model, opset: int) -> None:
     require_schemas(model, "the model")  # a function may pass on an input that its caller left out
     convert_opset(model, opset)
     _fold_constants(model)
+    _detach_removed_nodes(model)
     _clean(model)
     products = rewrite_products(model)
     if products:
@@ -86,7 +87,6 @@ def _rewrite(model: ir.Model, opset: int) -> None:
     common.NameFixPass()(model)
     separate_values(model)
     forget_names(model.graph)
-    _detach_removed_nodes(model)
     model.ir_version = max(lowest_ir_version(model.graph.opset_imports.get("", 0)), LOWEST_IR)
 
 
