@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..ir.conv_outputs import ConvOutput, conv_outputs
 from ..ir.linear import find_linears
+from ..ir.quantized import is_partly_quantized
 from ..runtime.feeds import Feed, is_floating
 from ..runtime.session import runner
 from .rows import DROPPED, Dropped, finite_rows
@@ -66,7 +67,7 @@ def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int],
         DataError: there are no samples.
     """
     axes = {value.name or "": (value, axis) for value, axis in watched(model).items()}
-    run = runner(model, list(axes), optimized=True)
+    run = runner(model, list(axes), optimized=not is_partly_quantized(model))
     totals: dict[str, ChannelStatistics] = {}
     row_counts = dict.fromkeys(axes, Dropped())
     samples, outputs, first, along = 0, len(model.graph.outputs), list[Feed](), sample_axes(model)

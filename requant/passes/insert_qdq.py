@@ -17,8 +17,10 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass, TopologicalSortPass
 from ..ir.constants import array
 from ..ir.conv_outputs import ConvOutput
 from ..ir.linear import Linear, as_linear, enclosed_linears, find_linears
-from ..ir.names import forget_names
+from ..ir.names import forget_names, separate_nodes
 from ..ir.ops import SIZES
+from ..ir.order import label
+from ..ir.quantized import find_quantized_layers
 from ..ir.quantizer import quantizer
 from ..ir.refusal import Refusal
 from ..ir.transform.edit import add_to_bias
@@ -40,7 +42,7 @@ from .lowering.quantized_values import (
 )
 from .lowering.weight import bias_limit, dequantized_weight, fit_bits, integer_weight, limit_scales
 from .planned_layer import PlannedLayer, planned_layer
-from .records import LayerRecord
+from .records import AS_IN_FILE, LayerRecord
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class InsertQDQ(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         forget_names(model.graph)
         engine = target(self.target)
+        quantized = tuple(quantized_layers(model))
         records, layers, outputs = _decide(model.graph, engine)
         context = LoweringContext(model.graph, engine, self.zero_points, integer_values(layers, outputs, engine))
         for layer in layers:
@@ -79,9 +82,10 @@ class InsertQDQ(ir.passes.InPlacePass):
                 linear: _with_residual(linear, record, context.dequantized) for linear, record in records.items()
             }
         keep_in_float(model.graph, [_quantize_output(conv_output, context) for conv_output in outputs])
-        LAYERS.set(model, (*records.values(), *enclosed_layers(model)))
+        LAYERS.set(model, (*records.values(), *quantized, *enclosed_layers(model)))
         if engine.integer_products:
             prevent_skip_layer_norms(model.graph)
+        separate_nodes(model)  # the file may have quantizers that are called as these
         RemoveUnusedNodesPass()(model)  # the float weights, which have no consumers any more
         TopologicalSortPass()(model)  # a Shape of a Conv's output may stand before its Relu
         return ir.passes.PassResult(model, bool(layers))
@@ -90,8 +94,15 @@ class InsertQDQ(ir.passes.InPlacePass):
 def float_layers(model: ir.Model, reason: str) -> Iterator[LayerRecord]:
     """Yield a record of each layer of ``model``, all of which stay in float for one ``reason``."""
     for linear in find_linears(model.graph):
-        yield _record(linear, reason)
+        yield _record(linear, Refusal.at(linear.node, reason))
     yield from enclosed_layers(model)
+
+
+def quantized_layers(model: ir.Model) -> Iterator[LayerRecord]:
+    """Yield a record of each layer that the file has quantized."""
+    for layer in find_quantized_layers(model):
+        node, output = layer.node, layer.node.outputs[0].name or ""
+        yield LayerRecord(label(node), node.op_type, layer.shape, output, quantized=True, format=AS_IN_FILE)
 
 
 def enclosed_layers(model: ir.Model) -> Iterator[LayerRecord]:
@@ -115,8 +126,12 @@ def _refusal(linear: Linear, plan: PlannedLayer | None, engine: Target) -> Refus
     """Refuse ``linear`` where it stays in float whatever is around it."""
     if refusal := KEPT.get(linear.node):
         return refusal
-    unplanned = Refusal.at(linear.node, "it has no planned quantizer")
-    return unplanned if plan is None else engine.excludes(linear, plan.format)
+    if plan is None:
+        return Refusal.at(linear.node, "it has no planned quantizer")
+    if plan.data is not None and plan.data.zero_point is not None and not engine.zero_points:
+        reason = f"its input is quantized already, with a zero point that {engine.name} does not take"
+        return Refusal.at(linear.node, reason)
+    return engine.excludes(linear, plan.format)
 
 
 def _record(linear: Linear, refusal: Refusal | None, plan: PlannedLayer | None = None) -> LayerRecord:

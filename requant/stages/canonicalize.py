@@ -7,7 +7,7 @@ from ..ir.linear import find_linears, no_layers
 from ..ir.load import describe
 from ..ir.names import remember_names
 from ..ir.shapes.infer import InferShapes
-from ..passes.insert_qdq import enclosed_layers
+from ..passes.insert_qdq import enclosed_layers, quantized_layers
 from ..passes.select_layers import unmatched
 from ..runtime.ort.infer_types import infer_types
 from .job import Job
@@ -23,15 +23,17 @@ def canonicalize_model(job: Job) -> None:
         job.float_model = job.original.clone()
         types = to_float32(job.float_model)
         job.model = job.float_model.clone()
-        canonicalize(job.model, job.recipe.opset)
+        canonicalize(job.model, job.recipe.opset, finish=job.completes)
         remember_types(job.model.graph, types)
         remember_names(job.original, job.model)
     job.lowering = job.lowering.resolved(job.model)
     job.report.precision = str(job.lowering.precision)
     if not any(True for _ in find_linears(job.model.graph)):
-        job.report.layers = list(enclosed_layers(job.model))
-        where = " outside of the bodies of If and Loop" if job.report.layers else ""
-        job.finish(f"nothing to quantize: {no_layers(job.model.graph)}{where}")
+        enclosed, quantized = list(enclosed_layers(job.model)), list(quantized_layers(job.model))
+        job.report.layers = [*quantized, *enclosed]
+        where = " outside of the bodies of If and Loop" if enclosed else ""
+        reason = "every layer is quantized already" if quantized else no_layers(job.model.graph)
+        job.finish(f"nothing to quantize: {reason}{where}")
         return
     if names := unmatched(job.model, job.keep):
         raise RequantError(f"{describe(job.source)}: no linear layer is called {names[0]!r}, which keep asks for")

@@ -12,7 +12,8 @@ from onnxscript.optimizer import fold_constants
 from ...errors import SourceError
 from ..load import reason
 from ..names import forget_names
-from ..ops import DYNAMIC_QUANTIZERS, INTEGER_PRODUCTS, QLINEAR_PRODUCTS, QUANTIZERS
+from ..order import label
+from ..quantized import holds_quantized_data, is_quantizer
 from ..schema import require_schemas
 from ..shapes.infer import InferShapes
 from ..silence import quiet
@@ -24,20 +25,13 @@ from .opaque_nodes import all_nodes, hidden, necessary_identities, splits_at_run
 from .sink_transposes import SinkTransposes
 from .weight_expressions import fold_weights
 from .weight_layout import DropLeadingAxes, FoldWeightLayout
+from .zero_points import store_zero_points
 
 LOWEST_OPSET = 17
 """LayerNormalization exists from here on, and per-channel DequantizeLinear since 13."""
 
 LOWEST_IR = 8
 """The IR version that came with opset 17."""
-
-_CONTRIB_QUANTIZED = frozenset({"DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QAttention", "QGemm"})
-"""Ops of ONNX Runtime's own domain, which `requant.ir.ops` does not cover."""
-
-_QUANTIZED = (
-    QUANTIZERS - {"DequantizeLinear"} | DYNAMIC_QUANTIZERS | INTEGER_PRODUCTS | QLINEAR_PRODUCTS | _CONTRIB_QUANTIZED
-)
-"""Ops of a quantized model; a DequantizeLinear alone may be a compressed weight of a float model."""
 
 _INLINE = ir.passes.Sequential(common.InlinePass())  # so that its errors are raised as PassError
 
@@ -49,13 +43,16 @@ _CLEAN = ir.passes.Sequential(
 )
 
 
-def canonicalize(model: ir.Model, opset: int = LOWEST_OPSET) -> None:
+def canonicalize(model: ir.Model, opset: int = LOWEST_OPSET, *, finish: bool = False) -> None:
     """Bring ``model`` into canonical form, in place, at ``opset`` or above.
+
+    With ``finish``, parts that are quantized already stay as they are; without, there may be compressed weights alone.
 
     Raises:
         SourceError: the model is quantized already, its opset cannot be converted, or it is invalid.
     """
-    refuse_quantized(model)
+    if not finish:
+        refuse_quantized(model)
     try:
         _rewrite(model, opset)
     except ir.passes.PassError as error:  # a function's opset is not the model's
@@ -68,6 +65,7 @@ def _rewrite(model: ir.Model, opset: int) -> None:
     convert_opset(model, opset)
     _fold_constants(model)
     _clean(model)
+    store_zero_points(model)
     DropLeadingAxes()(model)
     FuseNorms()(model)
     SinkTransposes()(model)
@@ -105,8 +103,12 @@ def _fold_constants(model: ir.Model) -> None:
 
 
 def _fold(model: ir.Model) -> bool:
-    with quiet("onnxscript.optimizer"), hidden(model, splits_at_run_time):
+    with quiet("onnxscript.optimizer"), hidden(model, _is_not_folded):
         return bool(fold_constants(model).modified) | fold_weights(model)
+
+
+def _is_not_folded(node: ir.Node) -> bool:
+    return is_quantizer(node) or splits_at_run_time(node)
 
 
 def _clean(model: ir.Model) -> None:
@@ -121,5 +123,8 @@ def _clean(model: ir.Model) -> None:
 def refuse_quantized(model: ir.Model) -> None:
     """Raise SourceError if ``model`` is quantized: the float model that requant starts from is lost."""
     for node in all_nodes(model):
-        if node.op_type in _QUANTIZED:
-            raise SourceError(f"the model is quantized already (node {node.name!r} is a {node.op_type})")
+        if holds_quantized_data(node):
+            raise SourceError(
+                f"the model is quantized already (node {label(node)!r} is a {node.op_type}); finish=True or --finish "
+                "of optimize leaves what is quantized as it is and quantizes the rest"
+            )
