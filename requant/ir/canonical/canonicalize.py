@@ -10,6 +10,7 @@ from onnx_ir.passes import common
 from onnxscript.optimizer import fold_constants
 
 from ...errors import SourceError
+from ..constants import array
 from ..load import reason
 from ..names import forget_names
 from ..order import label
@@ -49,12 +50,13 @@ def canonicalize(model: ir.Model, opset: int = LOWEST_OPSET, *, finish: bool = F
     With ``finish``, parts that are quantized already stay as they are; without, there may be compressed weights alone.
 
     Raises:
-        SourceError: the model is quantized already, its opset cannot be converted, or it is invalid.
+        SourceError: the model is quantized already, drops elements at random, cannot be converted, or is invalid.
     """
     if not finish:
         refuse_quantized(model)
     try:
         _rewrite(model, opset)
+        refuse_random_dropout(model)
     except ir.passes.PassError as error:  # a function's opset is not the model's
         raise SourceError(f"the model cannot be brought into canonical form: {reason(error)}") from error
 
@@ -128,3 +130,13 @@ def refuse_quantized(model: ir.Model) -> None:
                 f"the model is quantized already (node {label(node)!r} is a {node.op_type}); finish=True or --finish "
                 "of optimize leaves what is quantized as it is and quantizes the rest"
             )
+
+
+def refuse_random_dropout(model: ir.Model) -> None:
+    """Raise SourceError if a Dropout of the canonical ``model`` is in training mode: no two runs would agree."""
+    for node in model.graph.all_nodes():
+        ratio, training = (
+            map(array, node.inputs[1:3]) if node.op_type == "Dropout" and len(node.inputs) > 2 else (None,) * 2
+        )
+        if training is not None and training.any() and (ratio is None or ratio.any()):
+            raise SourceError(f"node {label(node)!r} is a Dropout in training mode: export the model for inference")
