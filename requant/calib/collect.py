@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..ir.conv_outputs import ConvOutput, conv_outputs
 from ..ir.linear import find_linears
+from ..ir.quantized import is_partly_quantized
 from ..runtime.feeds import Feed, is_floating
 from ..runtime.outputs import arrays
 from ..runtime.session import runner
@@ -83,7 +84,7 @@ def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int],
     axes = {value.name or "": (value, axis) for value, axis in watched(model).items()}
     unreached = {node: value.name or "" for node, value in witnesses(model).items()}
     names = list(dict.fromkeys([*axes, *unreached.values()]))
-    run = runner(model, names, optimized=True)
+    run = runner(model, names, optimized=not is_partly_quantized(model))
     totals: dict[str, ChannelStatistics] = {}
     row_counts = dict.fromkeys(axes, Dropped())
     samples, outputs, first, along = 0, len(model.graph.outputs), list[Feed](), sample_axes(model)
