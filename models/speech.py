@@ -84,7 +84,9 @@ def _pause(rng: np.random.Generator, time: NDArray[np.float64]) -> NDArray[np.fl
 _SOUNDS = (_syllable, _syllable, _chirp, _hiss, _pause)
 
 
-def listen(run: Run, model: ir.Model, audio: Samples, rate: int) -> Iterator[tuple[Feed, Sequence[NDArray[np.generic]]]]:
+def listen(
+    run: Run, model: ir.Model, audio: Samples, rate: int
+) -> Iterator[tuple[Feed, Sequence[NDArray[np.generic]]]]:
     """Run a network over ``audio``, with its state carried from chunk to chunk; yield what it takes and returns."""
     names = [value.name for value in model.graph.inputs]
     size, context = (512, 64) if rate == 16000 else (256, 32)

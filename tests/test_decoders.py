@@ -23,8 +23,8 @@ GRU = f"""(float[{STEPS},b,{WIDTH}] context, float[b,{WIDTH}] h0, float[b,{WIDTH
         o = MatMul(h2, wo)  y2 = Tanh(o)  out = Identity(y2) }}> }}"""
 ATTENTION = f"""(int64 n, float[b,1,{WIDTH}] x, float[b,p,{WIDTH}] k0, float[b,p,{WIDTH}] v0)
     => (float[s,c,d,e] y, float[f,g,h] k) <bool yes = {{1}}, float root = {{0.125}}> {{
-    last, k, v, y = Loop (n, yes, x, k0, v0) <body = step (int64 i, bool go, float[b,1,{WIDTH}] s, float[b,q,{WIDTH}] k1,
-        float[b,q,{WIDTH}] v1) => (bool on, float[b,1,{WIDTH}] s2, float[b,r,{WIDTH}] k2, float[b,r,{WIDTH}] v2,
+    last, k, v, y = Loop (n, yes, x, k0, v0) <body = step (int64 i, bool go, float[b,1,{WIDTH}] s,
+        float[b,q,{WIDTH}] k1, float[b,q,{WIDTH}] v1) => (bool on, float[b,1,{WIDTH}] s2, float[b,r,{WIDTH}] k2, float[b,r,{WIDTH}] v2,
         float[b,1,{WIDTH}] out) {{
         on = Identity(go)  l = LayerNormalization(s, gain, shift)  query = MatMul(l, wq)
         key = MatMul(l, wk)  value = MatMul(l, wv)  k2 = Concat<axis = 1>(k1, key)  v2 = Concat<axis = 1>(v1, value)
@@ -34,7 +34,10 @@ ATTENTION = f"""(int64 n, float[b,1,{WIDTH}] x, float[b,p,{WIDTH}] k0, float[b,p
         s2 = LayerNormalization(s3, gain, shift)  out = Identity(s2) }}> }}"""
 WEIGHTS = {
     **dict.fromkeys(["wz", "uz", "wn", "un", "wo", "wq", "wk", "wv"], (WIDTH, WIDTH)),
-    **{"up": (WIDTH, 4 * WIDTH), "down": (4 * WIDTH, WIDTH), "gain": (WIDTH,), "shift": (WIDTH,)},
+    "up": (WIDTH, 4 * WIDTH),
+    "down": (4 * WIDTH, WIDTH),
+    "gain": (WIDTH,),
+    "shift": (WIDTH,),
 }
 
 
@@ -75,7 +78,7 @@ def test_a_decoder_in_a_loop(name: str, target: str, inside: bool) -> None:
     result = requant.optimize(proto, [feed(seed) for seed in range(12)], target=target)
     assert [layer.quantized for layer in result.report.layers] == [True] * layers
     assert requant.check(result.model, target) == []
-    errors = sum(_errors(proto, result, feed(seed)) for seed in range(100, 104))
+    errors = np.sum([_errors(proto, result, feed(seed)) for seed in range(100, 104)], axis=0)
     signal_to_noise = 10 * np.log10(errors[1] / errors[0])
     assert 10 * np.log10(errors[1].sum() / errors[0].sum()) >= 25
     assert signal_to_noise[-1] >= signal_to_noise[4] - 3
@@ -84,4 +87,5 @@ def test_a_decoder_in_a_loop(name: str, target: str, inside: bool) -> None:
 def _errors(proto: onnx.ModelProto, result: requant.Result, feed: Feed) -> NDArray[np.float64]:
     """Return the squared error and size of the first output at each step, [2, steps]."""
     y, z = (runner(model)(feed)[0].astype(np.float64) for model in (load(proto), result.model))
-    return np.square([y - z, y]).reshape(2, len(y), -1).sum(axis=2)
+    squares: NDArray[np.float64] = np.square([y - z, y]).reshape(2, len(y), -1).sum(axis=2)
+    return squares

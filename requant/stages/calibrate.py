@@ -6,7 +6,7 @@ from itertools import islice
 
 import onnx_ir as ir
 
-from ..calib.collect import collect
+from ..calib.collect import collect, reaching_feeds
 from ..calib.holdout import Split, split
 from ..calib.notes import Notes
 from ..calib.rows import dropped_rows
@@ -38,7 +38,8 @@ def calibrate_model(job: Job) -> None:
     if job.calibrated:
         _collect(job)
     with job.times("verify"):
-        verify(job.original, job.model, islice(job.parts.training, 1), rewrite="the canonical form")
+        feeds = (*islice(job.parts.training, 1), *reaching_feeds(job.model))
+        verify(job.original, job.model, feeds, rewrite="the canonical form")
     job.reference = job.model.clone()
     if job.report.calibration.get("samples") == 1 and job.recipe.rewrites and not data.random:
         job.recipe = job.recipe.plain

@@ -53,7 +53,7 @@ def test_an_error_does_not_grow_while_the_state_is_carried(name: str) -> None:
         listener.model(), spoken(listener, range(10), 2.0)[::3], target="tensorrt", keep=listener.loudness
     )
     for rate in listener.rates:
-        errors = sum(_carried(listener, result, seed, rate) for seed in range(100, 104))
+        errors = np.sum([_carried(listener, result, seed, rate) for seed in range(100, 104)], axis=0)
         early, late = (decibels(errors[step - 3 : step + 4, 1]) for step in (5, 100))
         assert late >= early - DRIFT
         assert decibels(errors) >= 15
