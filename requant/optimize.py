@@ -29,6 +29,7 @@ def optimize(
     precision: Precision | None = None,
     zero_points: bool = False,
     keep_io: bool = True,
+    finish: bool = False,
     evaluation: Data | None = None,
     report_file: str | os.PathLike[str] | None = None,
     progress: Progress = lambda stage, count: None,
@@ -45,13 +46,14 @@ def optimize(
         keep: names or glob patterns of nodes to leave in float.
         output: where to write the model, if anywhere; written whole or not at all. A symbolic link is followed. What
             was read, and what is no regular file, is never overwritten.
-        precision: "float32", "float16" or "bfloat16": floating-point type of the layers that are not quantized. None
-            is that of the file where the engine computes in it, and float32 elsewhere.
+        precision: "float32", "float16" or "bfloat16": floating-point type of the layers that are not quantized. None is
+            that of the file where the engine computes in it, and float32 elsewhere.
         zero_points: asymmetric quantization of non-negative activations, where the engine takes any zero point;
             the integers of two engines' artifacts then differ.
         keep_io: leave the model's inputs and outputs in the types of the file in half precision too.
-        evaluation: data to measure the result on, as ``calibration`` is given. None measures on samples of the
-            calibration data that are held out of everything else, where there are enough.
+        finish: take a model that is quantized in part: that part stays as it is, the rest is quantized beside it.
+        evaluation: data to measure the result on, as ``calibration`` is given. None measures on held-out samples of the
+            calibration data, where there are enough.
         report_file: where to write the report, ``.html`` or ``.json``, if anywhere; by the same rules.
         progress: told each stage and its steps.
 
@@ -64,28 +66,30 @@ def optimize(
     require_data(calibration)
     require_data(evaluation)
     job = Job(
-        source, calibration, full_recipe, lowering, patterns(keep), evaluation, output, report_file, Stopwatch(progress)
-    )
+        source, calibration, full_recipe, lowering, patterns(keep), finish, evaluation, output, report_file,
+        Stopwatch(progress),
+    )  # fmt: skip
     for stage in STAGES:
         if not job.finished:
             stage(job)
     require_interface(job.original, job.artifact, narrowed=not lowering.keep_io)
     result = Result(job.artifact, job.report, job.model, lowering)
-    if output is not None:
-        with job.times("save"):
-            result.save(output)
-    job.report.times = job.times.seconds
-    if report_file is not None:
-        _save_report(result, report_file, output)
+    _save(result, job)
     return result
 
 
-def _save_report(result: Result, path: str | os.PathLike[str], output: str | os.PathLike[str] | None) -> None:
-    """Write the report; a failure says that the model is there all the same."""
+def _save(result: Result, job: Job) -> None:
+    """Write what the call asks for; a failure of the report says that the model is there all the same."""
+    if job.output is not None:
+        with job.times("save"):
+            result.save(job.output)
+    job.report.times = job.times.seconds
+    if job.report_file is None:
+        return
     try:
-        result.save_report(path)
+        result.save_report(job.report_file)
     except OutputError as error:
-        note = f"; the model was written to {os.fspath(output)}" if output is not None else ""
+        note = f"; the model was written to {os.fspath(job.output)}" if job.output is not None else ""
         raise OutputError(f"{error}{note}") from error
 
 

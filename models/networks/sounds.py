@@ -84,9 +84,11 @@ def _decibels(power: Spectrum) -> Spectrum:
 
 
 SOUNDS = (
-    network("speech quality, DNSMOS", _QUALITY, "speechmos/dnsmos_models/sig_bak_ovr.onnx", dnsmos, 24, 16),
-    network("echo, CNN with SiLU and GRU", _QUALITY, "speechmos/aecmos_models/Run_1663829550_Stage_0.onnx", aecmos),
-    network("lost packets, CNN and GRU", _QUALITY, "speechmos/plcmos_models/plcmos_v2.onnx", plcmos),
+    network("speech quality, DNSMOS", _QUALITY, "speechmos/dnsmos_models/sig_bak_ovr.onnx", dnsmos, 24, 40),
+    network(
+        "echo, CNN with SiLU and GRU", _QUALITY, "speechmos/aecmos_models/Run_1663829550_Stage_0.onnx", aecmos, 32, 96
+    ),
+    network("lost packets, CNN and GRU", _QUALITY, "speechmos/plcmos_models/plcmos_v2.onnx", plcmos, 32, 96),
     network("pitch, SwiftF0", "swift-f0", "swift_f0/model.onnx", swift_f0),
     network("speech embedding", _WAKE, "openwakeword/resources/models/embedding_model.onnx", embedding, 64, 48),
 )

@@ -12,14 +12,17 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from .families import NETS, TRANSFORMERS, Family, Shape
-from .nets import NETS as BUILDERS
+from .families import MODULES, NETS, TRANSFORMERS, Family, Shape
+from .modules import MODULES as MODULE_BUILDERS
+from .nets import NETS as NET_BUILDERS
 from .nets import Layer
 from .wanted import Export
 from .weights import randomize
 
 TRACED: Mapping[str | int, int] = {"batch": 2, "tokens": 7}
 """The sizes of dynamic dimensions while a module is traced."""
+
+_BUILDERS = NET_BUILDERS | MODULE_BUILDERS
 
 INTEGERS = ("input_ids", "attention_mask", "position_ids")
 """The inputs that are no floats."""
@@ -46,8 +49,8 @@ class First(nn.Module):
 
 
 def _module(family: str, attention: str) -> tuple[nn.Module, Mapping[str, Shape]]:
-    if family in NETS:
-        return BUILDERS[family](), NETS[family]
+    if family in _BUILDERS:
+        return _BUILDERS[family](), (NETS | MODULES)[family]
     found = TRANSFORMERS[family]
     return First(_model(found, attention), tuple(found.inputs)), found.inputs
 

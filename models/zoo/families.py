@@ -12,6 +12,9 @@ VOCABULARY = 99
 
 HEADS, WIDTH = 4, 32
 
+WIDE, RANK, FRAMES = 160, 8, 32
+"""The width of `models.zoo.modules`, the rank of their adapters, and the channels of their frames of audio."""
+
 _SIZES: Settings = {
     "hidden_size": WIDTH,
     "num_hidden_layers": 2,
@@ -103,3 +106,61 @@ NETS: dict[str, Mapping[str, Shape]] = {
     "branches": {"x": ("batch", "tokens", WIDTH)},
 }
 """The inputs of the nets of `models.zoo.nets`."""
+
+_ROWS: Mapping[str, Shape] = {"x": ("batch", "tokens", WIDE)}
+_AUDIO: Mapping[str, Shape] = {"x": ("batch", FRAMES, 20)}
+_FIXED: Mapping[str, Shape] = {"x": (3, 9, WIDE)}
+_PAIR: Mapping[str, Shape] = {**_FIXED, "memory": (3, 5, WIDE)}
+"""Exporters write sizes of `nn.MultiheadAttention` and of recurrent layers as constants."""
+
+MODULES: dict[str, Mapping[str, Shape]] = {
+    "weight-norm-hook": _AUDIO,
+    "weight-norm": _AUDIO,
+    "weight-norm-linear": _ROWS,
+    "spectral-norm": _ROWS,
+    "equalized": _ROWS,
+    "equalized-conv": {"x": ("batch", 8, 12, 12)},
+    "lora": _ROWS,
+    "lora-merged": _ROWS,
+    "masked": _ROWS,
+    "packed": _ROWS,
+    "experts": _ROWS,
+    "experts-sliced": _ROWS,
+    "experts-batched": {"x": ("batch", WIDE)},
+    "decoder-layer": _PAIR,
+    "attention": _FIXED,
+    "cross-attention": _PAIR,
+    "einsum-attention": _ROWS,
+    "lstm": _FIXED,
+    "lstm-2": _FIXED,
+    "gru": _FIXED,
+    "upsampler": {"x": ("batch", 3, 8, 8)},
+}
+"""The inputs of the modules of `models.zoo.modules`."""
+
+LAYERS: dict[str, int] = {
+    "weight-norm-hook": 4,
+    "weight-norm": 4,
+    "weight-norm-linear": 2,
+    "spectral-norm": 2,
+    "equalized": 2,
+    "equalized-conv": 2,
+    "lora": 6,
+    "lora-merged": 2,
+    "masked": 2,
+    "packed": 3,
+    "experts": 9,
+    "experts-sliced": 9,
+    "experts-batched": 3,
+    "decoder-layer": 7,
+    "attention": 3,
+    "cross-attention": 4,
+    "einsum-attention": 4,
+    "lstm": 2,
+    "lstm-2": 3,
+    "gru": 2,
+    "upsampler": 3,
+    "vit": 14,
+    "bert": 12,
+}
+"""The number of linear layers of a family; parameters that are multiplied as one count as one."""

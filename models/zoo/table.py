@@ -7,7 +7,7 @@ import onnx
 
 from .. import synthetic
 from . import converted
-from .families import TRANSFORMERS, WIDTH
+from .families import MODULES, TRANSFORMERS, WIDTH
 from .wanted import Export
 
 Builder = Callable[[], onnx.ModelProto]
@@ -26,6 +26,9 @@ def _exports(
 _RARE = ("phi3", "gpt-neox", "t5", "dinov2", "convnext")
 _USUAL = tuple(family for family in (*TRANSFORMERS, "resnet", "mobilenet", "block") if family not in _RARE)
 
+_SCRIPTED = tuple(name for name in MODULES if name != "spectral-norm")
+"""The modules that TorchScript's exporter has symbols for."""
+
 EXPORTS = (
     *_exports("script", 9, "vit", "resnet"),
     *_exports("script", 11, "bert", "mobilenet"),
@@ -34,11 +37,15 @@ EXPORTS = (
     *_exports("script", 17, *_USUAL, *_RARE),
     *_exports("script", 17, "bert", "gpt2", "llama", "vit", "whisper", attention="sdpa"),
     *_exports("script", 17, "bert", "llama", "vit", "resnet", dtype="float16"),
+    *_exports("script", 17, "bert", "vit", dtype="bfloat16"),
     *_exports("functions", 17, "block"),
     *_exports("dynamo", 18, *_USUAL, "branches"),
     *_exports("dynamo", 18, "bert", attention="sdpa"),
-    *_exports("dynamo", 18, "vit", "llama", dtype="bfloat16"),
+    *_exports("dynamo", 18, "bert", "vit", dtype="float16"),
+    *_exports("dynamo", 18, "bert", "vit", "llama", dtype="bfloat16"),
     *_exports("dynamo", 20, "vit", "mobilenet"),
+    *_exports("script", 17, *_SCRIPTED),
+    *_exports("dynamo", 18, *MODULES),
     *_exports("dynamo", 23, "bert", "llama", "vit", attention="sdpa"),
 )
 """What PyTorch's exporters make: every usual family with each of the two, and the unusual ways of some."""

@@ -5,6 +5,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+_NORMS = ("original0", "weight_g")
+"""The norms of normalized weights, in the two ways of PyTorch to hold them."""
+
 OUTLIERS, GAIN = 2, 20.0
 """So many channels of every norm have a gamma so many times larger."""
 
@@ -29,9 +32,11 @@ def _draw(rng: np.random.Generator, owner: nn.Module, name: str, shape: tuple[in
     size = 0.5
     if isinstance(owner, nn.Embedding):
         size = 1.0
-    elif name == "weight":
+    elif name in _NORMS:
+        size = 2.0
+    elif "weight" in name:
         size /= np.prod(shape[1:]) ** 0.5
-    return size * rng.standard_normal(shape)
+    return np.asarray(size * rng.standard_normal(shape))
 
 
 def _positive(rng: np.random.Generator, channels: int, gain: float) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..ir.conv_outputs import ConvOutput, conv_outputs
 from ..ir.linear import find_linears
+from ..ir.quantized import is_partly_quantized
 from ..runtime.feeds import Feed, is_floating
 from ..runtime.outputs import arrays
 from ..runtime.session import runner
@@ -29,6 +30,9 @@ _Number = TypeVar("_Number", bound=np.generic)
 MOST_KEPT = 4
 """Number of feeds that are kept."""
 
+MOST_REACHING = 12
+"""The most feeds that are kept beyond those because they are the first to reach a body."""
+
 
 def statistics(value: ir.Value | None) -> ChannelStatistics | None:
     """Return the statistics that `collect` left on ``value``, or None."""
@@ -43,9 +47,14 @@ def is_calibrated(model: ir.Model) -> bool:
 
 
 def first_feeds(model: ir.Model) -> tuple[Feed, ...]:
-    """Return the first feeds of the calibration data, which `collect` kept."""
+    """Return the first feeds of the calibration data, which `collect` kept, and the first ones to reach a body."""
     entry = model.graph.meta.get(FIRST, ())
     return entry if isinstance(entry, tuple) else ()
+
+
+def reaching_feeds(model: ir.Model) -> tuple[Feed, ...]:
+    """Return those of `first_feeds` that are among them because they are the first to reach a body."""
+    return first_feeds(model)[MOST_KEPT:]
 
 
 def watched(model: ir.Model) -> dict[ir.Value, int]:
@@ -83,12 +92,11 @@ def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int],
     axes = {value.name or "": (value, axis) for value, axis in watched(model).items()}
     unreached = {node: value.name or "" for node, value in witnesses(model).items()}
     names = list(dict.fromkeys([*axes, *unreached.values()]))
-    run = runner(model, names, optimized=True)
+    run = runner(model, names, optimized=not is_partly_quantized(model))
     totals: dict[str, ChannelStatistics] = {}
     row_counts = dict.fromkeys(axes, Dropped())
     samples, outputs, first, along = 0, len(model.graph.outputs), list[Feed](), sample_axes(model)
     for count, feed in enumerate(feeds, start=1):
-        first += [feed] if count <= MOST_KEPT else []
         seed, batch = fingerprint(feed), count_samples(feed, along)
         taps = dict(zip(names, run(feed)[outputs:], strict=True))
         for name, (_, axis) in axes.items():
@@ -99,7 +107,10 @@ def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int],
             if numbers:
                 total = measure(_joined([rows for _, rows, _ in parts if len(rows)]), -1, seed, _joined(numbers))
                 totals[name] = totals[name].merge(total) if name in totals else total
-        unreached = {node: name for node, name in unreached.items() if not len(taps[name])}
+        remaining = {node: name for node, name in unreached.items() if not len(taps[name])}
+        reaches = len(remaining) < len(unreached) and len(first) < MOST_KEPT + MOST_REACHING
+        first += [feed] if count <= MOST_KEPT or reaches else []
+        unreached = remaining
         samples += batch
         progress(count)
     if not samples:

@@ -15,6 +15,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ..errors import DataError, SourceError
+from ..ir.quantized import is_partly_quantized
 from ..runtime.feeds import Feed
 from ..runtime.session import runner
 
@@ -53,7 +54,7 @@ def fitting_sizes(model: ir.Model, seed: int = 0) -> Sizes:
     Raises:
         DataError: none of those that are tried run, or they are too large.
     """
-    run, failure = runner(model, optimized=True), ""
+    run, failure = runner(model, optimized=not is_partly_quantized(model)), ""
     for sizes in _candidates(model)[:MOST_TRIED]:
         try:
             run(_feed(model, sizes, np.random.default_rng(seed)))

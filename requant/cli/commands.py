@@ -78,6 +78,9 @@ def optimize_command(
     half_io: Annotated[
         bool, typer.Option("--half-io", help="Convert inputs and outputs to half precision too.")
     ] = False,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="Quantize the rest of a model that is quantized in part.")
+    ] = False,
     output: Annotated[Path | None, _file("--output", "-o", help="Output file.  [default: MODEL.TARGET.onnx]")] = None,
     report: Annotated[Path | None, _file("--report", help="Report file, .html or .json.")] = None,
     as_json: Json = False,
@@ -87,12 +90,12 @@ def optimize_command(
     with progress() as callback:
         result = optimize(
             model, calibration, recipe, target, tuple(keep or ()), destination,
-            precision=precision, zero_points=zero_points, keep_io=not half_io, evaluation=evaluation,
-            report_file=report, progress=callback,
+            precision=precision, zero_points=zero_points, keep_io=not half_io, finish=finish,
+            evaluation=evaluation, report_file=report, progress=callback,
         )  # fmt: skip
     say(f"wrote {destination}")
     show(result.report.to_dict(), result.report.render, as_json)
-    if not any(layer.quantized for layer in result.report.layers):
+    if not any(layer.planned for layer in result.report.layers):
         raise typer.Exit(failed(f"{model}: {result.report.message}", 3))
 
 

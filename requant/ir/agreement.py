@@ -19,6 +19,9 @@ _SMALL = 1000
 """Bytes up to which a weight may hold sizes or axes, so that the inference needs its data."""
 
 
+_UNTYPED = "expected to have type but instead is null"
+"""What onnx says of a node behind one whose output it cannot infer."""
+
 _SIZES = (ir.DataType.INT64, ir.DataType.INT32)
 
 
@@ -82,7 +85,7 @@ def _problems(error: Exception) -> Iterator[str]:
     for line in str(error).splitlines():
         text = re.sub(r"\[\w+Error\] (Inference error\(s\): )?", "", line).strip()
         op_type = re.match(r"\(op_type:(\w+)", text)
-        if text and not (op_type and _has_function(op_type[1])):
+        if text and _UNTYPED not in text and not (op_type and _has_function(op_type[1])):
             yield text
 
 

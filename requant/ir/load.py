@@ -1,6 +1,7 @@
 """Loading of models from any source, without modifying it and without reading its weights."""
 
 import os
+from itertools import chain
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -31,6 +32,10 @@ LARGEST = 2**31
 """Bytes that a protobuf message cannot hold."""
 
 
+_ANNOTATION = "requant."
+"""The beginning of the keys of annotations."""
+
+
 def load(source: Source) -> ir.Model:
     """Load a private copy of the model in ``source``; its weights are read when they are first used.
 
@@ -49,6 +54,7 @@ def load(source: Source) -> ir.Model:
     _forget_negative_sizes(model)
     if not isinstance(source, str | os.PathLike | bytes | onnx.ModelProto):
         own_tensors(model)
+        _forget_annotations(model)
     return model
 
 
@@ -107,6 +113,15 @@ def _from_proto(proto: onnx.ModelProto, name: str) -> ir.Model:
             return ir.from_proto(proto)
     except Exception as error:  # damaged bytes raise errors of any type
         raise SourceError(f"{name}: damaged ONNX model ({reason(error)})") from error
+
+
+def _forget_annotations(model: ir.Model) -> None:
+    """Drop what passes left on a model in memory that is an artifact: another run plans anew."""
+    values = ir.convenience.create_value_mapping(model.graph).values()
+    nodes = (node.meta for node in model.graph.all_nodes())
+    for store in chain((model.meta, model.graph.meta), nodes, (value.meta for value in values)):
+        for key in [key for key in store if key.startswith(_ANNOTATION)]:
+            del store[key]
 
 
 def _forget_negative_sizes(model: ir.Model) -> None:

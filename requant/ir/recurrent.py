@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from .constants import constant_shape, is_constant
 from .ops import is_op
+from .refusal import Refusal
 from .traverse import nodes_within
 
 DYNAMIC_LSTM = "an integer LSTM quantizes its data at run time: take the recipe int8-dynamic, on cpu"
@@ -27,19 +28,20 @@ class Recurrent(NamedTuple):
     recurrence: ir.Value
 
 
-def as_recurrent(node: ir.Node) -> Recurrent | str:
-    """View ``node`` as an LSTM with an integer kernel, or return the reason for which there is none."""
+def as_recurrent(node: ir.Node) -> Recurrent | Refusal:
+    """View ``node`` as an LSTM with an integer kernel, or refuse it."""
     if not is_op(node, frozenset({"LSTM"})):
-        return f"engines run {node.op_type} as one node in float"
+        return Refusal.at(node, f"engines run {node.op_type} as one node in float")
     data, weight, recurrence = node.inputs[:3]
     if data is None or weight is None or recurrence is None or not (is_constant(weight) and is_constant(recurrence)):
-        return "its weights are computed at run time"
+        return Refusal.at(node, "its weights are computed at run time")
     if {data.dtype, weight.dtype, recurrence.dtype} - {None, ir.DataType.FLOAT}:
-        return "an integer LSTM takes float32 alone"
+        return Refusal.at(node, "an integer LSTM takes float32 alone")
     if node.attributes.get_int("layout", 0):
-        return "an integer LSTM takes data with the time first"
+        return Refusal.at(node, "an integer LSTM takes data with the time first")
     if constant_shape(recurrence)[-1] < FEWEST_CHANNELS:
-        return f"{constant_shape(recurrence)[-1]} hidden channels are too few for an integer kernel to pay"
+        reason = f"{constant_shape(recurrence)[-1]} hidden channels are too few for an integer kernel to pay"
+        return Refusal.at(node, reason)
     return Recurrent(node, weight, recurrence)
 
 

@@ -129,23 +129,18 @@ def _convolution(node: ir.Node, position: int) -> str | None:
 def _einsum(node: ir.Node, position: int) -> str | None:
     """Return the reason for an Einsum that is not written as a MatMul."""
     product = as_product(node)
-    return product if isinstance(product, str) else None
+    return product.reason if isinstance(product, Refusal) else None
 
 
 def _recurrent(node: ir.Node, position: int) -> str:
     """Return the reason for an LSTM, GRU or RNN."""
-    reason = as_recurrent(node)
-    return reason if isinstance(reason, str) else DYNAMIC_LSTM
+    view = as_recurrent(node)
+    return view.reason if isinstance(view, Refusal) else DYNAMIC_LSTM
 
 
 def _one_node(node: ir.Node, position: int) -> str:
     """Return the reason for a fused op."""
     return f"engines run {node.op_type} as one node in float"
-
-
-def _quantized(node: ir.Node, position: int) -> str:
-    """Return the reason for an op of a quantized model."""
-    return _QUANTIZED
 
 
 _FUSED = {
@@ -164,18 +159,6 @@ _FUSED = {
 }  # fmt: skip
 """Ops of ONNX Runtime that hold a linear layer, where `requant.ir.canonical.contrib` leaves them, and their weight."""
 
-_COMPRESSED = {
-    "QMoE": 2,
-    **dict.fromkeys(
-        (
-            "GemmFloat8", "MatMulBlockQuantizedFp4Weight", "MatMulBlockQuantizedFp8Weight", "MatMulBnb4", "MatMulFpQ4",
-            "MatMulNBits", "MatMulNBitsQLoRA",
-        ),
-        1,
-    ),
-}  # fmt: skip
-"""Ops of ONNX Runtime with a weight that is quantized, and its position."""
-
 _LAYERS: dict[tuple[str, str], tuple[tuple[int, ...], Callable[[ir.Node, int], str | None]]] = {
     **{("", op_type): ((1, 0), _product) for op_type in PRODUCTS},
     **{("", op_type): ((1,), _convolution) for op_type in CONVOLUTIONS},
@@ -183,6 +166,5 @@ _LAYERS: dict[tuple[str, str], tuple[tuple[int, ...], Callable[[ir.Node, int], s
     ("", "DeformConv"): ((1,), _one_node),
     ("", "Einsum"): ((1, 0), _einsum),
     **{(CONTRIB, op_type): ((position,), _one_node) for op_type, position in _FUSED.items()},
-    **{(CONTRIB, op_type): ((position,), _quantized) for op_type, position in _COMPRESSED.items()},
 }
 """The inputs that may be the weight, and a function that returns the reason where it is constant."""

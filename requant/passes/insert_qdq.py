@@ -18,7 +18,7 @@ from ..ir.build import follow
 from ..ir.constants import array, constant
 from ..ir.conv_outputs import ConvOutput
 from ..ir.linear import Linear, as_linear, find_linears
-from ..ir.names import forget_names
+from ..ir.names import forget_names, separate_nodes
 from ..ir.ops import SIZES
 from ..ir.quantizer import quantizer
 from ..ir.refusal import Refusal
@@ -46,7 +46,7 @@ from .lowering.weight import bias_limit, common_scale, dequantized_weight, fit_b
 from .magnitudes import signed_data
 from .planned_layer import PlannedLayer, planned_layer
 from .records import LayerRecord
-from .unsupported_layers import lower_unsupported
+from .unplanned_layers import lower_unplanned
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class InsertQDQ(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         forget_names(model.graph)
         engine = target(self.target)
-        unsupported = lower_unsupported(model, engine)
+        unplanned = lower_unplanned(model, engine)
         records, layers, outputs = _decide(model.graph, engine)
         context = LoweringContext(model.graph, engine, self.zero_points, integer_values(layers, outputs, engine))
         contexts = {graph: replace(context, graph=graph) for graph in graphs_within(model.graph)}
@@ -88,15 +88,16 @@ class InsertQDQ(ir.passes.InPlacePass):
                 for linear, record in records.items()
             }
         keep_in_float([_quantize_output(output, contexts[graph_of(output.conv.node)]) for output in outputs])
-        all_records = {linear.node: record for linear, record in records.items()} | unsupported
+        all_records = {linear.node: record for linear, record in records.items()} | unplanned
         places = {node: place for place, node in enumerate(nodes_within(model.graph))}
         in_order = sorted(all_records, key=lambda node: places.get(node, len(places)))
         LAYERS.set(model, (*(all_records[node] for node in in_order), *enclosed_layers(model)))
         if engine.integer_products:
             prevent_skip_layer_norms(contexts)
+        separate_nodes(model)  # the file may have quantizers that are called as these
         remove_unused(model)  # the float weights, which have no consumers any more
         TopologicalSortPass()(model)  # a Shape of a Conv's output may stand before its Relu
-        return ir.passes.PassResult(model, bool(layers) or any(record.quantized for record in unsupported.values()))
+        return ir.passes.PassResult(model, bool(layers) or any(record.planned for record in unplanned.values()))
 
 
 def _decide(graph: ir.Graph, engine: Target) -> tuple[dict[Linear, LayerRecord], list[PlannedLayer], list[ConvOutput]]:
@@ -116,6 +117,9 @@ def _refusal(linear: Linear, plan: PlannedLayer | None, engine: Target) -> Refus
         return refusal
     if plan is None:
         return Refusal.at(linear.node, "it has no planned quantizer")
+    if plan.data is not None and plan.data.zero_point is not None and not engine.zero_points:
+        reason = f"its input is quantized already, with a zero point that {engine.name} does not take"
+        return Refusal.at(linear.node, reason)
     return engine.excludes(linear, plan.format) or signed_data(linear, engine)
 
 

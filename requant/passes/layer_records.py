@@ -9,7 +9,7 @@ from ..ir.refusal import Refusal
 from ..ir.traverse import enclosed_nodes
 from .planned_layer import PlannedLayer
 from .records import LayerRecord
-from .unsupported_layers import unsupported_layers
+from .unplanned_layers import unplanned_layers
 
 
 def layer_record(linear: Linear, refusal: Refusal | None, plan: PlannedLayer | None = None) -> LayerRecord:
@@ -25,7 +25,7 @@ def float_layers(model: ir.Model, reason: str) -> Iterator[LayerRecord]:
     """Yield a record of each layer of ``model``, all of which stay in float for one ``reason``."""
     for linear in find_linears(model.graph):
         yield layer_record(linear, Refusal.at(linear.node, reason))
-    yield from unsupported_layers(model)
+    yield from unplanned_layers(model).values()
     yield from enclosed_layers(model)
 
 

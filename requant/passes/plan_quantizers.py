@@ -16,6 +16,7 @@ from ..calib.statistics import ChannelStatistics
 from ..ir.conv_outputs import activated
 from ..ir.formats import INT8, INT8_DYNAMIC, Format
 from ..ir.linear import Linear, find_linears
+from ..ir.quantized import stored_quantizer
 from ..ir.quantizer import QUANTIZER, Quantizer, quantizer
 from ..ir.recurrent import find_recurrent
 from ..ir.refusal import Refusal
@@ -74,6 +75,12 @@ class PlanQuantizers(ir.passes.InPlacePass):
             KEPT.set(linear.node, refusal)
             return False
         data = quantizer(linear.data)
+        if data is None and fmt.activations is not None:
+            stored = _stored(linear, fmt)
+            if isinstance(stored, Refusal):
+                KEPT.set(linear.node, stored)
+                return False
+            data = stored
         if fmt.static and stats is not None and data is None:
             data = self._data_quantizer(stats, consumers, fmt)
         weight = weight_quantizer(linear, replace(fmt, bits=min(fmt.bits, self.weight_bits)))
@@ -127,6 +134,14 @@ def _refusal(linear: Linear, stats: ChannelStatistics | None, fmt: Format) -> Re
         return Refusal.at(linear.node, unmeasured(linear.data))
     reason = _unsupported(linear, fmt) or _conflict(linear, fmt)
     return None if reason is None else Refusal.at(linear.node, reason)
+
+
+def _stored(linear: Linear, fmt: Format) -> Quantizer | Refusal | None:
+    """Return the quantizer that the data have in the file, or refuse it where it is none of the format ``fmt``."""
+    stored = stored_quantizer(linear.data)
+    if isinstance(stored, Quantizer) and fmt.activations != ir.DataType.INT8:
+        return Refusal.at(linear.node, "its input is quantized already, in int8")
+    return stored
 
 
 def _unsupported(linear: Linear, fmt: Format) -> str | None:

@@ -29,9 +29,16 @@ class SiteRecord:
     reason: str = ""
 
 
+AS_IN_FILE = "as in the file"
+"""The format of a layer that the file has quantized."""
+
+
 @dataclass(frozen=True)
 class LayerRecord:
-    """A linear layer, whose output is the value ``output``: quantized in ``format``, or in float for a ``reason``."""
+    """A linear layer, whose output is the value ``output``: quantized in ``format``, or in float for a ``reason``.
+
+    ``format`` is `AS_IN_FILE` where the layer was quantized before.
+    """
 
     name: str
     op_type: str
@@ -40,6 +47,11 @@ class LayerRecord:
     quantized: bool
     reason: str = ""
     format: str = ""
+
+    @property
+    def planned(self) -> bool:
+        """True where the plan quantizes the layer, and not the file."""
+        return self.quantized and self.format != AS_IN_FILE
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from itertools import islice
 
 import onnx_ir as ir
 
-from ..calib.collect import collect
+from ..calib.collect import collect, reaching_feeds
 from ..calib.holdout import Split, split
 from ..calib.notes import Notes
 from ..calib.rows import dropped_rows
@@ -44,7 +44,8 @@ def calibrate_model(job: Job) -> None:
             job.report.layers = list(float_layers(job.model, reason))
             job.finish(f"nothing to quantize: {reason}")
             return
-        verify(job.float_model, job.model, islice(job.parts.training, 1), rewrite="the canonical form")
+        feeds = (*islice(job.parts.training, 1), *reaching_feeds(job.model))
+        verify(job.float_model, job.model, feeds, rewrite="the canonical form")
     job.reference = job.model.clone()
     if job.report.calibration.get("samples") == 1 and job.recipe.rewrites and not data.random:
         job.recipe = job.recipe.plain

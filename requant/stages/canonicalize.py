@@ -14,7 +14,7 @@ from ..ir.shapes.infer import InferShapes
 from ..ir.unsupported import no_layers
 from ..passes.layer_records import enclosed_layers
 from ..passes.select_layers import unmatched
-from ..passes.unsupported_layers import unsupported_layers
+from ..passes.unplanned_layers import unplanned_layers
 from ..runtime.ort.infer_types import infer_types
 from .job import Job
 
@@ -29,14 +29,16 @@ def canonicalize_model(job: Job) -> None:
         job.float_model = job.original.clone()
         types = to_float32(job.float_model)
         job.model = job.float_model.clone()
-        canonicalize(job.model, job.recipe.opset)
+        canonicalize(job.model, job.recipe.opset, finish=job.completes)
         remember_types(job.model.graph, types)
         remember_names(job.original, job.model)
     job.lowering = job.lowering.resolved(job.model)
     job.report.precision = str(job.lowering.precision)
     if not _has_layers(job):
-        job.report.layers = [*unsupported_layers(job.model), *enclosed_layers(job.model)]
-        job.finish(f"nothing to quantize: {no_layers(layer.reason for layer in job.report.layers)}")
+        layers = job.report.layers = [*unplanned_layers(job.model).values(), *enclosed_layers(job.model)]
+        is_done = bool(layers) and all(layer.quantized for layer in layers)
+        reason = "every layer is quantized already" if is_done else no_layers(layer.reason for layer in layers)
+        job.finish(f"nothing to quantize: {reason}")
         return
     if names := unmatched(job.model, job.keep):
         raise RequantError(f"{describe(job.source)}: no linear layer is called {names[0]!r}, which keep asks for")

@@ -19,7 +19,8 @@ class Job:
     """A model to quantize, the data, and what to make of them.
 
     Attributes:
-        source, calibration, recipe, lowering, keep, evaluation: what the call asks for; see `requant.optimize`.
+        source, calibration, recipe, lowering, keep, completes, evaluation: what the call asks for; see
+            `requant.optimize`, where ``completes`` is called ``finish``.
         output, report_file: where to write, None for nowhere.
         times: told of each stage.
         report: what is reported, filled stage by stage.
@@ -37,6 +38,7 @@ class Job:
     recipe: Recipe
     lowering: Lowering
     keep: tuple[str, ...]
+    completes: bool
     evaluation: Data | None
     output: str | os.PathLike[str] | None
     report_file: str | os.PathLike[str] | None

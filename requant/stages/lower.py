@@ -25,11 +25,11 @@ def lower_plan(job: Job) -> None:
         require_loadable(job.artifact, target)
     report.sites, report.layers = list(site_records(job.model)), list(layer_records(job.artifact))
     report.wide = list(precision_records(job.artifact))
-    if any(layer.quantized for layer in report.layers):
+    if any(layer.planned for layer in report.layers):
         report.bytes_after = stored_bytes(job.artifact)
         report.notes += _tables(job.artifact.graph, report.bytes_after)
         return
-    reasons = dict.fromkeys(layer.reason for layer in report.layers)
+    reasons = dict.fromkeys(layer.reason for layer in report.layers if not layer.quantized)
     job.finish(f"nothing to quantize: every linear layer stays in float on {target} ({'; '.join(reasons)})")
 
 

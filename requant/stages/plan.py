@@ -6,6 +6,7 @@ from itertools import islice
 
 import onnx_ir as ir
 
+from ..calib.collect import reaching_feeds
 from ..calib.holdout import MOST
 from ..calib.sources import Batches
 from ..ir.channels.find import Site, find_sites
@@ -87,6 +88,6 @@ def _rewrite(model: ir.Model, recipe: Recipe, data: Batches) -> float:
         }
         if rewrite(model).modified:
             watched = {name: places.get(name, "") for name in common_layers(before, model)}
-            feeds = islice(data, VERIFIED_SAMPLES)
+            feeds = (*islice(data, VERIFIED_SAMPLES), *reaching_feeds(model))
             worst = max(worst, verify(before, model, feeds, rewrite=type(rewrite).__name__, watched=watched))
     return worst

@@ -75,11 +75,6 @@ LISTED = {
         {{ y = {CONTRIB}.MoE<k = 1>(x, r, w, , v) }}""",
         "engines run MoE as one node in float",
     ),
-    "4-bit weight": (
-        f"""(float[B,32] x) => (float[B,18] y) <uint8[18,1,16] w, float[18] s>
-        {{ y = {CONTRIB}.MatMulNBits<K = 32, N = 18, bits = 4, block_size = 32>(x, w, s) }}""",
-        "its weight is quantized already",
-    ),
     "8-bit weight": (
         f"{ROWS} <int8[24,18] w, float s> {{ d = DequantizeLinear(w, s)  y = MatMul(x, d) }}",
         "its weight is quantized already",

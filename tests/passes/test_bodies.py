@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 
 import requant
-from requant.calib.collect import collect, statistics
+from requant.calib.collect import collect, first_feeds, reaching_feeds, statistics
 from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.linear import find_linears
 from requant.ir.load import load
@@ -76,6 +76,12 @@ def test_statistics_cover_all_iterations(build: Build) -> None:
         assert (measured.minimum.min() == 0) == relu
 
 
+def test_a_feed_that_reaches_a_branch_first_is_kept_to_verify_with(build: Build) -> None:
+    model = model_of(BRANCHES, build)
+    collect(model, [*POSITIVE, *X[1::2]])
+    assert (len(first_feeds(model)), [feed is X[1] for feed in reaching_feeds(model)]) == (5, [True])
+
+
 def test_a_branch_that_is_never_taken_stays_in_float(build: Build) -> None:
     for data, taken in ((X[::2], (True, False)), (X[1::2], (False, True))):
         result = requant.optimize(build(f"{HEAD} {{ {BRANCHES} }}"), data, target="tensorrt")
@@ -84,6 +90,15 @@ def test_a_branch_that_is_never_taken_stays_in_float(build: Build) -> None:
         assert layers == [(True, "") if is_taken else (False, reason) for is_taken in taken]
     dynamic = requant.optimize(build(f"{HEAD} {{ {BRANCHES} }}"), X[::2], "int8-dynamic", "cpu")
     assert all(layer.quantized for layer in dynamic.report.layers)
+
+
+def test_a_transform_is_not_skipped_in_a_branch_that_the_first_samples_do_not_take(build: Build) -> None:
+    hot, signs = np.where(np.arange(32) == 3, 30, 1), [1] * 6 + [-1] * 6
+    data = [{"x": (feed["x"] * hot).astype(np.float32)} for feed in (*X[::2], *X[1::2])]
+    data = [{"x": feed["x"] * np.sign(feed["x"].sum()) * sign} for feed, sign in zip(data, signs, strict=True)]
+    for feeds in (data, data[::-1]):
+        result = requant.optimize(build(f"{HEAD} {{ {BRANCHES} }}"), feeds, target="tensorrt", evaluation=data)
+        assert {site.added_nodes > 0 for site in result.report.sites if site.kind == "Inserted"} == {True}
 
 
 def test_a_loop_that_is_never_entered_stays_in_float(build: Build) -> None:

@@ -10,9 +10,11 @@ from onnx_ir.passes import common
 from onnxscript.optimizer import fold_constants
 
 from ...errors import SourceError
+from ..constants import array
 from ..load import reason
 from ..names import forget_names, separate_values
-from ..ops import DYNAMIC_QUANTIZERS, INTEGER_PRODUCTS, QLINEAR_PRODUCTS, QUANTIZERS
+from ..order import label
+from ..quantized import holds_quantized_data, is_quantizer
 from ..schema import require_schemas
 from ..shapes.infer import InferShapes
 from ..silence import quiet
@@ -26,22 +28,13 @@ from .product_forms import rewrite_products
 from .sink_transposes import SinkTransposes
 from .weight_expressions import fold_weights
 from .weight_layout import DropLeadingAxes, FoldWeightLayout
+from .zero_points import store_zero_points
 
 LOWEST_OPSET = 17
 """LayerNormalization exists from here on, and per-channel DequantizeLinear since 13."""
 
 LOWEST_IR = 8
 """The IR version that came with opset 17."""
-
-_CONTRIB_QUANTIZED = frozenset(
-    {"DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QAttention", "QGemm"}
-)
-"""Ops of ONNX Runtime's own domain, which `requant.ir.ops` does not cover."""
-
-_QUANTIZED = (
-    QUANTIZERS - {"DequantizeLinear"} | DYNAMIC_QUANTIZERS | INTEGER_PRODUCTS | QLINEAR_PRODUCTS | _CONTRIB_QUANTIZED
-)
-"""Ops of a quantized model; a DequantizeLinear alone may be a compressed weight of a float model."""
 
 _INLINE = ir.passes.Sequential(common.InlinePass())  # so that its errors are raised as PassError
 
@@ -53,15 +46,19 @@ _CLEAN = ir.passes.Sequential(
 )
 
 
-def canonicalize(model: ir.Model, opset: int = LOWEST_OPSET) -> None:
+def canonicalize(model: ir.Model, opset: int = LOWEST_OPSET, *, finish: bool = False) -> None:
     """Bring ``model`` into canonical form, in place, at ``opset`` or above.
 
+    With ``finish``, parts that are quantized already stay as they are; without, there may be compressed weights alone.
+
     Raises:
-        SourceError: the model is quantized already, its opset cannot be converted, or it is invalid.
+        SourceError: the model is quantized already, drops elements at random, cannot be converted, or is invalid.
     """
-    refuse_quantized(model)
+    if not finish:
+        refuse_quantized(model)
     try:
         _rewrite(model, opset)
+        refuse_random_dropout(model)
     except ir.passes.PassError as error:  # a function's opset is not the model's
         raise SourceError(f"the model cannot be brought into canonical form: {reason(error)}") from error
 
@@ -71,10 +68,12 @@ def _rewrite(model: ir.Model, opset: int) -> None:
     require_schemas(model, "the model")  # a function may pass on an input that its caller left out
     convert_opset(model, opset)
     _fold_constants(model)
+    _detach_removed_nodes(model)
     _clean(model)
     products = rewrite_products(model)
     if products:
         InferShapes()(model)
+    store_zero_points(model)
     DropLeadingAxes()(model)
     FuseNorms()(model)
     if SinkTransposes(products)(model).modified:
@@ -86,7 +85,6 @@ def _rewrite(model: ir.Model, opset: int) -> None:
     common.NameFixPass()(model)
     separate_values(model)
     forget_names(model.graph)
-    _detach_removed_nodes(model)
     model.ir_version = max(lowest_ir_version(model.graph.opset_imports.get("", 0)), LOWEST_IR)
 
 
@@ -114,9 +112,13 @@ def _fold_constants(model: ir.Model) -> None:
 
 
 def _fold(model: ir.Model) -> bool:
-    with quiet("onnxscript.optimizer"), hidden(model, splits_at_run_time):
+    with quiet("onnxscript.optimizer"), hidden(model, _is_not_folded):
         modified = bool(fold_constants(model).modified)
     return fold_weights(model) | modified
+
+
+def _is_not_folded(node: ir.Node) -> bool:
+    return is_quantizer(node) or splits_at_run_time(node)
 
 
 def _clean(model: ir.Model) -> None:
@@ -131,5 +133,18 @@ def _clean(model: ir.Model) -> None:
 def refuse_quantized(model: ir.Model) -> None:
     """Raise SourceError if ``model`` is quantized: the float model that requant starts from is lost."""
     for node in all_nodes(model):
-        if node.op_type in _QUANTIZED:
-            raise SourceError(f"the model is quantized already (node {node.name!r} is a {node.op_type})")
+        if holds_quantized_data(node):
+            raise SourceError(
+                f"the model is quantized already (node {label(node)!r} is a {node.op_type}); finish=True or --finish "
+                "of optimize leaves what is quantized as it is and quantizes the rest"
+            )
+
+
+def refuse_random_dropout(model: ir.Model) -> None:
+    """Raise SourceError if a Dropout of the canonical ``model`` is in training mode: no two runs would agree."""
+    for node in model.graph.all_nodes():
+        ratio, training = (
+            map(array, node.inputs[1:3]) if node.op_type == "Dropout" and len(node.inputs) > 2 else (None,) * 2
+        )
+        if training is not None and training.any() and (ratio is None or ratio.any()):
+            raise SourceError(f"node {label(node)!r} is a Dropout in training mode: export the model for inference")

@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from ..build import follow, precede
 from ..constants import constant_shape, is_constant
+from ..refusal import Refusal
 from .weight_layouts import FEWEST, WeightLayouts
 
 _FIRST_PLACEHOLDER = 0x100
@@ -40,14 +41,14 @@ class EinsumProduct:
         return [shape[self.weight.index(label)] for label in labels]
 
 
-def as_product(node: ir.Node) -> EinsumProduct | str | None:
-    """View ``node`` as a product with a weight, or return why it is not written as a MatMul; None for no layer."""
+def as_product(node: ir.Node) -> EinsumProduct | Refusal | None:
+    """View ``node`` as a product with a weight, or refuse to write it as a MatMul; None for no layer."""
     constants = [position for position, value in enumerate(node.inputs) if is_constant(value)]
     if len(constants) != 1:
         return None
     terms = _terms(node, constants[0])
     if terms is None:
-        return "its equation does not fit a MatMul"
+        return Refusal.at(node, "its equation does not fit a MatMul")
     data, weight, output = terms
     inputs = "".join(label for label in data if label in weight and label not in output)
     outputs = "".join(label for label in output if label in weight and label not in data)
@@ -57,11 +58,12 @@ def as_product(node: ir.Node) -> EinsumProduct | str | None:
     batch = "".join(label for label in weight if label in data and label in output)
     product = EinsumProduct(constants[0], data, weight, output, rows, batch, inputs, outputs)
     if len(rows + batch + inputs) != len(data) or len(batch + inputs + outputs) != len(weight):
-        return "it sums its data or its weight, or takes a diagonal"
+        return Refusal.at(node, "it sums its data or its weight, or takes a diagonal")
     shape = constant_shape(node.inputs[constants[0]])
     channels = prod(product.sizes(inputs, shape)), prod(product.sizes(outputs, shape))
     if min(channels) < FEWEST:
-        return f"{channels[0]} to {channels[1]} channels are too few for an integer kernel to pay"
+        reason = f"{channels[0]} to {channels[1]} channels are too few for an integer kernel to pay"
+        return Refusal.at(node, reason)
     return product
 
 

@@ -42,6 +42,9 @@ _LOGGER = logging.getLogger(__name__)
 _LAYERS = LINEAR | RECURRENT | CENTRED_NORMS | LAYER_NORMS | {"Einsum"}
 """Ops with parameters."""
 
+_FIRST_INPUTS = ("Gather", "If")
+"""Ops whose first input is a parameter: a table, and the condition of a branch that is always taken."""
+
 _SIZED = GENERATORS | REPETITION | RESAMPLING | {"CenterCropPad", "EyeLike", "OneHot", "Pad"}
 """Ops whose output can be of any size, by the elements of an input."""
 
@@ -64,24 +67,22 @@ def fold_weights(model: ir.Model) -> bool:
     """Fold every expression of constants that is a parameter of a layer of ``model``; returns True if there was one."""
     opset = model.graph.opset_imports.get("", 0)
     order = _constant_nodes(model)
-    parameters = list(_parameters(order))
-    lazy: dict[ir.Value, ir.LazyTensor] = {}
-    held = 0
-    for value in parameters:
+    held, modified = 0, False
+    for value in list(_parameters(order)):
         nodes = sorted(producers([value], through=lambda node: True), key=order.__getitem__)
         expression = Expression.of(value, nodes, opset)
         result = _result(value, nodes, expression)
         if result is None:
             continue
-        if held + result.nbytes <= _HELD or any(is_op(node, _SLOW) for node in nodes):
+        goes_on = any(use.node in order for use in value.uses())  # else each layer of a chain evaluates all before it
+        if goes_on or held + result.nbytes <= _HELD or any(is_op(node, _SLOW) for node in nodes):
             held += result.nbytes
             _replace(value, ir.Tensor(result.copy()))  # it may be a view of a large constant
         else:
-            lazy[value] = expression.lazily(result)
-    for value, tensor in lazy.items():  # at last: expressions of these values are those of their constants
-        _replace(value, tensor)
+            _replace(value, expression.lazily(result))
+        modified = True
     _remove_unused(order)
-    return held > 0 or bool(lazy)
+    return modified
 
 
 def _constant_nodes(model: ir.Model) -> Order:
@@ -114,12 +115,11 @@ def _parameters(order: Order) -> Iterator[ir.Value]:
 
 
 def _is_parameter(node: ir.Node, position: int) -> bool:
-    """Tell whether the input is a parameter of a layer, or is added to or multiplied by the output of one."""
+    """Tell whether the input is a parameter of a layer or a condition, or joins the output of a layer."""
     if is_op(node, ARITHMETIC):
         other = producer(node.inputs[1 - position])
         return other is not None and is_op(other, LINEAR)
-    is_table = is_op(node, frozenset({"Gather"})) and position == 0
-    return node.domain != "" or is_op(node, _LAYERS) or is_table
+    return node.domain != "" or is_op(node, _LAYERS) or (node.op_type in _FIRST_INPUTS and position == 0)
 
 
 def _result(value: ir.Value, nodes: Sequence[ir.Node], expression: Expression) -> Array | None:

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from ..linear import Linear, as_linear
 from ..norms import Norm, find_norms
 from ..ops import SIZES, is_op
+from ..quantized import is_quantizer
 from ..refusal import Refusal
 from ..traverse import graphs_within
 from .absorbing import blocking_reason, find_absorbing
@@ -115,6 +116,10 @@ class _Analysis:
 
     def _propagate(self, node: ir.Node, inputs: ChannelValues) -> None:
         if is_op(node, SIZES):
+            return
+        if is_quantizer(node):
+            for data in filter(None, inputs):
+                self._state.constraints.pin(data.channels, "it is quantized already")
             return
         try:
             for value, data in self._outputs(node, inputs):

@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..linear import Linear, find_linears
+from ..quantized import stored_quantizer
 from ..refusal import Refusal
 from .constraints import Constraints, Variables
 from .site import Consumer, Site
@@ -37,14 +38,20 @@ def find_inserted(model: ir.Model, covered: Iterable[Site]) -> list[Site | Refus
             linears_of.setdefault((linear.data, linear.node.graph), []).append(linear)
     constraints, inputs, refusals = Constraints(), list[_LinearInput](), list[Site | Refusal]()
     for (value, _), linears in linears_of.items():
-        if len({(linear.data_axis, linear.inputs) for linear in linears}) > 1:
-            reason = "layers read it along different axes"
+        if reason := _unsuitable(value, linears):
             names = tuple(linear.name for linear in linears)
             refusals.append(Refusal("Inserted", value.name or "?", reason, names))
         else:
             inputs.append(_LinearInput(tuple(linears), constraints.allocate(linears[0].inputs)))
     _constrain(inputs, constraints)
     return [*_sites(inputs, constraints), *refusals]
+
+
+def _unsuitable(value: ir.Value, linears: Iterable[Linear]) -> str | None:
+    """Return the reason why ``value`` can have no other channels for ``linears``, or None."""
+    if len({(linear.data_axis, linear.inputs) for linear in linears}) > 1:
+        return "layers read it along different axes"
+    return "it is quantized already" if stored_quantizer(value) is not None else None
 
 
 def _constrain(inputs: Iterable[_LinearInput], constraints: Constraints) -> None:

@@ -52,7 +52,8 @@ def prune_inserted(model: ir.Model, pairs: Sequence[tuple[Site, ChannelTransform
 
     measured = list(by_site.items())[: MOST_PASSES // probe.enough]
     shares = {name: share({value: base_steps[value] for value in steps}, probe.enough) for name, steps in measured}
-    order = sorted(shares, key=lambda name: shares[name])
+    enclosed = {site.name for site, _ in pairs if _is_enclosed(site, model)}  # no noise: a body that was not run
+    order = sorted((name for name in shares if shares[name] or name not in enclosed), key=lambda name: shares[name])
     names = order[: int(np.searchsorted(np.cumsum([shares[name] for name in order]), SHARE, side="right"))]
     while names and not share(transformed | _plain_steps_of(names, by_site, base_steps), MOST_KEPT) <= 1 + SHARE:
         names = names[: len(names) // 2]
@@ -66,6 +67,10 @@ def site_steps(site: Site, transform: ChannelTransform, fmt: Format) -> dict[str
         consumer.linear.data.name or "": rounding_step(consumer.linear, transform.at(consumer.channels), fmt)
         for consumer in consumers
     }
+
+
+def _is_enclosed(site: Site, model: ir.Model) -> bool:
+    return any(consumer.linear.node.graph is not model.graph for consumer in site.consumers)
 
 
 def _plain_steps_of(names: Sequence[str], by_site: Mapping[str, Steps], base_steps: Steps) -> dict[str, RoundingStep]:

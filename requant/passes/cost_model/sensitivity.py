@@ -20,6 +20,7 @@ from ...ir.constants import constant
 from ...ir.formats import Format
 from ...ir.linear import Linear, find_linears
 from ...ir.names import fresh_name
+from ...ir.quantized import is_partly_quantized
 from ...ir.transform.transform import ChannelTransform
 from ...runtime.feeds import Feed
 from ...runtime.outputs import holds_floats, numbers
@@ -92,7 +93,7 @@ class SensitivityProbe:
                 consumers.setdefault(linear.data, []).append(linear.node)
         by_name = {value.name: _probe(probed.graph, value, nodes, fmt.bits) for value, nodes in consumers.items()}
         probes = {name: by_name[name] for name in names}
-        run = runner(probed, optimized=True)
+        run = runner(probed, optimized=not is_partly_quantized(model))
         return cls(run, probes, feeds, tuple(_outputs(run, feed, probes, {}) for feed in feeds))
 
     @property

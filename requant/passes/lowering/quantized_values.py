@@ -8,7 +8,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from ...ir.constants import constant
 from ...ir.conv_outputs import ConvOutput
+from ...ir.quantized import stored_nodes
 from ...ir.quantizer import Quantizer
 from ...runtime.targets import Target
 from ..planned_layer import PlannedLayer
@@ -59,7 +61,10 @@ def product_operand(layer: PlannedLayer, context: LoweringContext) -> tuple[ir.V
 
 
 def dequantized_value(value: ir.Value, plan: Quantizer, context: LoweringContext) -> ir.Value:
-    """Return ``value`` behind Q and DQ."""
+    """Return ``value`` behind Q and DQ, those that the file has if there are any."""
+    nodes = stored_nodes(value)
+    if nodes and nodes[-1].op_type == "DequantizeLinear":
+        return nodes[-1].outputs[0]
     return once(
         context.dequantized,
         value,
@@ -68,9 +73,23 @@ def dequantized_value(value: ir.Value, plan: Quantizer, context: LoweringContext
 
 
 def quantized_value(value: ir.Value, plan: Quantizer, context: LoweringContext) -> QuantizedValue:
-    """Return ``value`` behind Q."""
+    """Return ``value`` behind Q, the one that the file has if there is one."""
+    if nodes := stored_nodes(value):
+        return once(context.quantized, value, lambda: _operand(nodes[0], context.graph))
     engine_quantizer = lowered_quantizer(value, plan, context)
     return once(context.quantized, value, lambda: quantize(context.graph, value, engine_quantizer, context.engine))
+
+
+def _operand(node: ir.Node, graph: ir.Graph) -> QuantizedValue:
+    """Return the integers that a Q makes or a DQ reads, with their scale and zero point, which may be left out."""
+    source, scale, zero_point = (*node.inputs, None)[:3]
+    integers = source if node.op_type == "DequantizeLinear" else node.outputs[0]
+    assert integers is not None
+    assert scale is not None
+    if zero_point is None:
+        dtype = integers.dtype or ir.DataType.UINT8  # which is that of a QuantizeLinear without a zero point
+        zero_point = constant(graph, np.array(0, dtype.numpy()), f"{integers.name}.zero_point")
+    return QuantizedValue(integers, scale, zero_point)
 
 
 def lowered_quantizer(value: ir.Value, plan: Quantizer, context: LoweringContext) -> Quantizer:

@@ -29,7 +29,6 @@ def multiply_integers_in(graph: ir.Graph, recurrent: Recurrent, bits: int) -> No
         for offset, (data, kind) in enumerate(((scale, "scale"), (zero, "zero_point"))):
             position = _FIRST_SCALE + 2 * index + offset
             node.replace_input_with(position, constant(graph, data, f"{weight.name}.{kind}"))
-    graph.opset_imports[CONTRIB] = 1
 
 
 def _scale(weight: ir.Value, bits: int) -> np.ndarray:

@@ -24,5 +24,5 @@ def infer_types(model: ir.Model) -> bool:
         kind, value = _TENSOR.fullmatch(output.type), values[output.name]
         if output.name in incomplete and kind is not None:
             value.type = value.type or ir.TensorType(ir.DataType[kind[1].upper()])
-            value.shape = value.shape or ir.Shape(output.shape)
+            value.shape = value.shape or (ir.Shape(output.shape) if output.shape else None)  # [] for an unknown rank
     return True

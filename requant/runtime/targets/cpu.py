@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ...ir.formats import ActivationType
-from ...ir.ops import LINEAR
+from ...ir.ops import LINEAR, QLINEAR_PRODUCTS
 from ...ir.validate import stored_tensors
 from ..fixes import remove_qdq, requantize
 from ..fixes.safe_fix import FixTable, SafeFix, each
@@ -41,7 +41,12 @@ _FIXES: FixTable = {
 
 
 def _without_saturation(model: ir.Model) -> Options:
-    """Choose the slower exact kernel for 8-bit weights: x86 without VNNI adds two products of 8 bits in 16."""
+    """Choose the slower exact kernel for 8-bit weights: x86 without VNNI adds two products of 8 bits in 16.
+
+    It has none for products that a file has in integers throughout.
+    """
+    if any(node.op_type in QLINEAR_PRODUCTS for node in model.graph.all_nodes()):
+        return {}
     weights = (tensor for tensor in stored_tensors(model) if tensor.dtype == ir.DataType.INT8 and tensor.size > 1)
     saturates = any(int(np.abs(tensor.numpy().astype(np.int16)).max()) > 64 for tensor in weights)
     return {"session.x64quantprecision": "1"} if saturates else {}

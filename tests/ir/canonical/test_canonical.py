@@ -229,6 +229,21 @@ def test_a_quantized_model_is_refused(name: str, build: Build) -> None:
         canonicalize(load(build(QUANTIZED[name])))
 
 
+@pytest.mark.parametrize(
+    ("ratio", "training", "refused"), [("r", 1, True), ("", 1, True), ("z", 1, False), ("r", 0, False)]
+)
+def test_a_dropout_that_is_random_is_named(ratio: str, training: int, refused: bool, build: Build) -> None:
+    model = load(
+        build(f"""(float[B,4] x) => (float[B,4] y) <float r = {{0.3}}, float z = {{0.0}}, bool t = {{{training}}}> {{
+        d = Dropout(x, {ratio}, t)  y = Neg(d) }}""")
+    )
+    if not refused:
+        canonicalize(model)
+        return
+    with pytest.raises(SourceError, match="node 'd' is a Dropout in training mode: export the model for inference"):
+        canonicalize(model)
+
+
 def test_a_quantized_function_is_refused() -> None:
     text = """<ir_version: 8, opset_import: ["": 17, "own": 1]>
         g (float[4] x) => (uint8[4] y) { y = own.f(x) }

@@ -108,7 +108,7 @@ def test_expressions_are_folded_whatever_layer_reads_them(form: str, build: Buil
     proto = build(text)
     model = load(proto)
     canonicalize(model)
-    assert len(model.graph) == 1
+    assert not {node.op_type for node in model.graph} & {"Div", "Mul", "ReduceL2", "ReduceSum"}
     feeds = {"Conv": (2, 8, 12, 12), "ConvTranspose": (2, 16, 9), "batched": (3, 5, 64), "on the left": (2, 96, 7)}
     shape = feeds.get(form, feeds["Conv"] if "Conv" in form else (5, 2, 64) if form == "LSTM" else (4, 96))
     rng = np.random.default_rng(0)
@@ -137,6 +137,23 @@ def test_expressions_are_folded_for_layers_in_bodies(form: str, build: Build) ->
     assert [linear.shape for linear in find_linears(model.graph)] == [(128, 128)]
     assert sorted(node.op_type for node in model.graph.all_nodes()) == ["If", "MatMul", "Relu"]
     agree(load(proto), model, X | {"c": np.array(True)})
+
+
+CONDITIONS = {"constant": "", "computed": "m = ReduceMax<keepdims = 0>(w) always = Greater(m, none)"}
+
+
+@pytest.mark.parametrize("form", CONDITIONS)
+def test_the_branch_that_is_always_taken_is_a_part_of_the_expression(form: str, build: Build) -> None:
+    condition = CONDITIONS[form] or "always = Equal(zero, zero)"
+    text = f"""(float[n, 128] x) => (float[n, 128] y) {CONSTANTS} {{ {condition} k = Mul(w, gain)
+        v = If (always) <then_branch = t () => (float[128, 128] p) {{ p = Mul(w, scale) }},
+                         else_branch = e () => (float[128, 128] q) {{ q = Identity(k) }}>
+        y = MatMul(x, v) }}"""
+    model = load(proto := build(text))
+    canonicalize(model)
+    assert [node.op_type for node in model.graph] == ["MatMul"]
+    assert len(list(find_linears(model.graph))) == len(model.graph.initializers) == 1
+    agree(load(proto), model, X)
 
 
 def test_an_output_of_the_graph_is_computed_as_it_was(build: Build) -> None:
