@@ -37,6 +37,14 @@ def _rewrite(weights: WeightLayouts, node: ir.Node) -> bool:
     return any(changes)
 
 
+def _matmul(weights: WeightLayouts, node: ir.Node) -> bool:
+    """Turn a linear Einsum into a MatMul of its form."""
+    if not as_matmul(weights, node):
+        return False
+    one_matrix(weights, node)
+    return True
+
+
 def _constant_bias(weights: WeightLayouts, node: ir.Node) -> bool:
     """Add the computed bias of a convolution behind it."""
     bias = node.inputs[2] if len(node.inputs) > 2 else None
@@ -51,6 +59,6 @@ def _constant_bias(weights: WeightLayouts, node: ir.Node) -> bool:
 _FORMS: dict[str, tuple[Form, ...]] = {
     "MatMul": (left_matmul, one_matrix, one_product),
     "Gemm": (left_gemm, transposed_data, bias_or_none),
-    "Einsum": (as_matmul, one_matrix),
+    "Einsum": (_matmul,),
     **dict.fromkeys(CONVOLUTIONS, (_constant_bias,)),
 }

@@ -7,11 +7,14 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.linear import Linear, find_linears
 from requant.ir.load import load
+from requant.runtime.session import runner
 
 Arrays: TypeAlias = list[NDArray[np.generic]]
 Build: TypeAlias = Callable[[str], onnx.ModelProto]
@@ -97,6 +100,10 @@ FORMS = {
         f'{SPLIT} {{ y = Einsum<equation = "bik,dhk->dhib">(x, v) }}', "MatMul Reshape Transpose"
     ),
     "an Einsum for each head": (f'{EACH} {{ y = Einsum<equation = "bhik,hkn->bhin">(x, w) }}', "MatMul"),
+    "an Einsum for one head": (
+        '(float[B,1,5,24] x) => (float[P,Q,R,S] y) <float[1,24,18] w> '
+        '{ y = Einsum<equation = "bhik,hkn->bhin">(x, w) }', "MatMul"
+    ),
     "an Einsum for each head, moved": (
         f'{EACH} {{ y = Einsum<equation = "bhik,hkn->bihn">(x, w) }}', "MatMul Transpose"
     ),
@@ -118,10 +125,16 @@ KEPT = {
     "an Einsum that sums data": f'{HEADS} {{ y = Einsum<equation = "bihd,hde->ie">(x, w) }}',
     "an Einsum that scales": '(float[B,24] x) => (float[B,24] y) <float[24] w> '
     '{ y = Einsum<equation = "bk,k->bk">(x, w) }',
+    "an Einsum of one value": '(float[4,24] x) => (float[24,4] y) { y = Einsum<equation = "ij->ji">(x) }',
+    "an Einsum that sums a unit batch": '(float[B,24] x) => (float[B,18] y) <float[1,24,18] w> '
+    '{ y = Einsum<equation = "bk,ikn->bn">(x, w) }',
     "an Einsum of two activations": '(float[4,24] x) => (float[4,4] y) { y = Einsum<equation = "ik,jk->ij">(x, x) }',
     "an Einsum of few outputs": '(float[B,24] x) => (float[B,3] y) <float[24,3] w> '
     '{ y = Einsum<equation = "bk,kn->bn">(x, w) }',
 }  # fmt: skip
+
+
+KINDS = ("rows", "batch", "inputs", "outputs")
 
 
 def canonical(text: str, build: Build) -> ir.Model:
@@ -180,3 +193,75 @@ def test_a_convolution_backwards_is_a_linear(build: Build) -> None:
     assert isinstance(linear, Linear)
     assert (linear.inputs, linear.outputs, linear.data_axis) == (6, 4, 1)
     assert linear.shift_blocked
+
+
+@given(st.data())
+def test_any_linear_einsum_computes_the_same(data: st.DataObject) -> None:
+    counts = [data.draw(st.integers(least, 2), label=kind) for least, kind in zip((0, 0, 1, 1), KINDS, strict=True)]
+    names = iter("abcdefgh")
+    rows, batch, inputs, outputs = ("".join(next(names) for _ in range(count)) for count in counts)
+    terms = ["".join(data.draw(st.permutations(term))) for term in (rows + batch + inputs, batch + inputs + outputs)]
+    result = "".join(data.draw(st.permutations(rows + batch + outputs)))
+    sizes = dict.fromkeys(rows, 3) | dict.fromkeys(batch, 2) | dict.fromkeys(inputs + outputs, 16)
+    x, w = (
+        np.random.default_rng(seed).normal(size=[sizes[label] for label in term]) for seed, term in enumerate(terms)
+    )
+    order = data.draw(st.permutations([0, 1]))
+    equation = f"{','.join(terms[index] for index in order)}->{result}"
+    operands = ["x", "w"]
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            [onnx.helper.make_node("Einsum", [operands[index] for index in order], ["y"], equation=equation)],
+            "g",
+            [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, x.shape)],
+            [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [sizes[label] for label in result])],
+            [onnx.numpy_helper.from_array(w.astype(np.float32), "w")],
+        ),
+        opset_imports=[onnx.helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    graph = load(model)
+    canonicalize(graph)
+    assert "MatMul" in ops(graph)
+    assert "Einsum" not in ops(graph)
+    (actual,) = runner(graph)({"x": x.astype(np.float32)})
+    assert isinstance(actual, np.ndarray)
+    np.testing.assert_allclose(
+        actual.astype(np.float32), np.einsum(f"{terms[0]},{terms[1]}->{result}", x, w), atol=1e-3
+    )
+
+
+@given(st.data())
+def test_any_matmul_with_a_constant_computes_the_same(data: st.DataObject) -> None:
+    axes = [1, *data.draw(st.lists(st.integers(2, 3), max_size=3), label="axes")]
+    left = data.draw(st.booleans(), label="left")
+    shapes = []
+    for name, plane in (("x", (16, 5) if left else (5, 24)), ("w", (18, 16) if left else (24, 18))):
+        kept = data.draw(st.lists(st.booleans(), min_size=len(axes), max_size=len(axes)), label=name)
+        batch = [size if keep else 1 for size, keep in zip(axes, kept, strict=True)]
+        start = data.draw(st.integers(0, len(batch)), label=f"rank of {name}")
+        shapes.append([*batch[start:], *plane])
+    if not left and len(shapes[0]) == 2 and data.draw(st.booleans(), label="vector"):
+        shapes[0] = [24]
+    x, w = (np.random.default_rng(seed).normal(size=shape) for seed, shape in enumerate(shapes))
+    expected = np.matmul(w, x) if left else np.matmul(x, w)
+    dims = [f"d{axis}" if size != 1 and data.draw(st.booleans()) else size for axis, size in enumerate(shapes[0])]
+    dims[-2:] = shapes[0][-2:]
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            [onnx.helper.make_node("MatMul", ["w", "x"] if left else ["x", "w"], ["y"])],
+            "g",
+            [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, dims)],
+            [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [None] * expected.ndim)],
+            [onnx.numpy_helper.from_array(w.astype(np.float32), "w")],
+        ),
+        opset_imports=[onnx.helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    graph = load(model)
+    canonicalize(graph)
+    (linear,) = find_linears(graph.graph)
+    assert linear.current_data is not linear.weight
+    (actual,) = runner(graph)({"x": x.astype(np.float32)})
+    assert isinstance(actual, np.ndarray)
+    np.testing.assert_allclose(actual.astype(np.float32), expected, atol=1e-3)
