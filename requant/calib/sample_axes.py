@@ -25,12 +25,15 @@ def sample_axes(model: ir.Model) -> Axes:
         if time in first:
             batch_name = batch if isinstance(batch, str) else None
             return {name: dims.index(batch_name) if batch_name in dims else None for name, dims in shapes.items()}
-    return {name: 0 if dims != [] else None for name, dims in shapes.items()}
+    by_freedom = sorted(shapes, key=lambda name: isinstance(next(iter(shapes[name]), None), int))  # dynamic ones first
+    return {name: 0 if shapes[name] != [] else None for name in by_freedom}
 
 
 def count_samples(feed: Feed, axes: Axes) -> int:
-    """Count the samples in ``feed``: the size of the sample axis of its first input that is not empty."""
-    lengths = [array.shape[axis] for name, array in feed.items() if (axis := axes.get(name)) is not None and array.ndim]
+    """Count the samples in ``feed``: the size of the sample axis of the first of ``axes`` that is not empty there."""
+    lengths = [
+        feed[name].shape[axis] for name, axis in axes.items() if axis is not None and name in feed and feed[name].ndim
+    ]
     return next((length for length in lengths if length), 0 if lengths else 1)
 
 

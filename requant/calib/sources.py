@@ -23,8 +23,8 @@ from ..errors import DataError
 from ..ir.float_types import DOUBLE, file_types
 from ..runtime.feeds import Feed
 from .files import data_files, read_arrays, require_data
-from .sample_axes import sample_axes
 from .samples import DATA, feeds, kind, named
+from .slices import fixed_batch, slices
 from .synthetic import synthetic
 
 
@@ -81,7 +81,7 @@ def batches(data: Data | None, model: ir.Model, *, samples: int = 16, seed: int 
         return Batches(lambda: _validated(_from_table(data, model), model, DATA), "dataset")
     if isinstance(data, Mapping):
         columns = named(data, model)
-        return Batches(lambda: _validated(_samples(columns, model, DATA), model, DATA), "mapping")
+        return Batches(lambda: _validated(slices(columns, model, DATA), model, DATA), "mapping")
     if callable(data):
         return Batches(lambda: _validated(feeds(data(), model), model, DATA), "callable")
     if isinstance(data, Iterable):
@@ -91,7 +91,7 @@ def batches(data: Data | None, model: ir.Model, *, samples: int = 16, seed: int 
 
 def _from_table(table: Table, model: ir.Model) -> Iterator[Feed]:
     """Yield one row at a time, since rows may differ in length, or as many as the model's fixed batch dimension."""
-    return feeds(table.iter(batch_size=_fixed_batch(model), drop_last_batch=True), model)
+    return feeds(table.iter(batch_size=fixed_batch(model), drop_last_batch=True), model)
 
 
 def _from_path(path: Path, model: ir.Model) -> Iterator[Feed]:
@@ -101,50 +101,7 @@ def _from_path(path: Path, model: ir.Model) -> Iterator[Feed]:
         for file in data_files(path):
             yield read_arrays(file, inputs)
     else:
-        yield from _samples(read_arrays(path, inputs), model, str(path))
-
-
-def _samples(arrays: Feed, model: ir.Model, origin: str) -> Iterator[Feed]:
-    """Yield one feed a sample, or of as many samples as the model's fixed batch dimension asks for.
-
-    Samples that do not fill a last batch are left out; the report counts those that were used. An input that is a
-    number has one for all samples, or one for each.
-    """
-    numbers = {value.name for value in model.graph.inputs if value.shape is not None and len(value.shape) == 0}
-    axes = {name: 0 if name in numbers else axis for name, axis in sample_axes(model).items()}
-    if axes and all(axis is None for axis in axes.values()):
-        raise DataError(
-            f"{origin}: the model scans over the first axis of its inputs, so that axis does not hold samples; pass a "
-            "folder of .npz files or an iterable of batches as the model takes them"
-        )
-    along = {name: axes.get(name, 0) if array.ndim else None for name, array in arrays.items()}
-    lengths = {name: arrays[name].shape[axis] for name, axis in along.items() if axis is not None}
-    if not lengths or min(lengths.values()) == 0:
-        raise DataError(f"{origin}: holds no samples")
-    if len(set(lengths.values())) > 1:
-        raise DataError(f"{origin}: inputs have different numbers of samples ({lengths})")
-    total, step = min(lengths.values()), _fixed_batch(model)
-    if total < step:
-        raise DataError(f"{origin}: holds {total} samples, but the model takes {step} at a time")
-    for start in range(0, total - step + 1, step):
-        feed = {name: _part(array, along[name], start, step) for name, array in arrays.items()}
-        yield {name: _number(name, array, origin) if name in numbers else array for name, array in feed.items()}
-
-
-def _part(array: NDArray[np.generic], axis: int | None, start: int, step: int) -> NDArray[np.generic]:
-    return array if axis is None else array[(slice(None),) * axis + (slice(start, start + step),)]
-
-
-def _number(name: str, array: NDArray[np.generic], origin: str) -> NDArray[np.generic]:
-    """Return the one number that all samples of a batch share."""
-    if array.ndim > 1 or array.size == 0 or (array != array.flat[0]).any():
-        raise DataError(f"{origin}: input {name!r} is one number for each batch, but its samples differ")
-    return array.reshape(-1)[:1].reshape(())
-
-
-def _fixed_batch(model: ir.Model) -> int:
-    batch_sizes = [value.shape[0] for value in model.graph.inputs if value.shape is not None and len(value.shape) > 0]
-    return max((size for size in batch_sizes if isinstance(size, int)), default=1)
+        yield from slices(read_arrays(path, inputs), model, str(path))
 
 
 def _validated(feeds: Iterable[Feed], model: ir.Model, origin: str) -> Iterator[Feed]:
