@@ -24,7 +24,8 @@ GRU = f"""(float[{STEPS},b,{WIDTH}] context, float[b,{WIDTH}] h0, float[b,{WIDTH
 ATTENTION = f"""(int64 n, float[b,1,{WIDTH}] x, float[b,p,{WIDTH}] k0, float[b,p,{WIDTH}] v0)
     => (float[s,c,d,e] y, float[f,g,h] k) <bool yes = {{1}}, float root = {{0.125}}> {{
     last, k, v, y = Loop (n, yes, x, k0, v0) <body = step (int64 i, bool go, float[b,1,{WIDTH}] s,
-        float[b,q,{WIDTH}] k1, float[b,q,{WIDTH}] v1) => (bool on, float[b,1,{WIDTH}] s2, float[b,r,{WIDTH}] k2, float[b,r,{WIDTH}] v2,
+        float[b,q,{WIDTH}] k1, float[b,q,{WIDTH}] v1) => (bool on, float[b,1,{WIDTH}] s2,
+        float[b,r,{WIDTH}] k2, float[b,r,{WIDTH}] v2,
         float[b,1,{WIDTH}] out) {{
         on = Identity(go)  l = LayerNormalization(s, gain, shift)  query = MatMul(l, wq)
         key = MatMul(l, wk)  value = MatMul(l, wv)  k2 = Concat<axis = 1>(k1, key)  v2 = Concat<axis = 1>(v1, value)
