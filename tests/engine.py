@@ -6,6 +6,7 @@ import pytest
 
 from requant.runtime.targets import ROUNDS_HALVES
 from requant.runtime.targets.common import ONNXRUNTIME
+from requant.runtime.targets.machine import processor
 from requant.runtime.versions import number, parsed
 
 SINCE: Mapping[str, str] = {
@@ -24,6 +25,9 @@ SINCE: Mapping[str, str] = {
 
 RULES = {("cpu", "zero-point-left-out"): "the integer Gemm that wants a zero point"}
 """What a rule's graph needs to break it, by target and rule, where old versions do well."""
+
+
+needs_vnni = pytest.mark.skipif(processor() == "cpu-avx2", reason="without VNNI, weights have 7 bits or saturate")
 
 
 def marks(target: str, rule: str) -> list[pytest.MarkDecorator]:

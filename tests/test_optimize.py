@@ -22,7 +22,7 @@ from requant.recipe import Recipe
 from requant.report import Report
 from requant.result import Precision
 from requant.stages.measure import BATCHES
-from tests.engine import needs
+from tests.engine import needs, needs_vnni
 
 SPEC = synthetic.Transformer(layers=1)
 FEEDS = synthetic.feeds(SPEC, 8)
@@ -204,6 +204,7 @@ def test_w8a8_on_cuda_warns_and_says_what_to_do_instead() -> None:
     assert "nothing to quantize: every linear layer stays in float on cuda" in result.report.message
 
 
+@needs_vnni
 @pytest.mark.parametrize(("recipe", "least"), [("int8-dynamic", 12), ("int8-weight", 25), ("int4-weight", 3)])
 def test_what_needs_no_ranges_needs_no_data_and_does_not_warn(recipe: str, least: float) -> None:
     source = synthetic.pre_norm(SPEC)

@@ -19,7 +19,7 @@ from requant.passes import Gptq, InsertQDQ, PlanQuantizers
 from requant.passes.annotations import layer_records
 from requant.passes.scales import block_scales
 from requant.runtime.session import runner
-from tests.engine import needs
+from tests.engine import needs, needs_vnni
 from tests.passes.optimized import fused_ops
 
 GRAPHS = {
@@ -88,6 +88,7 @@ def error(candidate: ir.Model, name: str, *, optimized: bool = False) -> float:
     return float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))
 
 
+@needs_vnni
 @pytest.mark.parametrize("name", ["matmul", "static", "bare", "gemm", "shared", "odd"])
 @pytest.mark.parametrize("kind", FORMATS)
 def test_each_format_computes_what_the_float_model_does_up_to_its_rounding(kind: str, name: str) -> None:
@@ -148,6 +149,7 @@ def test_gptq_rounds_to_every_format(kind: str, name: str) -> None:
     assert error(lowered(model, TARGETS.get(kind, "cpu")), name) < nearest
 
 
+@needs_vnni
 def test_a_bias_that_rounding_brings_reaches_the_integer_kernel(tmp_path: Path) -> None:
     """A Gemm without bias gets one that makes up for the rounding of its weights."""
     model = planned("product", INT8)
@@ -222,6 +224,7 @@ def test_layers_that_share_a_weight_take_one_format() -> None:
     assert all(record.quantized for record in layer_records(lowered(model, "tensorrt")))
 
 
+@needs_vnni
 @pytest.mark.parametrize("target", ["cpu", "openvino"])
 def test_a_zero_point_of_its_own_gives_one_sided_data_a_finer_grid(target: str) -> None:
     model = canonical("bare")
@@ -239,6 +242,7 @@ def test_a_zero_point_of_its_own_gives_one_sided_data_a_finer_grid(target: str) 
         assert to_bytes(artifacts[True]) == to_bytes(artifacts[False]), "an engine without zero points gets none"
 
 
+@needs_vnni
 def test_engines_that_saturate_get_weights_of_7_bits() -> None:
     """Two products of an integer up to 255 and one up to 63 still fit the 16 bits in which AVX2 adds them."""
     model = planned("bare", INT8)

@@ -18,6 +18,7 @@ from requant.passes.records import LayerRecord
 from requant.runtime.check import check
 from requant.runtime.feeds import Feed
 from requant.runtime.session import runner
+from tests.engine import needs_vnni
 from tests.passes.optimized import fused_ops
 
 HEADER = '<ir_version: 8, opset_import: ["": 17]>'
@@ -101,6 +102,7 @@ def test_a_default_cpu_session_has_one_kernel_for_a_product_and_its_bias(
     np.testing.assert_allclose(fused, unfused, rtol=1e-6, atol=1e-6 * np.abs(unfused).max())
 
 
+@needs_vnni
 @pytest.mark.parametrize("name", ["matmul", "matmul-2d", "gemm", "gemm-scaled", "fan-out"])
 def test_both_engines_get_the_same_real_values(name: str) -> None:
     model, feed = planned(name)
@@ -110,6 +112,7 @@ def test_both_engines_get_the_same_real_values(name: str) -> None:
     assert 1e-4 < np.abs(tensorrt - exact).max() / np.abs(exact).max() < 0.05
 
 
+@needs_vnni
 def test_a_residual_sum_before_a_norm_is_no_skip_layer_normalization(tmp_path: Path) -> None:
     """Its CPU kernel is several times slower than Add and LayerNormalization."""
     body = "m = MatMul(x, w) n = Add(b, m) r = Add(n, x) y = LayerNormalization(r, g, h)"

@@ -24,6 +24,7 @@ from requant.ir.load import load
 from requant.runtime.feeds import Feed
 from requant.runtime.openvino import compile_model, kernels
 from requant.runtime.session import Run, runner
+from tests.engine import needs_vnni
 from tests.passes.optimized import unintended
 from tests.runtime.check_graphs import OPENVINO, graph
 
@@ -58,6 +59,7 @@ def layer(op_type: str, dtype: str) -> ir.Model:
     return ir.from_proto(proto)
 
 
+@needs_vnni
 @needs_openvino
 @pytest.mark.parametrize("dtype", SPELLINGS)
 @pytest.mark.parametrize("op_type", LAYERS)
@@ -70,6 +72,7 @@ def test_one_layer_is_exact_and_runs_in_int8(op_type: str, dtype: str) -> None:
     assert {"FullyConnected", "Convolution"} & {kind for kind, dtype in kernels(compile_model(model)) if "8" in dtype}
 
 
+@needs_vnni
 @needs_openvino
 @pytest.mark.parametrize("target", ["cpu", "tensorrt", "openvino"])
 @pytest.mark.parametrize("family", synthetic.BUILDERS)

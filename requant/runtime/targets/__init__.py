@@ -12,21 +12,26 @@ from ..versions import latest, number
 from .cpu import CPU, CPU_ARM, CPU_AVX2, ROUNDS_HALVES
 from .cuda import CUDA
 from .machine import processor
-from .openvino import OPENVINO
+from .openvino import OPENVINO, OPENVINO_AVX2
 from .target import Target
 from .tensorrt import TENSORRT, TENSORRT_RTX
 
 __all__ = ["READ", "ROUNDS_HALVES", "TARGETS", "ActivationType", "Target", "processor", "target"]
 
-TARGETS: dict[str, Target] = {row.name: row for row in (CPU, CPU_AVX2, CPU_ARM, CUDA, TENSORRT, TENSORRT_RTX, OPENVINO)}
-"""Engines by name. "cpu" is what the machine has: see `target`."""
+_ROWS = (CPU, CPU_AVX2, CPU_ARM, CUDA, TENSORRT, TENSORRT_RTX, OPENVINO, OPENVINO_AVX2)
+
+TARGETS: dict[str, Target] = {row.name: row for row in _ROWS}
+"""Engines by name. "cpu" and "openvino" are what the machine has: see `target`."""
+
+_BY_PROCESSOR = {"cpu": ("cpu-avx2", "cpu-arm"), "openvino": ("openvino-avx2",)}
+"""The rows of an engine for processors other than x86-64 with VNNI; their names end as the processor's."""
 
 READ = {row.engine: row.onnx_versions for row in TARGETS.values() if row.onnx_versions}
 """The highest opset and IR version that an engine reads with Q/DQ, by its version."""
 
 
 def target(name: str, version: str | None = None) -> Target:
-    """Return the row of ``name``; for "cpu" that of this machine's processor, under the name "cpu".
+    """Return the row of ``name``; for "cpu" and "openvino" that of this machine's processor, under the same name.
 
     Its versions of ONNX are those of the engine's ``version``; None is the installed one, or else the newest known.
 
@@ -34,6 +39,7 @@ def target(name: str, version: str | None = None) -> Target:
         TargetError: there is none.
     """
     require_choice("target", name, TARGETS, TargetError)
-    row = replace(TARGETS[processor()], name="cpu") if name == "cpu" else TARGETS[name]
+    variant = processor().replace("cpu", name, 1)
+    row = replace(TARGETS[variant if variant in _BY_PROCESSOR.get(name, ()) else name], name=name)
     versions = latest(row.onnx_versions, number(row.distributions, version))
     return replace(row, highest_opset=versions[1][0], highest_ir=versions[1][1]) if versions is not None else row

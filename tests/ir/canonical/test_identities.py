@@ -14,6 +14,7 @@ from requant.ir.interface import require_interface
 from requant.ir.load import load
 from requant.runtime.outputs import numbers
 from requant.runtime.session import runner
+from tests.engine import needs_vnni
 
 Build = Callable[[str], onnx.ModelProto]
 X = {"x": np.random.default_rng(0).standard_normal((16, 32)).astype(np.float32)}
@@ -59,6 +60,7 @@ def _model(outputs: str, body: str, build: Build) -> onnx.ModelProto:
     return build(f"(float[16, 32] x) => ({declared}) <{constants}> {{ {body} }}")
 
 
+@needs_vnni
 @pytest.mark.parametrize("form", [*OUTPUTS, *BODIES])
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
 def test_outputs_keep_their_names_and_numbers(form: str, target: str, build: Build) -> None:

@@ -25,7 +25,10 @@ def test_cpu_is_what_the_processor_can_do(machine: str, flags: str, row: str) ->
     assert processor(machine, flags) == row
 
 
-def test_cpu_keeps_its_name_whatever_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["cpu", "openvino"])
+def test_an_engine_keeps_its_name_whatever_the_processor(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("requant.runtime.targets.processor", lambda: "cpu-avx2")
-    assert (target("cpu").name, target("cpu").weight_bits) == ("cpu", 7)
+    assert (target(name).name, target(name).weight_bits) == (name, 7)
+    monkeypatch.setattr("requant.runtime.targets.processor", lambda: "cpu")
+    assert (target(name).name, target(name).weight_bits) == (name, 8)
     assert all(target(name).name == name for name in TARGETS)
