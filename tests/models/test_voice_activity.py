@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 import requant
-from models.speech import LISTENERS, Listener, listen, speech, spoken
+from models.voice_activity import LISTENERS, Listener, listen, speech, spoken
 from requant.runtime.outputs import numbers
 from requant.runtime.session import runner
 
