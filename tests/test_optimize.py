@@ -333,20 +333,32 @@ def test_a_float32_model_that_does_not_run_is_an_error(monkeypatch: pytest.Monke
 
 BRANCHES = """m = MatMul(x, w) y = If (c) <then_branch = a () => (float[8, 32] p) { n = MatMul(m, w) p = Relu(n) },
     else_branch = b () => (float[8, 32] q) { q = Identity(m) }>"""
+FLAGGED = [{"x": np.random.default_rng(1).normal(size=(8, 32)).astype(np.float32), "c": np.array(True)}]
 
 
-@pytest.mark.parametrize(("outside", "quantized"), [("m = MatMul(x, w)", [True, False]), ("m = Relu(x)", [False])])
-def test_layers_in_bodies_stay_in_float_and_are_named(outside: str, quantized: list[bool]) -> None:
-    proto = onnx.parser.parse_model(
-        '<ir_version: 8, opset_import: ["": 17]> g (float[8, 32] x, bool c) => (float[8, 32] y) '
-        f"{{ {BRANCHES.replace('m = MatMul(x, w)', outside)} }}"
-    )
+@pytest.mark.parametrize(("outside", "layers"), [("m = MatMul(x, w)", ["m", "n"]), ("m = Relu(x)", ["n"])])
+def test_layers_in_branches_are_quantized(outside: str, layers: list[str]) -> None:
+    report = requant.optimize(_with_weight(BRANCHES.replace("m = MatMul(x, w)", outside)), FLAGGED).report
+    assert [(layer.output, layer.quantized) for layer in report.layers] == [(name, True) for name in layers]
+
+
+STACKED = """z, y = Scan <num_scan_inputs = 1, scan_output_axes = [1], body = b (float[8, 32] s, float[8] e)
+    => (float[8, 32] t, float[8] o) { t = MatMul(s, w) o = Neg(e) }> (x, xt)"""
+
+
+def test_layers_in_bodies_that_are_not_entered_are_named() -> None:
+    report = requant.optimize(_with_weight(f"xt = Transpose(x) {STACKED}"), FLAGGED).report
+    assert [(layer.output, layer.quantized) for layer in report.layers] == [("t", False)]
+    assert report.layers[0].reason == "it is in the body of a Scan that stacks along another axis than the first"
+    assert report.message.startswith("nothing to quantize: every linear layer stays in float")
+
+
+def _with_weight(nodes: str) -> onnx.ModelProto:
+    header = '<ir_version: 8, opset_import: ["": 17]> g (float[8, 32] x, bool c) => (float[8, 32] y)'
+    proto = onnx.parser.parse_model(f"{header} {{ {nodes} }}")
     weight = np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32)
     proto.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
-    report = requant.optimize(proto, [{"x": weight[:8], "c": np.array(True)}]).report
-    assert [layer.quantized for layer in report.layers] == quantized
-    assert report.layers[-1].reason == "it is in the body of an If or a Loop"
-    assert ("every linear layer stays in float" in report.message) == (not any(quantized))
+    return proto
 
 
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])

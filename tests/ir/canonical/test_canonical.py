@@ -128,7 +128,7 @@ KEPT = {
                             p = MatMul(d, m) },
                         else_branch = b () => (float[B,4] q) {
                             k = MatMul(x, m)  q = BatchNormalization(k, w, w, w, o) }> }""",
-        "Add LayerNormalization Mul ReduceMean Add Sqrt Div MatMul MatMul BatchNormalization If",
+        "Add LayerNormalization Mul ReduceMean Add Sqrt Div Mul MatMul MatMul BatchNormalization If",
     ),
     "a branch that hands on a value from around it": (
         """(float[B,4] x, bool c) => (float[B,4] y) { a = Abs(x)
