@@ -15,11 +15,12 @@
 | `META`          | value | `collect`; passes that transform or split  | every pass that needs statistics           |
 | `FIRST`         | graph | `collect`                                  | SearchTransforms (sensitivity probe)       |
 | `DROPPED`       | value | `collect`                                  | SelectLayers, PlanQuantizers               |
+| `UNREACHED`     | node  | `collect`                                  | SelectLayers, PlanQuantizers               |
 | `QUANTIZER`     | value | PlanQuantizers, Gptq                       | Gptq, InsertQDQ                            |
 | `ORIGINAL_NAME` | node  | `forget_names`                             | SelectLayers (`keep`)                      |
 | file types      | graph | `to_float32`, or `remember_types`          | ConvertPrecision, RestoreTypes, `batches`  |
 
-`META` and `FIRST` are in `requant.calib.collect`, `DROPPED` in `requant.calib.rows`, `QUANTIZER` in
+`META` and `FIRST` are in `requant.calib.collect`, `DROPPED` and `UNREACHED` in `requant.calib.rows`, `QUANTIZER` in
 `requant.ir.quantizer`, `ORIGINAL_NAME` in `requant.ir.names`, file types in `requant.ir.float_types`; the remaining
 keys are here.
 Passes that transform sites are FoldScalesIntoNorms, MigrateChannelShifts, ReparameterizeScales and SearchTransforms.
