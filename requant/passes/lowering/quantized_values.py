@@ -62,7 +62,7 @@ def product_operand(layer: PlannedLayer, context: LoweringContext) -> tuple[ir.V
 
 def dequantized_value(value: ir.Value, plan: Quantizer, context: LoweringContext) -> ir.Value:
     """Return ``value`` behind Q and DQ, those that the file has if there are any."""
-    nodes = stored_nodes(value)
+    nodes = _stored(value, context)
     if nodes and nodes[-1].op_type == "DequantizeLinear":
         return nodes[-1].outputs[0]
     return once(
@@ -74,10 +74,16 @@ def dequantized_value(value: ir.Value, plan: Quantizer, context: LoweringContext
 
 def quantized_value(value: ir.Value, plan: Quantizer, context: LoweringContext) -> QuantizedValue:
     """Return ``value`` behind Q, the one that the file has if there is one."""
-    if nodes := stored_nodes(value):
+    if nodes := _stored(value, context):
         return once(context.quantized, value, lambda: _operand(nodes[0], context.graph))
     engine_quantizer = lowered_quantizer(value, plan, context)
     return once(context.quantized, value, lambda: quantize(context.graph, value, engine_quantizer, context.engine))
+
+
+def _stored(value: ir.Value, context: LoweringContext) -> list[ir.Node]:
+    """Return the quantizers that ``value`` has in the graph of the layer that reads it."""
+    nodes = stored_nodes(value)
+    return nodes if all(node.graph is context.graph for node in nodes) else []
 
 
 def _operand(node: ir.Node, graph: ir.Graph) -> QuantizedValue:
