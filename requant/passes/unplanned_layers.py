@@ -22,7 +22,7 @@ def unplanned_layers(model: ir.Model) -> dict[ir.Node, LayerRecord]:
 
 def lower_unplanned(model: ir.Model, engine: Target) -> dict[ir.Node, LayerRecord]:
     """Lower the planned LSTMs where ``engine`` has an integer one, and return the records of all such layers."""
-    records, quantized = dict[ir.Node, LayerRecord](), _quantized_layers(model)
+    records = _quantized_layers(model)  # before LSTMs are lowered, which then look like those of a file
     for layer in list(find_unsupported(model.graph)):
         recurrent = as_recurrent(layer.node)
         is_planned = DYNAMIC.get(layer.node) is not None and layer.node.op_type in engine.recurrent
@@ -34,7 +34,7 @@ def lower_unplanned(model: ir.Model, engine: Target) -> dict[ir.Node, LayerRecor
             records[layer.node] = LayerRecord(name, op_type, layer.shape, output, quantized=True, format=fmt)
         else:
             records[layer.node] = _record(layer)
-    return records | quantized
+    return records
 
 
 def _quantized_layers(model: ir.Model) -> dict[ir.Node, LayerRecord]:
