@@ -5,7 +5,7 @@
 computed by a Mul and an Add for the linear consumers alone. It is always exact; it costs the two nodes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,9 +54,9 @@ def _unsuitable(value: ir.Value, linears: Iterable[Linear]) -> str | None:
     return "it is quantized already" if stored_quantizer(value) is not None else None
 
 
-def _constrain(inputs: Iterable[_LinearInput], constraints: Constraints) -> None:
+def _constrain(inputs: Sequence[_LinearInput], constraints: Constraints) -> None:
     first_uses: dict[ir.Value, tuple[Linear, Variables]] = {}
-    nodes = {linear.node for item in inputs for linear in item.consumers}
+    other_users = _other_users(linear for item in inputs for linear in item.consumers)
     for item in inputs:
         constraints.group(item.variables)
         for linear in item.consumers:
@@ -64,8 +64,7 @@ def _constrain(inputs: Iterable[_LinearInput], constraints: Constraints) -> None
             if reason := linear.shift_blocked:
                 constraints.no_shift(item.variables, f"{linear.name!r} {reason}")
             first, variables = first_uses.setdefault(weight, (linear, item.variables))
-            other_user = next((use.node for use in weight.uses() if use.node not in nodes or use.idx != 1), None)
-            if other_user is not None:
+            if (other_user := other_users[weight]) is not None:
                 name = other_user.name or other_user.op_type
                 constraints.pin(item.variables, f"weight {weight.name!r} is also read by {name!r}")
             elif weight.is_graph_output():
@@ -75,6 +74,16 @@ def _constrain(inputs: Iterable[_LinearInput], constraints: Constraints) -> None
                     constraints.pin(channels, f"weight {weight.name!r} is read twice along different axes")
             else:
                 constraints.equal(variables, item.variables, "")
+
+
+def _other_users(linears: Iterable[Linear]) -> dict[ir.Value, ir.Node | None]:
+    """Return a node that reads the weight of each layer otherwise than as the weight of one of ``linears``, or None."""
+    layers = list(linears)
+    nodes = {linear.node for linear in layers}
+    return {
+        weight: next((use.node for use in weight.uses() if use.node not in nodes or use.idx != 1), None)
+        for weight in {linear.weight for linear in layers}
+    }
 
 
 def _sites(inputs: Iterable[_LinearInput], constraints: Constraints) -> list[Site | Refusal]:

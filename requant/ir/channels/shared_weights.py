@@ -23,11 +23,12 @@ def constrain_shared_weights(
     _constrain_consumers(participants, constraints)
     producers = {source.node for source, _ in participants.producers if not isinstance(source, Norm)}
     axes = Counter(weight for weight, _ in weights)
+    foreign_uses = {weight: _foreign_use(weight, producers) for weight in axes}
     for source, variables in participants.producers:
         weight = _weight(source)
         if weight is None:
             constraints.group(variables)
-        elif reason := _foreign_use(weight, producers):
+        elif reason := foreign_uses[weight]:
             constraints.pin(variables, reason)
         elif axes[weight] > 1:
             constraints.pin(variables, f"weight {weight.name!r} produces channels along different axes")
@@ -36,6 +37,9 @@ def constrain_shared_weights(
 def _constrain_consumers(participants: Participants, constraints: Constraints) -> None:
     first_uses: dict[ir.Value, tuple[Linear, Variables]] = {}
     consumers = {linear.node for linear, _ in participants.consumers}
+    foreign_uses = {
+        weight: _foreign_use(weight, consumers) for weight in {linear.weight for linear, _ in participants.consumers}
+    }
     for linear, variables in participants.consumers:
         first, first_variables = first_uses.setdefault(linear.weight, (linear, variables))
         if first.in_axis != linear.in_axis or first.inputs != linear.inputs:
@@ -45,7 +49,7 @@ def _constrain_consumers(participants: Participants, constraints: Constraints) -
             reason = f"weight {linear.weight.name!r} is also read by a layer without a site"
             constraints.equal(first_variables, variables, reason)
             constraints.group(np.concatenate([first_variables, variables]))
-        if other := _foreign_use(linear.weight, consumers):
+        if other := foreign_uses[linear.weight]:
             constraints.pin(variables, other)
 
 
