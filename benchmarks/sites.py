@@ -30,6 +30,7 @@ sites of the models that people export: small ones with two layers and random we
 `scaled_dot_product_attention`, else it is decomposed. "ort" is a model after ONNX Runtime's extended optimizations,
 "fused" after `onnxruntime.transformers.optimizer`, "halved" after its float16 converter. The last rows are those of
 `models.synthetic`, in its dialects. Refusals that leave linear layers out are in the last column only.
+[Exports](exports.md) has the layers of modules whose weights are computed.
 """
 
 Json = Mapping[str, Any]

@@ -11,16 +11,11 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytestmark = [pytest.mark.exporter, pytest.mark.filterwarnings("ignore")]  # the exporters warn about themselves
 
-UNLISTED = {
-    "weight-norm-hook", "weight-norm", "experts-batched", "einsum-attention", "lstm", "lstm-2", "gru", "upsampler",
-}  # fmt: skip
-"""Modules with layers of which there is no view."""
-
 WANTED = [
     (family, dtype, exporter)
     for family, dtype in modules()
     for exporter, build in zip(EXPORTERS, exports(family, dtype), strict=True)
-    if build is not None and family not in UNLISTED and dtype == "float32"
+    if build is not None
 ]
 
 
