@@ -33,7 +33,7 @@ def lower_unplanned(model: ir.Model, engine: Target) -> dict[ir.Node, LayerRecor
             fmt = str(INT8_DYNAMIC)
             records[layer.node] = LayerRecord(name, op_type, layer.shape, output, quantized=True, format=fmt)
         else:
-            records[layer.node] = _record(layer)
+            records.setdefault(layer.node, _record(layer))
     return records
 
 
