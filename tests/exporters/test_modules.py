@@ -11,6 +11,9 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytestmark = [pytest.mark.exporter, pytest.mark.filterwarnings("ignore")]  # the exporters warn about themselves
 
+FLOAT = {"upsampler"}
+"""Modules of ConvTransposes alone, which TensorRT runs in float."""
+
 WANTED = [
     (family, dtype, exporter)
     for family, dtype in modules()
@@ -27,7 +30,7 @@ def test_every_linear_layer_is_listed(family: str, dtype: str, exporter: str) ->
     layers = requant.optimize(model, feeds(model, samples=4), "int8-plain", "tensorrt").report.layers
     assert len(layers) == LAYERS[family]
     assert [layer.name for layer in layers if not layer.quantized and not layer.reason] == []
-    assert any(layer.quantized for layer in layers)
+    assert any(layer.quantized for layer in layers) == (family not in FLOAT)
 
 
 @pytest.mark.parametrize(("family", "dtype"), [pair for pair in modules() if None not in exports(*pair)])
