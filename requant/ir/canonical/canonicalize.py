@@ -23,6 +23,7 @@ from .batch_norm import FoldBatchNorm
 from .contrib import Unfuse
 from .convert_opset import convert_opset, lowest_ir_version
 from .fuse_norms import FuseNorms
+from .invariant_states import CaptureInvariantStates
 from .opaque_nodes import all_nodes, hidden, necessary_identities, splits_at_run_time
 from .product_forms import rewrite_products
 from .sink_transposes import SinkTransposes
@@ -67,6 +68,7 @@ def _rewrite(model: ir.Model, opset: int) -> None:
     _clean(model)
     require_schemas(model, "the model")  # a function may pass on an input that its caller left out
     convert_opset(model, opset)
+    CaptureInvariantStates()(model)
     _fold_constants(model)
     _detach_removed_nodes(model)
     _clean(model)
