@@ -20,7 +20,8 @@ Samples = NDArray[np.float32]
 class Listener:
     """A voice-activity network, by its file in the wheel.
 
-    ``rates`` are those of the audio that it takes; ``loudness`` names the layers that read the spectrum's magnitudes.
+    ``layers`` counts its linear layers but for LSTMs; ``rates`` are those of the audio that it takes; ``loudness``
+    names the layers that read the spectrum's magnitudes.
     """
 
     file: str

@@ -34,8 +34,9 @@ def test_layers_in_branches_are_quantized_as_others_are(name: str) -> None:
     model, feeds = listener.model(), spoken(listener, range(10), 2.0)
     result = requant.optimize(model, feeds[:: 1 if len(feeds) < 100 else 3], target="tensorrt", keep=listener.loudness)
     assert requant.check(result.model, "tensorrt") == []
-    reasons = [layer.reason for layer in result.report.layers if not layer.quantized]
-    assert len(result.report.layers) == listener.layers
+    layers = [layer for layer in result.report.layers if layer.op_type != "LSTM"]
+    reasons = [layer.reason for layer in layers if not layer.quantized]
+    assert len(layers) == listener.layers
     assert sum("too few" in reason for reason in reasons) + len(listener.rates) == len(reasons) <= listener.layers / 2
     float_run, run = runner(model), runner(result.model)
     for rate in listener.rates:
