@@ -30,6 +30,8 @@ def fitted(feed: Feed, model: ir.Model) -> Feed:
     }
 
 
-def is_floating(array: NDArray[np.generic]) -> bool:
-    """Tell whether ``array`` holds floats; bfloat16 is none of numpy's own types."""
+def is_floating(array: object) -> bool:
+    """Tell whether ``array`` holds floats, also bfloat16, none of numpy's own types; a sequence or None is no array."""
+    if not isinstance(array, np.ndarray):
+        return False
     return np.issubdtype(array.dtype, np.floating) or array.dtype == ir.DataType.BFLOAT16.numpy()
