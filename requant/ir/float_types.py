@@ -16,11 +16,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes import common
 
-from .canonical.opaque_nodes import all_nodes
 from .constants import lazily
 from .ops import CONVERSIONS, LINEAR, RECURRENT
 from .shapes.infer import InferShapes
-from .traverse import producer
+from .traverse import all_nodes, producer
 from .validate import stored_tensors
 
 HALVES = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})

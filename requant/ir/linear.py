@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from .constants import constant_shape, is_constant, is_repeated
 from .traverse import Slot, nodes_within, sole_use
 
+FEWEST_CHANNELS = 16
+"""The least input and output channels of a product for which an engine has an integer kernel that gains."""
+
 
 @dataclass(frozen=True)
 class Linear:

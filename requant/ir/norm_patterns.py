@@ -6,6 +6,7 @@ import onnx_ir as ir
 
 from .constants import array, is_constant
 from .ops import LOWER_BOUNDS, MULTIPLICATIVE
+from .traverse import origin
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,12 @@ def is_vector(value: ir.Value | None) -> bool:
 
 def bare(value: ir.Value | None) -> ir.Value | None:
     """Return ``value`` before any Cast between float types."""
-    while value is not None and (node := value.producer()) is not None and node.op_type == "Cast":
-        source = node.inputs[0]
-        if source is None or source.dtype is None or not source.dtype.is_floating_point():
-            break
-        value = source
-    return value
+    return origin(value, through=_is_float_cast)
+
+
+def _is_float_cast(node: ir.Node) -> bool:
+    data = node.inputs[0] if node.op_type == "Cast" else None
+    return data is not None and data.dtype is not None and data.dtype.is_floating_point()
 
 
 def _root(value: ir.Value | None) -> Normalized | None:

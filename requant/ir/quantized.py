@@ -27,10 +27,13 @@ _COMPRESSED_LAYERS = frozenset(
 _QUANTIZED_LAYERS = frozenset(
     {"DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QAttention", "QGemm"}
 )
-"""Layers of quantized data in ONNX Runtime's own domain, but for those whose names begin with "QLinear"."""
+"""Layers of quantized data in ONNX Runtime's own domain."""
 
 _PRODUCTS = INTEGER_PRODUCTS | _COMPRESSED_LAYERS | _QUANTIZED_LAYERS | {"QLinearConv", "QLinearMatMul"}
 """Ops with a quantized weight."""
+
+_QUANTIZED = (QUANTIZERS - {"DequantizeLinear"}) | DYNAMIC_QUANTIZERS | INTEGER_PRODUCTS | _QUANTIZED_LAYERS
+"""Ops of quantized data, but for those whose names begin with "QLinear"."""
 
 _WEIGHT_POSITION = {"QLinearConv": 3, "QLinearMatMul": 3, "QMoE": 2}
 """The input that is the weight, where it is not the second."""
@@ -52,9 +55,7 @@ class QuantizedLayer:
 
 def holds_quantized_data(node: ir.Node) -> bool:
     """Tell whether ``node`` takes or makes quantized data; a DequantizeLinear alone may be of a compressed weight."""
-    return node.op_type in (
-        QUANTIZERS - {"DequantizeLinear"}
-    ) | DYNAMIC_QUANTIZERS | INTEGER_PRODUCTS | _QUANTIZED_LAYERS or node.op_type.startswith("QLinear")
+    return node.op_type in _QUANTIZED or node.op_type.startswith("QLinear")
 
 
 def is_quantizer(node: ir.Node) -> bool:
@@ -87,7 +88,7 @@ def stored_quantizer(value: ir.Value) -> Quantizer | Refusal | None:
         node = next((use.node for use in value.uses() if _is_quantizer_of(use.node, use.idx)), None)
     if node is None:
         return None
-    dtype, scale = _integers(node), array(node.inputs[1])
+    dtype, scale = integer_type(node), array(node.inputs[1])
     zero = array(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else np.zeros(1)
     if dtype == ir.DataType.INT32:  # a sum of products
         return None
@@ -115,8 +116,8 @@ def stored_nodes(value: ir.Value) -> list[ir.Node]:
     return nodes if has_numbers and isinstance(stored_quantizer(value), Quantizer) else []
 
 
-def _integers(node: ir.Node) -> ir.DataType | None:
-    """Return the type of the integers that ``node`` reads or makes, which inference may not know."""
+def integer_type(node: ir.Node) -> ir.DataType | None:
+    """Return the type of the integers that a DQ reads or a Q makes, which inference may not know."""
     zero_point = node.inputs[2] if len(node.inputs) > 2 else None
     values = (zero_point, node.inputs[0] if _is_dequantizer(node) else node.outputs[0])
     return next((value.dtype for value in values if value is not None and value.dtype is not None), None)

@@ -9,15 +9,13 @@ from typing import NamedTuple
 import onnx_ir as ir
 
 from .constants import constant_shape, is_constant
+from .linear import FEWEST_CHANNELS
 from .ops import is_op
 from .refusal import Refusal
 from .traverse import nodes_within
 
 DYNAMIC_LSTM = "an integer LSTM quantizes its data at run time: take the recipe int8-dynamic, on cpu"
 """The reason for which an LSTM stays in float where data are quantized by calibrated scales."""
-
-FEWEST_CHANNELS = 16
-"""The least number of hidden channels that an integer kernel pays for."""
 
 
 class Recurrent(NamedTuple):

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator
+from itertools import chain
 from typing import TypeAlias
 
 import onnx_ir as ir
@@ -51,6 +52,13 @@ def producer(value: ir.Value | None, through: Through = ()) -> ir.Node | None:
     return node
 
 
+def origin(value: ir.Value | None, through: Through) -> ir.Value | None:
+    """Return ``value`` as it is before the nodes that are passed ``through``, along their first inputs."""
+    while value is not None and (node := value.producer()) is not None and _is_passed(node, through):
+        value = node.inputs[0]
+    return value
+
+
 def producers(values: Iterable[ir.Value | None], through: Through = ()) -> Iterator[ir.Node]:
     """Yield the nodes that compute ``values``, and those upstream of each that is passed ``through``; depth first.
 
@@ -79,6 +87,11 @@ def reachable(starts: Iterable[ir.Value], step: Callable[[ir.Value], Iterable[ir
             if neighbour not in visited:
                 visited.add(neighbour)
                 queue.append(neighbour)
+
+
+def all_nodes(model: ir.Model) -> Iterator[ir.Node]:
+    """Yield the nodes of the graph, of its functions, and of the bodies in both."""
+    return chain(model.graph.all_nodes(), *(function.all_nodes() for function in model.functions.values()))
 
 
 def bodies(node: ir.Node) -> Iterator[ir.Graph]:

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from .canonical.einsum_forms import as_product
-from .canonical.weight_layouts import FEWEST
 from .constants import constant_shape, is_constant, is_repeated
-from .linear import as_linear
+from .linear import FEWEST_CHANNELS, as_linear
 from .ops import CONVERSIONS, CONVOLUTIONS, LAYOUT, PRODUCTS, RECURRENT, SELECTION, is_op
 from .recurrent import DYNAMIC_LSTM, as_recurrent
 from .refusal import Refusal
@@ -114,7 +113,7 @@ def _product(node: ir.Node, position: int) -> str | None:
         return _VECTOR if len(shape) == 1 else None
     if position == 1:
         return _REPEATED if other is not None and is_repeated(other) else None
-    if min(shape[-2:]) < FEWEST:
+    if min(shape[-2:]) < FEWEST_CHANNELS:
         return f"{shape[-1]} to {shape[-2]} channels are too few for an integer kernel to pay"
     return "its weight is the first operand, and the rank of the second one is not known"
 

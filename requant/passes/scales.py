@@ -45,10 +45,18 @@ def weight_quantizer(linear: Linear, fmt: Format) -> Quantizer:
         return _blocked(linear, data, fmt)
     other_axes = tuple(axis for axis in range(data.ndim) if axis != linear.out_axis)
     within = (linear.in_axis,) if linear.batched else other_axes
-    top, largest = np.float32(largest_code(fmt.weights, fmt.bits)), np.abs(data).max(within, keepdims=linear.batched)
+    scale = channel_scales(data, within, fmt, keepdims=linear.batched)
+    return Quantizer(scale, linear.out_axis, fmt.weights, fmt.bits)
+
+
+def channel_scales(
+    data: NDArray[np.float32], within: tuple[int, ...], fmt: Format, *, keepdims: bool = False
+) -> NDArray[np.float32]:
+    """Return the least scales with which the weights of ``fmt`` reach the largest magnitude ``within`` these axes."""
+    top, largest = np.float32(largest_code(fmt.weights, fmt.bits)), np.abs(data).max(within, keepdims=keepdims)
     scale = np.where(largest > 0, largest, top) / top
     floor = max(float(scale.max(initial=0.0)) * _NOTHING, _TINY)
-    return Quantizer(np.maximum(scale, floor).astype(np.float32), linear.out_axis, fmt.weights, fmt.bits)
+    return np.maximum(scale, floor).astype(np.float32)
 
 
 def _blocked(linear: Linear, data: NDArray[np.float32], fmt: Format) -> Quantizer:

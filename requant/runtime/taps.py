@@ -14,9 +14,9 @@ def with_taps(model: ir.Model, names: Sequence[str]) -> ir.Model:
     """
     copy = model.clone()
     present, taps = {output.name for output in copy.graph.outputs}, BodyTaps(copy.graph)
-    columns = [name for name in dict.fromkeys(names) if name not in present]
-    for name in columns:
+    absent = [name for name in dict.fromkeys(names) if name not in present]
+    for name in absent:
         if taps.values[name].graph is not copy.graph:
             taps.tap(name)
-    copy.graph.outputs.extend(taps.values[name] for name in columns)
+    copy.graph.outputs.extend(taps.values[name] for name in absent)
     return copy

@@ -18,13 +18,14 @@ from ..quantized import holds_quantized_data, is_quantizer
 from ..schema import require_schemas
 from ..shapes.infer import InferShapes
 from ..silence import quiet
+from ..traverse import all_nodes
 from ..unused import remove_unused
 from .batch_norm import FoldBatchNorm
 from .contrib import Unfuse
 from .convert_opset import convert_opset, lowest_ir_version
 from .fuse_norms import FuseNorms
 from .invariant_states import CaptureInvariantStates
-from .opaque_nodes import all_nodes, hidden, necessary_identities, splits_at_run_time
+from .opaque_nodes import hidden, necessary_identities, splits_at_run_time
 from .product_forms import rewrite_products
 from .sink_transposes import SinkTransposes
 from .weight_expressions import fold_weights
@@ -145,8 +146,8 @@ def refuse_quantized(model: ir.Model) -> None:
 def refuse_random_dropout(model: ir.Model) -> None:
     """Raise SourceError if a Dropout of the canonical ``model`` is in training mode: no two runs would agree."""
     for node in model.graph.all_nodes():
-        ratio, training = (
-            map(array, node.inputs[1:3]) if node.op_type == "Dropout" and len(node.inputs) > 2 else (None,) * 2
-        )
+        if node.op_type != "Dropout" or len(node.inputs) < 3:
+            continue
+        ratio, training = map(array, node.inputs[1:3])
         if training is not None and training.any() and (ratio is None or ratio.any()):
             raise SourceError(f"node {label(node)!r} is a Dropout in training mode: export the model for inference")

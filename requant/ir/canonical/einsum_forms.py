@@ -12,8 +12,9 @@ import onnx_ir as ir
 
 from ..build import follow, precede
 from ..constants import constant_shape, is_constant
+from ..linear import FEWEST_CHANNELS
 from ..refusal import Refusal
-from .weight_layouts import FEWEST, WeightLayouts
+from .weight_layouts import WeightLayouts
 
 _FIRST_PLACEHOLDER = 0x100
 """The first letter for axes that an ellipsis stands for; ONNX allows a to z and A to Z."""
@@ -61,7 +62,7 @@ def as_product(node: ir.Node) -> EinsumProduct | Refusal | None:
         return Refusal.at(node, "it sums its data or its weight, or takes a diagonal")
     shape = constant_shape(node.inputs[constants[0]])
     channels = prod(product.sizes(inputs, shape)), prod(product.sizes(outputs, shape))
-    if min(channels) < FEWEST:
+    if min(channels) < FEWEST_CHANNELS:
         reason = f"{channels[0]} to {channels[1]} channels are too few for an integer kernel to pay"
         return Refusal.at(node, reason)
     return product

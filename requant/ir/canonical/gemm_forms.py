@@ -7,13 +7,13 @@ import onnx_ir as ir
 
 from ..build import follow, precede
 from ..constants import array, constant, constant_shape, is_constant
-from ..linear import is_bias
-from .weight_layouts import FEWEST, WeightLayouts, is_left
+from ..linear import FEWEST_CHANNELS, is_bias
+from .weight_layouts import WeightLayouts, is_left
 
 
 def left_gemm(weights: WeightLayouts, node: ir.Node) -> bool:
     """Let the weight be the second operand of a Gemm."""
-    if not is_left(node) or min(constant_shape(node.inputs[0])) < FEWEST:
+    if not is_left(node) or min(constant_shape(node.inputs[0])) < FEWEST_CHANNELS:
         return False
     weight, data, *_ = node.inputs
     _separate_addend(weights.graph, node)

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 from onnx_ir.convenience import replace_all_uses_with, replace_nodes_and_values
 
-from ..ops import is_op
 from ..refusal import declined
-from ..traverse import bodies, graphs_within
+from ..traverse import bodies, graphs_within, origin
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -69,7 +68,7 @@ def _capture(node: ir.Node, body: ir.Graph) -> bool:
 def _is_invariant(node: ir.Node, body: ir.Graph, state: _State) -> bool:
     """Tell whether the body returns the state as it takes it, and nothing keeps it from being captured."""
     value, result = body.inputs[state.body_input], body.outputs[state.body_output]
-    if _source(result) is not value or len(node.outputs) <= state.node_output:
+    if origin(result, through={"Identity"}) is not value or len(node.outputs) <= state.node_output:
         return False
     output = node.outputs[state.node_output]
     if output.is_graph_output():
@@ -79,14 +78,6 @@ def _is_invariant(node: ir.Node, body: ir.Graph, state: _State) -> bool:
         declined(_LOGGER, node, f"{value.name!r}, which it hands on as it is, is returned twice")
         return False
     return True
-
-
-def _source(value: ir.Value) -> ir.Value | None:
-    """Return the value that ``value`` is, before any Identities."""
-    first: ir.Value | None = value
-    while first is not None and (node := first.producer()) is not None and is_op(node, frozenset({"Identity"})):
-        first = node.inputs[0]
-    return first
 
 
 def _replace(node: ir.Node, invariant: list[_State]) -> None:

@@ -8,13 +8,14 @@ import onnx_ir as ir
 
 from ..build import follow, precede
 from ..constants import constant_shape, is_constant
-from .weight_layouts import FEWEST, WeightLayouts, is_left
+from ..linear import FEWEST_CHANNELS
+from .weight_layouts import WeightLayouts, is_left
 
 
 def left_matmul(weights: WeightLayouts, node: ir.Node) -> bool:
     """Let the weight be the second operand of a MatMul."""
     weight, data = node.inputs
-    if not is_left(node) or data is None or not data.shape or min(constant_shape(weight)[-2:]) < FEWEST:
+    if not is_left(node) or data is None or not data.shape or min(constant_shape(weight)[-2:]) < FEWEST_CHANNELS:
         return False
     rank, shape = len(data.shape), constant_shape(weight)
     if len(shape) < 2 or (rank == 1 and len(shape) > 2):

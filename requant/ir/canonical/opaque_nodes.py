@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import chain
 
 import onnx_ir as ir
 
 from ..ops import LAYER_NORMS
+from ..traverse import all_nodes
 
 _HIDING_PLACE = "hidden"
 
@@ -71,8 +71,3 @@ def _source(identity: ir.Node) -> ir.Value:
 
 def _is_identity(node: ir.Node) -> bool:
     return node.op_type == "Identity" and node.domain == "" and len(node.inputs) == 1 and node.inputs[0] is not None
-
-
-def all_nodes(model: ir.Model) -> Iterator[ir.Node]:
-    """Yield the nodes of the graph, of its functions, and of the bodies in both."""
-    return chain(model.graph.all_nodes(), *(function.all_nodes() for function in model.functions.values()))

@@ -9,9 +9,6 @@ from numpy.typing import NDArray
 
 from ..constants import constant, is_constant, lazily
 
-FEWEST = 16
-"""Fewer channels are not worth two Transposes: no engine has an integer kernel that gains there."""
-
 Layout = Callable[[NDArray[np.generic]], NDArray[np.generic]]
 
 

@@ -3,14 +3,18 @@
 W ≈ s (Q - 0)        int8, with a scale for each gate and hidden channel of each direction
 """
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from ...ir.constants import constant, lazily
 from ...ir.formats import INT8
-from ...ir.quantizer import Quantizer, largest_code
+from ...ir.quantizer import Quantizer
 from ...ir.recurrent import Recurrent
 from ...ir.shapes.contrib import CONTRIB
+from ..scales import channel_scales
 
 _FIRST_SCALE = 8
 """The position of the first scale, behind the inputs that an LSTM has too."""
@@ -26,17 +30,15 @@ def multiply_integers_in(graph: ir.Graph, recurrent: Recurrent, bits: int) -> No
         node.replace_input_with(1 + index, _integers(graph, weight, bits))
         scale = _scale(weight, bits).squeeze(1)
         zero = np.zeros(scale.shape, np.int8)
-        for offset, (data, kind) in enumerate(((scale, "scale"), (zero, "zero_point"))):
-            position = _FIRST_SCALE + 2 * index + offset
-            node.replace_input_with(position, constant(graph, data, f"{weight.name}.{kind}"))
+        position = _FIRST_SCALE + 2 * index
+        node.replace_input_with(position, constant(graph, scale, f"{weight.name}.scale"))
+        node.replace_input_with(position + 1, constant(graph, zero, f"{weight.name}.zero_point"))
 
 
-def _scale(weight: ir.Value, bits: int) -> np.ndarray:
+def _scale(weight: ir.Value, bits: int) -> NDArray[np.float32]:
     """Return the scales of the transposed weight, [D, 1, 4 H]."""
     assert weight.const_value is not None
-    largest = np.abs(weight.const_value.numpy()).max(axis=2)[:, None]
-    top = np.float32(largest_code(INT8.weights, bits))
-    return np.maximum(np.where(largest > 0, largest, top) / top, np.finfo(np.float32).tiny).astype(np.float32)
+    return channel_scales(weight.const_value.numpy(), (2,), replace(INT8, bits=bits))[:, None]
 
 
 def _integers(graph: ir.Graph, weight: ir.Value, bits: int) -> ir.Value:

@@ -12,6 +12,7 @@ from ...ir.constants import is_constant
 from ...ir.formats import ActivationType
 from ...ir.load import reason
 from ...ir.ops import CONVERSIONS, QUANTIZERS, SHAPED
+from ...ir.quantized import integer_type
 from ...ir.schema import require_schemas
 from .qdq_nodes import Layer, ProductOperand, QdqNode
 from .traverse import MOVERS, label
@@ -112,7 +113,7 @@ def scan(model: ir.Model, target: EngineFacts) -> QdqGraph:
         if node.op_type == "Constant":
             node.outputs[0].const_value = _tensor(node)
         if node.op_type in QUANTIZERS and len(node.inputs) > 1:
-            graph.nodes[node] = QdqNode(node, _dtype(node), constant)
+            graph.nodes[node] = QdqNode(node, integer_type(node) or ir.DataType.UINT8, constant)
         elif node.op_type in _OUT_AXIS and len(node.inputs) > 1:
             first, second = (_operand(node, position, graph) for position in (0, 1))
             if not (first.constant and second.constant):
@@ -135,13 +136,6 @@ def _is_constant(node: ir.Node, graph: QdqGraph) -> bool:
     converts = node.op_type in MOVERS or node.op_type in QUANTIZERS
     data = node.inputs[:1] if node.op_type in SHAPED else node.inputs
     return converts and bool(data) and all(value is None or graph.is_constant(value) for value in data)
-
-
-def _dtype(node: ir.Node) -> ir.DataType:
-    zero_point = node.inputs[2] if len(node.inputs) > 2 else None
-    integers = node.outputs[0] if node.op_type == "QuantizeLinear" else node.inputs[0]
-    dtypes = (value.dtype for value in (zero_point, integers) if value is not None)
-    return next((dtype for dtype in dtypes if dtype is not None), ir.DataType.UINT8)
 
 
 def _operand(node: ir.Node, position: int, graph: QdqGraph) -> ProductOperand:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from ...ir.formats import ActivationType, Format
-from ...ir.linear import Linear
+from ...ir.linear import FEWEST_CHANNELS, Linear
 from ...ir.ops import CONVOLUTIONS
 from ...ir.refusal import Refusal
 from ..feeds import Runner
@@ -62,7 +62,7 @@ class Target:
     weight_only: frozenset[ir.DataType] = frozenset()
     dynamic: bool = False
     reasons: Mapping[str, str] = field(default_factory=dict)
-    fewest_channels: int = 16
+    fewest_channels: int = FEWEST_CHANNELS
     integer_products: bool = False
     integer_residuals: bool = False
     integer_outputs: frozenset[str] = frozenset()

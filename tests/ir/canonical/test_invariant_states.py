@@ -31,7 +31,15 @@ SCAN = """(float[4,24] x, float[5,4,24] xs) => (float[4,24] y) <float[24,24] w> 
         { p = MatMul(s, m)  q = Add(p, e)  t = Tanh(q)  k = Identity(m)  o = Neg(t) }> (w, x, xs) }"""
 
 DIRECT = LOOP.replace("k = Identity(m)", "").replace("float[24,24] k", "float[24,24] m")
+CROSSED = (
+    LOOP.replace("float[24,24] m, float[24] a", "float[24,24] b, float[24] w")
+    .replace("p = MatMul(s, m)  q = Add(p, a)", "p = MatMul(s, b)  q = Add(p, w)")
+    .replace("k = Identity(m)  d = Identity(a)", "k = Identity(b)  d = Neg(w)")
+)
+"""The weight has the name of the bias in the body, where that is called as the weight is, and changes."""
+
 BODIES = {"Loop": LOOP, "returned directly": DIRECT, "Scan": SCAN, "read behind": BEHIND, "in a branch": BRANCH}
+"""Graphs of which all states but the data are handed on."""
 FEEDS: Feed = {
     "x": np.random.default_rng(0).standard_normal((4, 24)).astype(np.float32),
     "xs": np.random.default_rng(1).standard_normal((5, 4, 24)).astype(np.float32),
@@ -55,6 +63,15 @@ def test_a_weight_among_the_states_is_a_weight(name: str, steps: int, build: Bui
     assert len(node.inputs) == (3 if node.op_type == "Loop" else 2)
     feed = feed_of(proto, steps)
     expected, actual = (numbers(runner(one)(feed)[0]) for one in (load(proto), model))
+    np.testing.assert_allclose(actual, expected, atol=1e-6)
+
+
+def test_names_in_the_body_may_cross_those_outside(build: Build) -> None:
+    proto = build(CROSSED)
+    model = load(proto)
+    canonicalize(model)
+    assert [linear.shape for linear in find_linears(model.graph)] == [(24, 24)]
+    expected, actual = (numbers(runner(one)(feed_of(proto, 3))[0]) for one in (load(proto), model))
     np.testing.assert_allclose(actual, expected, atol=1e-6)
 
 
