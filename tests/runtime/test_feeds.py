@@ -15,3 +15,12 @@ def test_floats_become_as_wide_as_the_model_takes_them_and_nothing_else_changes(
     feed_types = {name: array.dtype for name, array in fitted(feed, model).items()}
     single = np.dtype(np.float32)
     assert feed_types == {"h": np.float16, "f": single, "i": single, "unknown": single, "j": np.int64}
+
+
+def test_a_sequence_and_an_absent_optional_are_passed_on() -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]>
+        g (seq(float16[2]) s, optional(float16[2]) o) => (float16[2] y) { z = Constant<value_int = 0> ()
+        y = SequenceAt(s, z) }"""
+    model = ir.from_proto(onnx.parser.parse_model(text))
+    feed = {"s": [np.ones(2, np.float16)], "o": None}
+    assert fitted(feed, model) == feed  # type: ignore[arg-type] # ONNX's own models are fed so

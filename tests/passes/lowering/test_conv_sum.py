@@ -18,7 +18,6 @@ from requant.passes.annotations import layer_records
 from requant.runtime.check import check
 from requant.runtime.openvino import compile_model, kernels
 from requant.runtime.session import runner
-from tests.engine import needs_vnni
 
 WEIGHTS = {"w": (32, 32, 1, 1), "v": (32, 32, 3, 3), "b": (32,)}
 BLOCK = "r = Relu(x) c = Conv(r, w, b) s = Add(c, r) y = Relu(s)"
@@ -135,7 +134,6 @@ def test_products_of_matrices_leave_their_residual_in_float() -> None:
     }
 
 
-@needs_vnni
 @pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="needs openvino")
 def test_openvino_adds_int8_in_the_kernel_of_the_conv() -> None:
     model = planned(DEEP)

@@ -6,12 +6,13 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from numpy.typing import NDArray
 
 import requant
 from requant.ir.load import load
 from requant.runtime.openvino import compile_model, kernels
+from requant.runtime.outputs import numbers
 from requant.runtime.session import runner
+from tests.passes.weighted import weighted
 
 WEIGHTS = {"w": (32, 24, 4, 4), "b": (24,), "g": (32, 12, 4, 4)}
 X = {"x": np.random.default_rng(1).normal(size=(4, 32, 6, 6)).astype(np.float32)}
@@ -22,20 +23,7 @@ GROUPED = f"r = Relu(x) y = ConvTranspose<{PADS}, group = 2>(r, g, b)"
 
 
 def source(body: str) -> onnx.ModelProto:
-    proto = onnx.parser.parse_model(
-        f'<ir_version: 8, opset_import: ["": 17]> g (float[n, 32, 6, 6] x) => (float[n, 24, 12, 12] y) {{ {body} }}'
-    )
-    names, rng = {name for node in proto.graph.node for name in node.input}, np.random.default_rng(0)
-    for name in sorted(names & WEIGHTS.keys()):
-        array = (rng.normal(size=WEIGHTS[name]) / 10).astype(np.float32)
-        proto.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
-    return proto
-
-
-def numbers(model: ir.Model) -> NDArray[np.float32]:
-    (output,) = runner(model)(X)
-    assert isinstance(output, np.ndarray)
-    return output.astype(np.float32)
+    return weighted(f"(float[n, 32, 6, 6] x) => (float[n, 24, 12, 12] y) {{ {body} }}", WEIGHTS)
 
 
 def test_one_sided_data_have_zero_point_0() -> None:
@@ -54,7 +42,7 @@ def test_one_sided_data_have_zero_point_0() -> None:
     dequantizer = weight.producer()
     assert dequantizer is not None
     assert dequantizer.attributes.get_int("axis", 0) == 1
-    expected, actual = numbers(load(proto)), numbers(result.model)
+    expected, actual = (numbers(runner(model)(X)[0]) for model in (load(proto), result.model))
     assert np.linalg.norm(expected - actual) < 0.02 * np.linalg.norm(expected)
 
 

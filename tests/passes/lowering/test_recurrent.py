@@ -4,14 +4,15 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from numpy.typing import NDArray
 
 import requant
 from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.load import load
 from requant.ir.recurrent import DYNAMIC_LSTM, as_recurrent
 from requant.ir.refusal import Refusal
+from requant.runtime.outputs import numbers
 from requant.runtime.session import runner
+from tests.passes.weighted import weighted
 
 WEIGHTS = {"w": (1, 96, 20), "r": (1, 96, 24), "b": (1, 192), "w2": (2, 96, 20), "r2": (2, 96, 24), "p": (1, 72),
            "thin": (1, 32, 8), "wt": (1, 32, 20), "h": (1, 3, 24), "m": (24, 24)}  # fmt: skip
@@ -36,20 +37,9 @@ REFUSED = {
 
 
 def source(body: str, inputs: str = "float[9,3,20] x") -> onnx.ModelProto:
-    proto = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["": 17]> g ({inputs}) => (float[] y) {{ {body} }}')
-    del proto.graph.output[0].type.tensor_type.shape.dim[:]
+    proto = weighted(f"({inputs}) => (float y) {{ {body} }}", WEIGHTS)
     proto.graph.output[0].type.tensor_type.ClearField("shape")
-    names, rng = {name for node in proto.graph.node for name in node.input}, np.random.default_rng(0)
-    for name in sorted(names & WEIGHTS.keys()):
-        array = rng.uniform(-0.3, 0.3, WEIGHTS[name]).astype(np.float32)
-        proto.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
     return proto
-
-
-def numbers(model: ir.Model) -> NDArray[np.float32]:
-    (output,) = runner(model)(X)
-    assert isinstance(output, np.ndarray)
-    return output.astype(np.float32)
 
 
 def ops(model: ir.Model) -> list[str]:
@@ -62,7 +52,7 @@ def test_an_lstm_is_quantized(name: str) -> None:
     result = requant.optimize(proto, recipe="int8-dynamic", target="cpu")
     assert {layer.format for layer in result.report.layers} == {"dynamic int8 by int8"}
     assert "LSTM" not in ops(result.model)
-    expected, actual = numbers(load(proto)), numbers(result.model)
+    expected, actual = (numbers(runner(model)(X)[0]) for model in (load(proto), result.model))
     assert np.linalg.norm(expected - actual) < 0.04 * np.linalg.norm(expected)
     assert requant.check(result.model, "cpu") == []
 
