@@ -152,3 +152,31 @@ def test_a_body_that_is_not_entered_is_listed(build: Build) -> None:
 
 
 NOT_ENTERED = "it is in the body of a Scan that stacks along another axis than the first"
+
+
+LEFT = """y = If (c) <then_branch = a () => (float[32,24] p) { m = MatMul(w, x) p = Relu(m) },
+    else_branch = b () => (float[32,24] q) { q = Identity(x) }>"""
+
+
+def test_products_in_a_body_are_brought_into_the_form_of_layers(build: Build) -> None:
+    model = load(build(f"(float[32,24] x, bool c) => (float[32,24] y) <float[32,32] w> {{ {LEFT} }}"))
+    canonicalize(model)
+    (linear,) = find_linears(model.graph)
+    assert linear.node.graph is not model.graph
+    assert [node.op_type for node in linear.node.graph or ()] == ["Transpose", "MatMul", "Relu", "Transpose"]
+
+
+RECURRENT = """y = If (c) <then_branch = a () => (float[5,1,2,16] p) { p = LSTM<hidden_size = 16>(x, w, r) },
+    else_branch = b () => (float[5,1,2,16] q) { q = LSTM<hidden_size = 16>(x, w, s) }>"""
+
+
+def test_an_lstm_in_a_body_is_quantized_there(build: Build) -> None:
+    weights = "<float[1,64,24] w, float[1,64,16] r, float[1,64,16] s>"
+    proto = build(f"(float[5,2,24] x, bool c) => (float[5,1,2,16] y) {weights} {{ {RECURRENT} }}")
+    result = requant.optimize(proto, None, "int8-dynamic", "cpu")
+    assert [(layer.op_type, layer.quantized) for layer in result.report.layers] == [("LSTM", True)] * 2
+    x = np.random.default_rng(0).normal(size=(5, 2, 24)).astype(np.float32)
+    for c in (True, False):
+        feed = {"x": x, "c": np.array(c)}
+        expected, actual = (numbers(runner(model)(feed)[0]) for model in (load(proto), result.model))
+        assert 0 < np.linalg.norm(expected - actual) < 0.1 * np.linalg.norm(expected)
