@@ -130,13 +130,17 @@ def _inside(model: ir.Model) -> set[str]:
 
 def test_float64_stays_where_a_model_needs_it(build: Build) -> None:
     """A time in seconds has ten digits, of which float32 keeps seven."""
-    proto = build("""(double[N,64] x, double[N,64] t) => (double[N,32] y) <double[64,32] w, double now = {1.7e9}> {
-        s = Sub(t, now) a = Add(x, s) y = MatMul(a, w) }""")
+    proto = build("""(double[N,64] x, double[N,64] t) => (double[N,8] y)
+        <double[64,32] w, double[32,8] v, double now = {1.7e9}> {
+        s = Sub(t, now) a = Add(x, s) h = MatMul(a, w) y = Einsum<equation = "ni,io->no">(h, v) }""")
     rng = np.random.default_rng(0)
     data = {"x": rng.normal(size=(16, 64)), "t": 1.7e9 + rng.normal(size=(16, 64))}
     result = requant.optimize(proto, data, target="cpu")
     assert result.report.message.startswith("nothing to quantize: the model needs float64: float32 in place of float64")
-    assert [layer.quantized for layer in result.report.layers] == [False]
+    assert [(layer.op_type, layer.quantized) for layer in result.report.layers] == [
+        ("MatMul", False),
+        ("Einsum", False),
+    ]
     assert "needs float64" in result.report.layers[0].reason
     assert ir.to_proto(result.model).SerializeToString() == ir.to_proto(ir.from_proto(proto)).SerializeToString()
 

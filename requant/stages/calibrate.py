@@ -52,16 +52,16 @@ def calibrate_model(job: Job) -> None:
         job.report.notes.append(ONE_SAMPLE)
 
 
-def _loss_in_float32(job: Job) -> str:
-    """Say what a model in float64 loses in float32, or nothing where that is rounding alone."""
+def _loss_in_float32(job: Job) -> str | None:
+    """Say what a model in float64 loses in float32; None where that is rounding alone."""
     types = file_types(job.model.graph)
     if types is None or types.dtype != ir.DataType.DOUBLE:
-        return ""
+        return None
     try:
         verify(job.original, job.float_model, islice(job.parts.training, 1), rewrite="float32 in place of float64")
     except VerificationError as error:
         return f"the model needs float64: {str(error).removesuffix('; nothing was written')}"
-    return ""
+    return None
 
 
 def _collect(job: Job) -> None:
