@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def accuracy(network: Subject) -> Cells:
-    """The columns of accuracy."""
+    """Measure the columns of accuracy."""
     fresh, cells = network.evaluation(), Cells()
     expected = outputs(session(network.model()), fresh)
     for target, (count, *columns) in (("tensorrt", TENSORRT), ("cpu", CPU)):
@@ -77,7 +77,7 @@ def accuracy(network: Subject) -> Cells:
 
 
 def speed(network: Subject) -> Cells:
-    """The columns of speed."""
+    """Measure the columns of speed."""
     result = optimized(network, "int8", "cpu")
     models = {FLOAT: session(network.model())}
     if other := static(network):
@@ -88,7 +88,7 @@ def speed(network: Subject) -> Cells:
 
 
 def in_turns(models: Mapping[str, Predict], feed: Feed) -> Cells:
-    """The speed of each model but the first: the median, over turns, of the first one's time over its own."""
+    """Return the speed of each model but the first: the median, over turns, of the first one's time over its own."""
     times: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(WARMUP + RUNS):
         for name, run in models.items():
@@ -101,12 +101,12 @@ def in_turns(models: Mapping[str, Predict], feed: Feed) -> Cells:
 
 
 def outputs(run: Predict, feeds: Iterable[Feed]) -> list[list[Array]]:
-    """Each feed's outputs."""
+    """Return the outputs for each feed."""
     return [run(feed) for feed in feeds]
 
 
 def decibels(expected: Sequence[Sequence[Array]], actual: Sequence[Sequence[Array]]) -> str:
-    """SQNR of the worst output."""
+    """Return the SQNR of the worst output."""
     pairs = zip(zip(*expected, strict=True), zip(*actual, strict=True), strict=True)
     try:
         ratios = (pooled([sums(y, z) for y, z in zip(*pair, strict=True)]).sqnr for pair in pairs)
