@@ -1,8 +1,7 @@
 """Run the float model over the data once, and leave statistics on the values that linear layers read."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -13,19 +12,17 @@ from ..ir.conv_outputs import ConvOutput, conv_outputs
 from ..ir.linear import find_linears
 from ..ir.quantized import is_partly_quantized
 from ..runtime.feeds import Feed, is_floating
-from ..runtime.outputs import arrays
 from ..runtime.session import runner
-from .rows import DROPPED, UNREACHED, Dropped, finite_rows
+from .rows import DROPPED, UNREACHED
 from .sample_axes import count_samples, sample_axes
-from .statistics import ChannelStatistics, measure
+from .statistics import ChannelStatistics
+from .watch import Watch
 
 META = "requant.statistics"
 """Key in `Value.meta` of the statistics of a value."""
 
 FIRST = "requant.feeds"
 """Key in `Graph.meta` of the first feeds, for passes that have to run the model."""
-
-_Number = TypeVar("_Number", bound=np.generic)
 
 MOST_KEPT = 4
 """Number of feeds that are kept."""
@@ -89,24 +86,15 @@ def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int],
     Raises:
         DataError: there are no samples.
     """
-    axes = {value.name or "": (value, axis) for value, axis in watched(model).items()}
+    values = {value.name or "": value for value in watched(model)}
+    watch = Watch({value.name or "": axis for value, axis in watched(model).items()})
     unreached = {node: value.name or "" for node, value in witnesses(model).items()}
-    names = list(dict.fromkeys([*axes, *unreached.values()]))
+    names = list(dict.fromkeys([*values, *unreached.values()]))
     run = runner(model, names, optimized=not is_partly_quantized(model))
-    totals: dict[str, ChannelStatistics] = {}
-    row_counts = dict.fromkeys(axes, Dropped())
     samples, outputs, first, along = 0, len(model.graph.outputs), list[Feed](), sample_axes(model)
     for count, feed in enumerate(feeds, start=1):
-        seed, batch = fingerprint(feed), count_samples(feed, along)
-        taps = dict(zip(names, run(feed)[outputs:], strict=True))
-        for name, (_, axis) in axes.items():
-            parts = [(data, *finite_rows(data, axis)) for data in arrays(taps[name])]
-            for _, rows, finite in parts:
-                row_counts[name] = row_counts[name].plus(len(finite), len(finite) - len(rows))
-            numbers = [_samples(data, axis, batch, finite) for data, rows, finite in parts if len(rows)]
-            if numbers:
-                total = measure(_joined([rows for _, rows, _ in parts if len(rows)]), -1, seed, _joined(numbers))
-                totals[name] = totals[name].merge(total) if name in totals else total
+        batch, taps = count_samples(feed, along), dict(zip(names, run(feed)[outputs:], strict=True))
+        watch.add(taps, fingerprint(feed), batch)
         remaining = {node: name for node, name in unreached.items() if not len(taps[name])}
         reaches = len(remaining) < len(unreached) and len(first) < MOST_KEPT + MOST_REACHING
         first += [feed] if count <= MOST_KEPT or reaches else []
@@ -115,17 +103,12 @@ def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int],
         progress(count)
     if not samples:
         raise DataError("calibration data: holds no samples")
-    for name, (value, _) in axes.items():
-        value.meta[META], value.meta[DROPPED] = totals.get(name), row_counts[name]
+    for name, value in values.items():
+        value.meta[META], value.meta[DROPPED] = watch.totals.get(name), watch.dropped[name]
     for node in unreached:
         node.meta[UNREACHED] = True
     model.graph.meta[FIRST] = tuple(first)  # a clone of a model has its graph's meta, and none of its own
     return samples
-
-
-def _joined(parts: Sequence[NDArray[_Number]]) -> NDArray[_Number]:
-    """Join arrays along the first axis, without a copy where there is one."""
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def fingerprint(feed: Mapping[str, NDArray[np.generic]]) -> int:
@@ -137,9 +120,3 @@ def fingerprint(feed: Mapping[str, NDArray[np.generic]]) -> int:
         data = array.astype(np.float32, copy=False) if is_floating(array) else array
         digest.update(np.ascontiguousarray(data).tobytes())
     return int.from_bytes(digest.digest(), "little")
-
-
-def _samples(data: NDArray[np.generic], axis: int, batch: int, finite: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Number the sample of each finite row: samples lie along the first axis wherever that is as long as the batch."""
-    first = data.ndim > 1 and axis % data.ndim != 0 and len(data) == batch
-    return np.repeat(np.arange(batch if first else 1), len(finite) // (batch if first else 1))[finite]
