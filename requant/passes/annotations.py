@@ -7,6 +7,7 @@
 | `DIRECT`        | node  | SelectLayers                               | SplitChannels, SearchTransforms            |
 | `DYNAMIC`       | node  | PlanQuantizers                             | InsertQDQ                                  |
 | `ROW_WEIGHTS`   | node  | Gptq                                       | InsertQDQ (bias correction)                |
+| `INTEGER`       | value | PlanIntegerValues                          | InsertQDQ                                  |
 | `MARGIN`        | value | passes that transform sites                | PlanQuantizers                             |
 | `CHANNEL_ORDER` | value | SplitChannels                              | SearchTransforms                           |
 | `SITES`         | model | SplitChannels, passes that transform sites | the report                                 |
@@ -35,6 +36,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ..ir.linear import Linear
+from ..ir.quantizer import Quantizer
 from ..ir.refusal import Refusal
 from .records import LayerRecord, PrecisionRecord, SiteRecord
 
@@ -73,6 +75,9 @@ DYNAMIC = Annotation[ir.Node, bool]("requant.dynamic", bool)
 
 ROW_WEIGHTS = Annotation[ir.Node, NDArray[np.float64]]("requant.row_weights", np.ndarray)
 """The weight of each calibration row, [R], in the mean that bias correction restores."""
+
+INTEGER = Annotation[ir.Value, Quantizer]("requant.integer", Quantizer)
+"""The quantizer of a value that goes as integers from one kernel to the next."""
 
 MARGIN = Annotation[ir.Value, float]("requant.margin", float)
 """The range margin that the channel transform of a value was chosen with."""

@@ -22,6 +22,7 @@ from ...ir.linear import Linear, find_linears
 from ...ir.names import fresh_name
 from ...ir.quantized import is_partly_quantized
 from ...ir.transform.transform import ChannelTransform
+from ...ir.traverse import Slot
 from ...runtime.feeds import Feed
 from ...runtime.outputs import holds_floats, numbers
 from ...runtime.session import Run, runner
@@ -87,14 +88,14 @@ class SensitivityProbe:
     def of(cls, model: ir.Model, fmt: Format) -> "SensitivityProbe":
         """Return the probe of all values of ``model`` that are to be quantized, with the bits of ``fmt``."""
         probed, names, feeds = model.clone(), plain_steps(model, fmt), first_feeds(model)
-        consumers: dict[ir.Value, list[ir.Node]] = {}
+        consumers: dict[ir.Value, list[Slot]] = {}
         for linear in find_linears(probed.graph):
             if _has_quantized_data(linear):
-                consumers.setdefault(linear.data, []).append(linear.node)
-        by_name = {value.name: _probe(probed.graph, value, nodes, fmt.bits) for value, nodes in consumers.items()}
+                consumers.setdefault(linear.data, []).append((linear.node, 0))
+        by_name = {value.name: insert_probe(probed.graph, value, slots, fmt.bits) for value, slots in consumers.items()}
         probes = {name: by_name[name] for name in names}
         run = runner(probed, optimized=not is_partly_quantized(model))
-        return cls(run, probes, feeds, tuple(_outputs(run, feed, probes, {}) for feed in feeds))
+        return cls(run, probes, feeds, tuple(probed_outputs(run, feed, probes, {}) for feed in feeds))
 
     @property
     def enough(self) -> int:
@@ -104,7 +105,7 @@ class SensitivityProbe:
 
     def noise(self, steps: Mapping[str, RoundingStep], feeds: int) -> NDArray[np.float64]:
         """Return the squared errors of the outputs in the first ``feeds``, [F, O], with rounding by ``steps``."""
-        outputs = (_outputs(self.run, feed, self.probes, steps) for feed in self.feeds[:feeds])
+        outputs = (probed_outputs(self.run, feed, self.probes, steps) for feed in self.feeds[:feeds])
         pairs = zip(outputs, self.expected[:feeds], strict=True)
         return np.array([[_squared_error(y, z) for y, z in zip(*pair, strict=True)] for pair in pairs])
 
@@ -115,7 +116,7 @@ def _has_quantized_data(linear: Linear) -> bool:
     return calibrated and is_quantized(linear) and linear.data.dtype == ir.DataType.FLOAT
 
 
-def _probe(graph: ir.Graph, value: ir.Value, consumers: Sequence[ir.Node], bits: int) -> Probe:
+def insert_probe(graph: ir.Graph, value: ir.Value, consumers: Sequence[Slot], bits: int) -> Probe:
     """Give ``consumers`` the rounded ``value``, as three new inputs of the graph say."""
     probe = Probe(*(fresh_name(graph, f"{value.name}.probe.{part}") for part in Probe._fields))
     types = (ir.DataType.BOOL, ir.DataType.FLOAT, ir.DataType.FLOAT)
@@ -135,8 +136,8 @@ def _probe(graph: ir.Graph, value: ir.Value, consumers: Sequence[ir.Node], bits:
     owner = value.graph
     assert isinstance(owner, ir.Graph)
     insert_behind(owner, value, [switch])
-    for node in consumers:
-        node.replace_input_with(0, switch.outputs[0])
+    for node, position in consumers:
+        node.replace_input_with(position, switch.outputs[0])
     return probe
 
 
@@ -152,7 +153,7 @@ def _branch(graph: ir.Graph, name: str, *ops: tuple[str, Sequence[ir.Value]]) ->
     return ir.Graph([], nodes[-1].outputs, nodes=nodes, name=name)
 
 
-def _outputs(
+def probed_outputs(
     run: Run, feed: Feed, probes: Mapping[str, Probe], steps: Mapping[str, RoundingStep]
 ) -> list[NDArray[np.float64]]:
     """Return the float outputs, with the values in ``steps`` rounded."""

@@ -1,0 +1,1 @@
+"""Integer regions: values that go as integers from one kernel to the next, on engines whose kernels write integers."""

@@ -1,0 +1,193 @@
+"""The planner: which values go as integers, by time and noise.
+
+    min over S of  T(S) · Π_p (N_p(S) + N_0)^(γ / P)        S: the values that are integers
+
+    T = Σ steps + Σ borders          a step runs on integers where all that it reads and writes is in S
+    N = Σ rounded values + Σ weights that are rounded
+
+found among the descents of T + λ N over λ: value by value, step by step, and two steps at a time.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from ...ir.steps import Step
+from .prices import BORDER, CALL, Price, price, size
+from .rounding_noise import Noise, RoundingNoise
+
+PER_DECIBEL = 0.03
+"""The share of the time that is worth a decibel in every output."""
+
+_FLOOR = 1e-4
+"""The noise below which less is worth little: 40 dB."""
+
+_TRADES = np.logspace(-3, 2, 16)
+"""λ, in units of the time and the noise of all values as integers."""
+
+
+@dataclass
+class Problem:
+    """The steps of a graph with what integers may cost and gain.
+
+    ``others`` counts the consumers of each value that are no steps, graph outputs among them; ``rest`` is the time of
+    nodes that no plan changes.
+    """
+
+    steps: Sequence[Step]
+    allowed: frozenset[ir.Value]
+    floats: frozenset[ir.Node]
+    noise: RoundingNoise
+    others: Mapping[ir.Value, int]
+    rest: float = 0.0
+    producers: dict[ir.Value, Step] = field(init=False, default_factory=dict)
+    consumers: dict[ir.Value, list[Step]] = field(init=False, default_factory=dict)
+    prices: dict[int, Price] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Index the steps by value."""
+        for step in self.steps:
+            self.prices[id(step)] = price(step)
+            for value in step.outputs:
+                self.producers[value] = step
+            for value in dict.fromkeys(step.inputs):
+                self.consumers.setdefault(value, []).append(step)
+
+    @property
+    def allowed_in_order(self) -> list[ir.Value]:
+        """The values that may go as integers, in the order of the graph."""
+        values = dict.fromkeys(value for step in self.steps for value in (*step.inputs, *step.outputs))
+        return [value for value in values if value in self.allowed]
+
+    def is_integer(self, step: Step, integers: set[ir.Value]) -> bool:
+        """Tell whether ``step`` runs on integers."""
+        return integers.issuperset(step.inputs) and integers.issuperset(step.outputs) and not self.is_float(step)
+
+    def is_float(self, step: Step) -> bool:
+        """Tell whether ``step`` runs in float whatever the plan is."""
+        return step.linear is not None and step.linear.node in self.floats
+
+    def time(self, integers: set[ir.Value]) -> float:
+        """Return T in nanoseconds."""
+        values = {**self.producers, **self.consumers}
+        return self.rest + self._step_time(self.steps, integers) + self._border_time(values, integers)
+
+    def total_noise(self, integers: set[ir.Value]) -> Noise:
+        """Return N in each piece of the outputs."""
+        return np.asarray(sum(self._noises(self.steps, {**self.producers, **self.consumers}, integers), np.zeros(1)))
+
+    def change(self, flipped: Sequence[ir.Value], integers: set[ir.Value], trade: Noise) -> float:
+        """Return the change of T + trade · N that flipping values makes."""
+        steps = {
+            id(step): step
+            for value in flipped
+            for step in (self.producers.get(value), *self.consumers.get(value, ()))
+            if step is not None
+        }
+        values = dict.fromkeys(value for step in steps.values() for value in (*step.inputs, *step.outputs))
+        after = integers.symmetric_difference(flipped)
+        return self._local(steps.values(), values, after, trade) - self._local(steps.values(), values, integers, trade)
+
+    def _local(
+        self, steps: Iterable[Step], values: Iterable[ir.Value], integers: set[ir.Value], trade: Noise
+    ) -> float:
+        noise = sum(float(trade @ one) for one in self._noises(steps, values, integers))
+        return self._step_time(steps, integers) + self._border_time(values, integers) + noise
+
+    def _step_time(self, steps: Iterable[Step], integers: set[ir.Value]) -> float:
+        return sum(
+            self.prices[id(step)].integer if self.is_integer(step, integers) else self.prices[id(step)].float
+            for step in steps
+        )
+
+    def _border_time(self, values: Iterable[ir.Value], integers: set[ir.Value]) -> float:
+        """Sum the Q of values that float nodes write, and the DQ of those that float nodes read."""
+        total = 0.0
+        for value in values:
+            if value not in integers:
+                continue
+            producer = self.producers.get(value)
+            count = 1
+            if producer is not None and self.is_integer(producer, integers):
+                readers = self.consumers.get(value, ())
+                count = self.others.get(value, 0) + sum(not self.is_integer(step, integers) for step in readers)
+            total += count * (BORDER * size(value) + CALL)
+        return total
+
+    def _noises(
+        self, steps: Iterable[Step], values: Iterable[ir.Value], integers: set[ir.Value]
+    ) -> Iterator[Noise]:
+        for value in values:
+            if value in integers:
+                yield from (self.noise.values[source] for source in self._rounded(value, integers))
+        for step in steps:
+            if step.linear is not None and self.is_integer(step, integers) and step.linear.node in self.noise.weights:
+                yield self.noise.weights[step.linear.node]
+
+    def _rounded(self, value: ir.Value, integers: set[ir.Value]) -> Iterator[ir.Value]:
+        """Yield the computed values whose rounding ``value`` adds: itself, or what is moved into it and is a float."""
+        producer = self.producers.get(value)
+        if producer is None or not producer.moves:
+            if value in self.noise.values:
+                yield value
+            return
+        for source in producer.inputs:
+            if source not in integers:
+                yield from self._rounded(source, integers)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The values that go as integers, and the estimated time and noise of the model with them."""
+
+    integers: frozenset[ir.Value]
+    time: float
+    noise: Noise
+
+    @property
+    def merit(self) -> float:
+        """The logarithm of what is to be small: time, and noise by `PER_DECIBEL`."""
+        return float(np.log(self.time) + PER_DECIBEL * 10 * np.log10(self.noise + _FLOOR).mean())
+
+
+def plans(problem: Problem) -> list[Plan]:
+    """Return a plan for each trade of time for noise, the fastest first."""
+    integers = set(problem.allowed)
+    worst, total = problem.total_noise(integers), problem.time(integers)
+    unit = total / np.where(worst > 0, worst, 1.0) / len(worst)
+    found = []
+    for trade in _TRADES:
+        integers = descend(problem, integers, trade * unit)
+        found.append(Plan(frozenset(integers), problem.time(integers), problem.total_noise(integers)))
+    return found
+
+
+def descend(problem: Problem, start: set[ir.Value], trade: Noise) -> set[ir.Value]:
+    """Flip what makes T + trade · N smaller, until nothing does."""
+    integers, moves = set(start), list(_moves(problem))
+    improves = True
+    while improves:
+        improves = False
+        for move in moves:
+            for flipped in (
+                [value for value in move if value in integers],
+                [value for value in move if value not in integers],
+            ):
+                if flipped and problem.change(flipped, integers, trade) < -1e-6 * problem.rest - 1.0:
+                    integers ^= set(flipped)
+                    improves = True
+    return integers
+
+
+def _moves(problem: Problem) -> Iterator[list[ir.Value]]:
+    """Yield the sets of values to flip together: single ones, those of a step, and of two steps in a row."""
+    yield from ([value] for value in problem.allowed_in_order)
+    for step in problem.steps:
+        own = [value for value in dict.fromkeys((*step.inputs, *step.outputs)) if value in problem.allowed]
+        yield own
+        for value in step.outputs:
+            for consumer in problem.consumers.get(value, ()):
+                others = (other for other in (*consumer.inputs, *consumer.outputs) if other in problem.allowed)
+                yield list(dict.fromkeys([*own, *others]))

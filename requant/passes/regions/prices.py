@@ -1,0 +1,86 @@
+"""Prices: nanoseconds that ONNX Runtime's CPU kernels take, in float and on integers, on one core with AVX512-VNNI.
+
+    Conv        multiplications · a + outputs · b + places · taps · c + d
+    others      elements · b + d
+
+Only their ratios count. Source: loops of one kernel each; `docs/engines` has the table.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+import onnx_ir as ir
+
+from ...calib.step_values import step_value
+from ...ir.steps import Step
+
+BORDER = 0.27
+"""An element that is quantized or dequantized between a region and float nodes, its change of layout with it."""
+
+CALL = 4000.0
+"""A node, whatever it does."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """The time of a step: in float, and as one kernel on integers."""
+
+    float: float
+    integer: float
+
+
+def price(step: Step) -> Price:
+    """Return the price of ``step`` in one feed."""
+    if step.kind == "Conv":
+        return _conv_price(step)
+    per_element, integer_per_element, extra_calls = _PRICES[step.kind]
+    elements = _elements(step)
+    return Price(elements * per_element + CALL, elements * integer_per_element + CALL * (1 + extra_calls))
+
+
+def size(value: ir.Value) -> int:
+    """Return the number of elements of ``value`` in one feed."""
+    entry = step_value(value)
+    return 0 if entry is None else entry.elements
+
+
+_PRICES: dict[str, tuple[float, float, int]] = {
+    "Silu": (0.29, 0.45, 1),
+    "HardSwish": (0.28, 0.32, 1),
+    "HardSigmoid": (0.15, 0.14, 0),
+    "Sigmoid": (0.28, 0.235, 0),
+    "LeakyRelu": (0.15, 0.235, 0),
+    "Mul": (0.145, 0.217, 0),
+    "Add": (0.15, 0.14, 0),
+    "Concat": (0.12, 0.06, 0),
+    "MaxPool": (0.53, 0.3, 0),
+    "Resize": (0.3, 0.8, 0),
+    "AveragePool": (0.3, 5.0, 0),
+    "GlobalAveragePool": (0.19, 0.05, 0),
+    "Move": (0.15, 0.06, 0),
+}
+"""By kind: an element in float, one of integers, and the calls of integer kernels beyond one."""
+
+
+def _conv_price(step: Step) -> Price:
+    conv, outputs = step.linear, size(step.outputs[0])
+    assert conv is not None
+    taps, per_group = prod(conv.shape[2:]), conv.shape[1]
+    places, products = outputs / conv.outputs, outputs * taps * per_group
+    if conv.groups > 1 and per_group == 1:
+        narrow = 8.5 / conv.outputs if conv.outputs < 64 else 0.0
+        return Price(outputs * 0.27 * taps / 9 + CALL, outputs * (0.42 + narrow) * taps / 9 + CALL)
+    gathered = places * taps * (taps > 1)
+    return Price(
+        products * 0.0172 + outputs * 0.12 * (taps == 1) + gathered * 0.7 + 2 * CALL,
+        products * 0.0044 * (2 if conv.groups > 1 else 1) + outputs * 0.09 + gathered * conv.groups * 1.4 + 3 * CALL,
+    )
+
+
+def _elements(step: Step) -> int:
+    """Return the elements that the time of a step goes by: what it reads where that is more than it writes."""
+    return max(sum(map(size, step.inputs)) if step.kind == "GlobalAveragePool" else 0, sum(map(size, step.outputs)))
+
+
+Pricing = Callable[[Step], Price]

@@ -1,0 +1,80 @@
+"""Ranges chosen for what reads them: the least error of f(Q(x)), where f is the activation that reads x.
+
+    low = argmin Σ (f(Q(x)) - f(x))²        over x ≥ low ≥ min x; the top is never cut
+
+SiLU and HardSwish make next to nothing of what is far below 0, where the outputs of Convs reach far: a range that leaves
+it out has finer steps for what counts.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from ...calib.ranges import Interval, minmax
+from ...calib.statistics import ChannelStatistics
+from ...ir.quantizer import Quantizer
+from ...ir.steps import Step
+
+Function = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+_LOWS = (-1.0, -1.5, -2.0, -2.5, -3.0, -4.0, -5.0, -6.0, -8.0, -10.0, -12.0)
+"""The ends to try below 0; where the data end before them, they end with the data."""
+
+_ELEMENTS = 2**16
+"""The most elements that errors are computed on."""
+
+
+def _silu(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(x * expit(x))
+
+
+def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(expit(x))
+
+
+def _hard_swish(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(x * np.clip(x / 6 + 0.5, 0, 1))
+
+
+def _identity(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return x
+
+
+_FUNCTIONS: dict[str, Function] = {"Silu": _silu, "Sigmoid": _sigmoid, "HardSwish": _hard_swish}
+"""The activations that are flat below 0, by the kind of their step."""
+
+
+def function(consumers: Sequence[Step]) -> Function:
+    """Return what is made of a value that ``consumers`` read: an activation where it alone reads it, else itself."""
+    kinds = {step.kind for step in consumers}
+    return _FUNCTIONS.get(kinds.pop(), _identity) if len(kinds) == 1 else _identity
+
+
+def interval(statistics: ChannelStatistics, read_as: Function) -> Interval:
+    """Choose the interval of a value that is ``read_as`` a function of it."""
+    low, high = minmax(statistics)
+    candidates = {max(low, end) for end in _LOWS} | {low}
+    if read_as is _identity or low >= 0:
+        return low, high
+    x = sample(statistics)
+    errors = {end: float(np.square(read_as(rounded(x, quantizer((end, high)))) - read_as(x)).sum()) for end in candidates}
+    return min(errors, key=lambda end: (errors[end], end)), high
+
+
+def quantizer(covered: Interval, dtype: ir.DataType = ir.DataType.UINT8) -> Quantizer:
+    """Return the asymmetric quantizer of least scale that covers 0 and the interval."""
+    return Quantizer(np.asarray(1, np.float32), interval=covered).with_zero_point(dtype)
+
+
+def rounded(x: NDArray[np.float64], plan: Quantizer) -> NDArray[np.float64]:
+    """Quantize and dequantize."""
+    return plan.decode(plan.encode(x))
+
+
+def sample(statistics: ChannelStatistics) -> NDArray[np.float64]:
+    """Return some of the sampled elements, flat."""
+    elements = statistics.rows.ravel()
+    return elements[:: -(-elements.size // _ELEMENTS)].astype(np.float64)

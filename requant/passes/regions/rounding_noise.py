@@ -1,0 +1,136 @@
+"""The noise that rounding makes in the model's outputs, measured for one value at a time.
+
+    N_v = ‖y(v̂) - y‖² / ‖y‖²                          v̂: v rounded to its grid, all other values as they are
+    N_w = N_v · E(δ f'(v))² / E(f(v̂) - f(v))²         δ: what rounding the weight of a Conv adds to its output v
+
+Noises of different roundings add up: they hardly correlate. An output that a Concat joins is taken in pieces, each by its
+own size: boxes in pixels would drown scores between 0 and 1.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from ...calib.collect import first_feeds, statistics
+from ...calib.step_values import step_value
+from ...ir.linear import Linear
+from ...ir.ops import JOINING, is_op
+from ...ir.quantizer import Quantizer, quantizer
+from ...ir.steps import MOVES, Step
+from ...ir.traverse import reachable
+from ...runtime.session import runner
+from ...runtime.taps import with_taps
+from ..cost_model.sensitivity import RoundingStep, insert_probe, probed_outputs
+from .ranges import Function, function, rounded, sample
+
+Noise = NDArray[np.float64]
+"""The noise in each piece of the outputs, [P]."""
+
+_FEEDS = 2
+"""The number of feeds that noise is measured on."""
+
+_MOST_PIECES = 16
+"""The most pieces; outputs of more are taken whole."""
+
+
+@dataclass(frozen=True)
+class RoundingNoise:
+    """The noise of rounding each of the values that are computed, and of rounding the weight of each Conv."""
+
+    values: Mapping[ir.Value, Noise]
+    weights: Mapping[ir.Node, Noise]
+
+
+def measure_noise(model: ir.Model, steps: Sequence[Step], grids: Mapping[ir.Value, Quantizer]) -> RoundingNoise:
+    """Measure the noise of each value in ``grids`` that is computed and not moved, and estimate that of the weights."""
+    values = [value for value in grids if (entry := step_value(value)) is not None and entry.statistics is not None]
+    probed = with_taps(model, [value.name or "" for value in pieces(model.graph)])
+    by_name = {value.name: value for value in _all_values(probed.graph)}
+    targets = {value.name or "": by_name[value.name] for value in values}
+    probes = {
+        name: insert_probe(probed.graph, value, [(use.node, use.idx) for use in value.uses()], 8)
+        for name, value in targets.items()
+    }
+    run = runner(probed, optimized=True)
+    feeds = first_feeds(model)[:_FEEDS]
+    expected = [probed_outputs(run, feed, probes, {}) for feed in feeds]
+    sizes = np.sum([[np.square(y).sum() for y in outputs] for outputs in expected], axis=0)
+    noise: dict[ir.Value, Noise] = {}
+    for value in values:
+        steps_of = {value.name or "": _rounding_step(grids[value])}
+        outputs = [probed_outputs(run, feed, probes, steps_of) for feed in feeds]
+        errors = np.sum(
+            [[np.square(y - z).sum() for y, z in zip(*pair, strict=True)] for pair in zip(outputs, expected, strict=True)],
+            axis=0,
+        )
+        noise[value] = errors / np.where(sizes > 0, sizes, 1)
+    return RoundingNoise(noise, dict(_weight_noise(steps, grids, noise)))
+
+
+def pieces(graph: ir.Graph) -> list[ir.Value]:
+    """Return the floats that the outputs of ``graph`` are joined of; the outputs themselves where these are many."""
+
+    def parts(value: ir.Value) -> Iterator[ir.Value]:
+        node = value.producer()
+        if node is not None and is_op(node, JOINING | MOVES):
+            yield from filter(None, node.inputs if node.op_type in JOINING else node.inputs[:1])
+
+    values = list(reachable(graph.outputs, parts))
+    sources = [value for value in values if not any(True for _ in parts(value)) and value.graph is graph]
+    return sources if len(sources) <= _MOST_PIECES else list(graph.outputs)
+
+
+def _all_values(graph: ir.Graph) -> Iterator[ir.Value]:
+    yield from graph.inputs
+    for node in graph.all_nodes():
+        yield from node.outputs
+
+
+def _rounding_step(plan: Quantizer) -> RoundingStep:
+    """Return the rounding to the grid of ``plan`` as a symmetric one to [-128, 127] of shifted data."""
+    assert plan.zero_point is not None
+    middle = 128 if plan.dtype == ir.DataType.UINT8 else 0
+    shift = (middle - plan.zero_point) * plan.scale
+    return RoundingStep(np.asarray(plan.scale, np.float32).reshape(1), np.asarray(shift, np.float32).reshape(1))
+
+
+def _weight_noise(
+    steps: Sequence[Step], grids: Mapping[ir.Value, Quantizer], noise: Mapping[ir.Value, Noise]
+) -> Iterator[tuple[ir.Node, Noise]]:
+    """Yield the noise of each Conv's weight, from that of its output by the ratio of the two errors there."""
+    consumers: dict[ir.Value, list[Step]] = {}
+    for step in steps:
+        for value in step.inputs:
+            consumers.setdefault(value, []).append(step)
+    for step in steps:
+        output = step.outputs[0]
+        entry = step_value(output)
+        if step.linear is None or output not in noise or entry is None or entry.statistics is None:
+            continue
+        read_as, x = function(consumers.get(output, [])), sample(entry.statistics)
+        error = float(np.square(read_as(rounded(x, grids[output])) - read_as(x)).mean())
+        added = _weight_error(step.linear)
+        yield step.linear.node, noise[output] * (_amplified(x, added, read_as) / max(error, 1e-30))
+
+
+def _amplified(x: NDArray[np.float64], power: float, read_as: Function) -> float:
+    """Return the mean square of what an error of ``power`` in x makes of f(x)."""
+    delta = np.sqrt(power)
+    return float(np.square((read_as(x + delta) - read_as(x - delta)) / 2).mean())
+
+
+def _weight_error(conv: Linear) -> float:
+    """Return the mean square of what rounding the weight adds to the output, over its channels."""
+    plan, stats = quantizer(conv.weight), statistics(conv.data)
+    tensor = conv.weight.const_value
+    if plan is None or stats is None or tensor is None:
+        return 0.0
+    weight = tensor.numpy().astype(np.float64)
+    integers = plan.encode(tensor.numpy()) if plan.codes is None else plan.codes
+    difference = np.square(weight - plan.decode(integers)).reshape(*weight.shape[:2], -1).sum(axis=2)  # [N, K/groups]
+    squares = (stats.variance + stats.mean**2).reshape(conv.groups, -1)
+    per_output = np.repeat(squares, conv.outputs // conv.groups, axis=0)
+    return float((difference * per_output).sum(axis=1).mean())
