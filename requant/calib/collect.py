@@ -8,7 +8,6 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..ir.conv_outputs import ConvOutput, conv_outputs
 from ..ir.linear import find_linears
 from ..ir.quantized import is_partly_quantized
 from ..runtime.feeds import Feed, is_floating
@@ -55,12 +54,8 @@ def reaching_feeds(model: ir.Model) -> tuple[Feed, ...]:
 
 
 def watched(model: ir.Model) -> dict[ir.Value, int]:
-    """Map each value to measure to its channel axis: inputs of linear layers, and int8 outputs of Convs."""
-    linears = list(find_linears(model.graph))
-    int8_outputs = [
-        conv_output.value for conv_output in conv_outputs(linears).values() if isinstance(conv_output, ConvOutput)
-    ]
-    return {**dict.fromkeys(int8_outputs, 1), **{linear.data: linear.data_axis for linear in linears}}
+    """Map each value to measure to its channel axis: the inputs of linear layers."""
+    return {linear.data: linear.data_axis for linear in find_linears(model.graph)}
 
 
 def witnesses(model: ir.Model) -> dict[ir.Node, ir.Value]:

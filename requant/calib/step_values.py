@@ -3,11 +3,14 @@
 Values that a step only moves have the elements of those that it moves, and need no statistics.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
+from ..ir.linear import find_linears
 from ..ir.quantized import is_partly_quantized
 from ..ir.steps import find_steps
 from ..runtime.feeds import Feed
@@ -43,6 +46,8 @@ def step_value(value: ir.Value | None) -> StepValue | None:
 def measure_steps(model: ir.Model, feeds: Iterable[Feed]) -> None:
     """Run ``model`` on each of ``feeds``, and attach a `StepValue` to each float that a step reads or writes.
 
+    Linear layers that are no step get the size of their data alone.
+
     Nothing is attached to a value that is a single number, or empty in the first feed.
     """
     sizes = _sizes(model)
@@ -52,7 +57,7 @@ def measure_steps(model: ir.Model, feeds: Iterable[Feed]) -> None:
     run = runner(model, names, optimized=not is_partly_quantized(model))
     for feed in feeds:
         watch.add(dict(zip(names, run(feed)[outputs:], strict=True)), fingerprint(feed), count_samples(feed, along))
-    for value in _values(model):
+    for value in _sized(model):
         if (size := sizes.get(value.name or "")) is not None:
             value.meta[STEP_VALUE] = replace(size, statistics=watch.totals.get(value.name or ""))
 
@@ -64,6 +69,12 @@ def _values(model: ir.Model) -> dict[ir.Value, None]:
     return {value: None for value in values if value.dtype == ir.DataType.FLOAT}
 
 
+def _sized(model: ir.Model) -> dict[ir.Value, None]:
+    """Return the floats whose size decides on the time of a step, or of another linear layer."""
+    data = [linear.data for linear in find_linears(model.graph)]
+    return {**_values(model), **{value: None for value in data if value.dtype == ir.DataType.FLOAT}}
+
+
 def _computed(model: ir.Model) -> set[str]:
     """Return the names of the values that are not what a step moves."""
     moved = {value for step in find_steps(model.graph) if step.moves for value in step.outputs}
@@ -72,8 +83,12 @@ def _computed(model: ir.Model) -> set[str]:
 
 def _sizes(model: ir.Model) -> dict[str, StepValue]:
     """Measure the size of each value of a step in the first feed, without statistics."""
-    names, outputs = [value.name or "" for value in _values(model)], len(model.graph.outputs)
+    names, outputs = [value.name or "" for value in _sized(model)], len(model.graph.outputs)
     run = runner(model, names, optimized=not is_partly_quantized(model))
     taps = [list(arrays(tap)) for tap in run(first_feeds(model)[0])[outputs:]]
-    sized = {name: (parts[0].shape, sum(part.size for part in parts)) for name, parts in zip(names, taps, strict=True) if parts}
-    return {name: StepValue(shape, size) for name, (shape, size) in sized.items() if shape and size}
+    values = {name: _size(parts) for name, parts in zip(names, taps, strict=True) if parts}
+    return {name: size for name, size in values.items() if size.shape and size.elements}
+
+
+def _size(parts: Sequence[NDArray[np.generic]]) -> StepValue:
+    return StepValue(parts[0].shape, sum(part.size for part in parts))

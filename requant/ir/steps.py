@@ -8,11 +8,10 @@ Between steps, values can go as integers. `requant.ir.linear` is the view of pro
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
-from .constants import array, is_constant
-from .conv_outputs import activated
+from .activated import activated
+from .constants import is_constant
 from .linear import Linear, as_linear
 from .ops import BLOCKING, LAYOUT, SLICING, is_op
 from .traverse import nodes_within, sole_use
@@ -75,7 +74,7 @@ def _sigmoid(node: ir.Node) -> Step | None:
     """View Sigmoid(x) as a step, with the product x · Sigmoid(x) where that alone reads it."""
     use, data = sole_use(node.outputs[0]), node.inputs[0]
     if use is not None and data is not None and is_op(use[0], frozenset({"Mul"})) and data in use[0].inputs:
-        return Step("Silu", (node, use[0]), (data,), use[0].outputs)
+        return Step("Silu", (node, use[0]), (data,), tuple(use[0].outputs))
     return _unary("Sigmoid")(node)
 
 

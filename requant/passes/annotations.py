@@ -8,6 +8,7 @@
 | `DYNAMIC`       | node  | PlanQuantizers                             | InsertQDQ                                  |
 | `ROW_WEIGHTS`   | node  | Gptq                                       | InsertQDQ (bias correction)                |
 | `INTEGER`       | value | PlanIntegerValues                          | InsertQDQ                                  |
+| `FLOAT`         | node  | PlanIntegerValues                          | InsertQDQ                                  |
 | `MARGIN`        | value | passes that transform sites                | PlanQuantizers                             |
 | `CHANNEL_ORDER` | value | SplitChannels                              | SearchTransforms                           |
 | `SITES`         | model | SplitChannels, passes that transform sites | the report                                 |
@@ -78,6 +79,9 @@ ROW_WEIGHTS = Annotation[ir.Node, NDArray[np.float64]]("requant.row_weights", np
 
 INTEGER = Annotation[ir.Value, Quantizer]("requant.integer", Quantizer)
 """The quantizer of a value that goes as integers from one kernel to the next."""
+
+FLOAT = Annotation[ir.Node, Refusal]("requant.float", Refusal)
+"""The refusal of a Conv that stays in float where kernels write integers, by `PlanIntegerValues`."""
 
 MARGIN = Annotation[ir.Value, float]("requant.margin", float)
 """The range margin that the channel transform of a value was chosen with."""

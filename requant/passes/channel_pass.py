@@ -8,16 +8,12 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from ..calib.collect import META, is_calibrated, statistics
 from ..calib.statistics import ChannelStatistics
 from ..ir.channels.find import Refusal, Site, find_sites
-from ..ir.conv_outputs import activated
 from ..ir.formats import INT8, Format
-from ..ir.linear import Linear
 from ..ir.names import forget_names
 from ..ir.transform.apply import apply_transform
 from ..ir.transform.transform import ChannelTransform
@@ -112,18 +108,14 @@ class ChannelPass(ir.passes.InPlacePass):
 
 
 def apply(site: Site, transform: ChannelTransform, margins: Sequence[float] = ()) -> int:
-    """Transform the graph and the statistics of what linear layers read and write; return the number of nodes added.
+    """Transform the graph and the statistics of what linear layers read; return the number of nodes added.
 
     ``margins`` are those of the values that quantized layers read, in the order of `quantized_consumers`.
     """
     inputs = {consumer.linear.node: statistics(consumer.linear.current_data) for consumer in site.consumers}
     readers = [consumers[0].linear.node for consumers in quantized_consumers(site)]
-    outputs = list(_outputs(site))
     inverses = {edge.slot: statistics(edge.slot[0].inputs[edge.slot[1]]) for edge in site.inverse_edges}
     added = apply_transform(site, transform)
-    for conv, channels, value, stats in outputs:
-        if activated(conv) is value:
-            _carry(value, stats, transform.at(channels))
     for (node, position), stats in inverses.items():
         _carry(node.inputs[position], stats, ChannelTransform.identity(1))
     for consumer in {consumer.linear.node.inputs[0]: consumer for consumer in site.consumers}.values():
@@ -132,14 +124,6 @@ def apply(site: Site, transform: ChannelTransform, margins: Sequence[float] = ()
         if node.inputs[0] is not None:
             MARGIN.set(node.inputs[0], margin)
     return added
-
-
-def _outputs(site: Site) -> Iterator[tuple[Linear, NDArray[np.intp], ir.Value, ChannelStatistics | None]]:
-    """Yield each linear layer that produces the site, its channels, and its activated output with its statistics."""
-    for producer in site.producers:
-        if isinstance(producer.source, Linear):
-            value = activated(producer.source)
-            yield producer.source, producer.channels, value, statistics(value)
 
 
 def _carry(value: ir.Value | None, stats: ChannelStatistics | None, transform: ChannelTransform) -> None:

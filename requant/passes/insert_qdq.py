@@ -16,29 +16,28 @@ from onnx_ir.passes.common import TopologicalSortPass
 
 from ..ir.build import follow
 from ..ir.constants import array, constant
-from ..ir.conv_outputs import ConvOutput
 from ..ir.linear import Linear, as_linear, find_linears
 from ..ir.names import forget_names, separate_nodes
-from ..ir.ops import SIZES
-from ..ir.quantizer import quantizer
 from ..ir.refusal import Refusal
+from ..ir.steps import Step
 from ..ir.transform.edit import add_to_bias, graph_of
 from ..ir.traverse import graphs_within, nodes_within
 from ..ir.unused import remove_unused
 from ..runtime.targets import Target, target
-from .annotations import KEPT, LAYERS, is_kept
+from .annotations import INTEGER, KEPT, LAYERS, is_kept
+from .integer_regions import integer_regions
 from .layer_records import enclosed_layers, layer_record
 from .lowering.bias_correction import bias_correction
 from .lowering.conv_sum import quantize_residual
-from .lowering.integer_convs import integer_convs
 from .lowering.integer_product import multiply_integers
+from .lowering.integer_steps import quantize_steps
 from .lowering.ort_workarounds import keep_in_float, prevent_skip_layer_norms
 from .lowering.quantized_values import (
     LoweringContext,
     dequantized_value,
-    integer_values,
     lowered_quantizer,
     once,
+    one_sided_values,
     product_operand,
     quantized_value,
 )
@@ -54,7 +53,7 @@ class InsertQDQ(ir.passes.InPlacePass):
     """A pass that lowers every planned linear layer that ``target`` runs in integers.
 
     Needs a plan (`PlanQuantizers`). Layers left in float are recorded with the reason. Reads statistics and the
-    annotations `QUANTIZER`, `DYNAMIC`, `KEPT` and `ROW_WEIGHTS`; writes `LAYERS`.
+    annotations `QUANTIZER`, `INTEGER`, `FLOAT`, `DYNAMIC`, `KEPT` and `ROW_WEIGHTS`; writes `LAYERS`.
 
     Attributes:
         target: the engine, a key of `requant.runtime.TARGETS`.
@@ -75,8 +74,8 @@ class InsertQDQ(ir.passes.InPlacePass):
         forget_names(model.graph)
         engine = target(self.target)
         unplanned = lower_unplanned(model, engine)
-        records, layers, outputs = _decide(model.graph, engine)
-        context = LoweringContext(model.graph, engine, self.zero_points, integer_values(layers, outputs, engine))
+        records, layers, steps = _decide(model.graph, engine)
+        context = LoweringContext(model.graph, engine, self.zero_points, one_sided_values(layers, engine))
         contexts = {graph: replace(context, graph=graph) for graph in graphs_within(model.graph)}
         for layer in layers:
             _note_bias_limit(layer, contexts[layer.graph])
@@ -87,7 +86,7 @@ class InsertQDQ(ir.passes.InPlacePass):
                 linear: _with_residual(linear, record, contexts[graph_of(linear.node)].dequantized)
                 for linear, record in records.items()
             }
-        keep_in_float([_quantize_output(output, contexts[graph_of(output.conv.node)]) for output in outputs])
+        keep_in_float(quantize_steps(steps, contexts))
         all_records = {linear.node: record for linear, record in records.items()} | unplanned
         places = {node: place for place, node in enumerate(nodes_within(model.graph))}
         in_order = sorted(all_records, key=lambda node: places.get(node, len(places)))
@@ -100,15 +99,20 @@ class InsertQDQ(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, bool(layers) or any(record.planned for record in unplanned.values()))
 
 
-def _decide(graph: ir.Graph, engine: Target) -> tuple[dict[Linear, LayerRecord], list[PlannedLayer], list[ConvOutput]]:
-    """Return a record of every linear layer, the layers to quantize, and the int8 outputs of the Convs among them."""
+def _decide(graph: ir.Graph, engine: Target) -> tuple[dict[Linear, LayerRecord], list[PlannedLayer], tuple[Step, ...]]:
+    """Return a record of every linear layer, the layers to quantize, and the steps that run on integers."""
     plans = {linear: planned_layer(linear) for linear in find_linears(graph)}
     refusals = {linear.node: _refusal(linear, plan, engine) for linear, plan in plans.items()}
-    decisions = integer_convs(graph, (linear for linear in plans if not refusals[linear.node]), engine)
-    refusals |= {node: decision for node, decision in decisions.items() if isinstance(decision, Refusal)}
+    steps: tuple[Step, ...] = ()
+    if engine.integer_outputs:
+        regions = integer_regions(graph, [linear for linear in plans if not refusals[linear.node]], engine)
+        refusals |= regions.refusals
+        steps = regions.steps
+        for value, plan in regions.quantizers.items():
+            INTEGER.set(value, plan)
     records = {linear: layer_record(linear, refusals[linear.node], plan) for linear, plan in plans.items()}
     layers = [plan for linear, plan in plans.items() if plan is not None and records[linear].quantized]
-    return records, layers, [decision for decision in decisions.values() if isinstance(decision, ConvOutput)]
+    return records, layers, steps
 
 
 def _refusal(linear: Linear, plan: PlannedLayer | None, engine: Target) -> Refusal | None:
@@ -155,18 +159,6 @@ def _lower(layer: PlannedLayer, context: LoweringContext) -> None:
     if linear.batched:
         factor = constant(graph, weight.scale / common_scale(weight), f"{linear.weight.name}.factor")
         follow(graph, linear.node, "Mul", factor)
-
-
-def _quantize_output(conv_output: ConvOutput, context: LoweringContext) -> ir.Value:
-    """Quantize the output of a Conv for all its consumers, and return it behind the DQ."""
-    plan = quantizer(conv_output.quantized_as)
-    assert plan is not None
-    dequantized = dequantized_value(conv_output.value, plan, context)
-    float_uses = [use for use in conv_output.value.uses() if use.node.op_type != "QuantizeLinear"]
-    size_uses = [use for use in conv_output.conv.output.uses() if use.node.op_type in SIZES]
-    for use in (*float_uses, *size_uses):
-        use.node.replace_input_with(use.idx, dequantized)
-    return dequantized
 
 
 def _with_residual(linear: Linear, record: LayerRecord, dequantized: Mapping[ir.Value, ir.Value]) -> LayerRecord:

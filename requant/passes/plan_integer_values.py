@@ -5,21 +5,16 @@
 `requant.passes.regions` has the parts: grids, prices, noise and the planner that weighs them.
 """
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from ..calib.step_values import step_value
 from ..ir.linear import find_linears
-from ..ir.quantizer import Quantizer
-from ..ir.steps import Step, find_steps
 from ..runtime.targets import target
-from .annotations import INTEGER, is_quantized
+from .annotations import FLOAT, INTEGER, is_kept
 from .planned_layer import planned_layer
-from .regions.grids import grids
-from .regions.planner import Plan, Problem, plans
-from .regions.rounding_noise import RoundingNoise, measure_noise
+from .regions.choose import choose_regions, find_candidates
+from .regions.rounding_noise import measure_noise
 
 
 @dataclass(frozen=True)
@@ -38,31 +33,13 @@ class PlanIntegerValues(ir.passes.InPlacePass):
         engine = target(self.target)
         if not engine.integer_outputs:
             return ir.passes.PassResult(model, modified=False)
-        dtype = engine.activations[ir.DataType.INT8].dtype
-        steps = list(find_steps(model.graph))
-        quantizers = grids(steps, dtype)
-        steps = [step for step in steps if all(value in quantizers for value in (*step.inputs, *step.outputs))]
-        noise = measure_noise(model, steps, quantizers)
-        problem = Problem(steps, frozenset(quantizers), floats(model.graph), noise, others(steps))
-        found = plans(problem)
-        best = min(found, key=lambda plan: plan.merit)
-        for value, plan in quantizers.items():
-            if value in best.integers:
-                INTEGER.set(value, plan)
-        return ir.passes.PassResult(model, bool(best.integers))
-
-
-def floats(graph: ir.Graph) -> frozenset[ir.Node]:
-    """Return the Convs that have no plan, or are to stay in float."""
-    return frozenset(
-        linear.node for linear in find_linears(graph) if planned_layer(linear) is None or not is_quantized(linear)
-    )
-
-
-def others(steps: Iterable[Step]) -> Mapping[ir.Value, int]:
-    """Count the consumers of each value that are in no step, and graph outputs."""
-    nodes = {node for step in steps for node in step.nodes}
-    values = dict.fromkeys(value for step in steps for value in (*step.inputs, *step.outputs))
-    return {
-        value: sum(use.node not in nodes for use in value.uses()) + value.is_graph_output() for value in values
-    }
+        candidates = find_candidates(model.graph, engine.activations[ir.DataType.INT8].dtype)
+        convs = [linear for linear in find_linears(model.graph) if linear.node.op_type == "Conv"]
+        planned = [conv for conv in convs if planned_layer(conv) is not None and not is_kept(conv)]
+        noise = measure_noise(model, candidates.steps, candidates.quantizers)
+        regions = choose_regions(model.graph, candidates, planned, noise)
+        for value, plan in regions.quantizers.items():
+            INTEGER.set(value, plan)
+        for node, refusal in regions.refusals.items():
+            FLOAT.set(node, refusal)
+        return ir.passes.PassResult(model, bool(regions.quantizers))

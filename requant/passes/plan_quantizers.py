@@ -13,7 +13,6 @@ from ..calib.collect import is_calibrated, statistics
 from ..calib.ranges import RANGES
 from ..calib.rows import unmeasured
 from ..calib.statistics import ChannelStatistics
-from ..ir.conv_outputs import activated
 from ..ir.formats import INT8, INT8_DYNAMIC, Format
 from ..ir.linear import Linear, find_linears
 from ..ir.quantized import stored_quantizer
@@ -23,7 +22,7 @@ from ..ir.refusal import Refusal
 from .annotations import DYNAMIC, KEPT, is_kept
 from .cost_model.range_margin import widened
 from .magnitudes import unquantizable
-from .scale_limits import no_range, no_scale
+from .scale_limits import no_scale
 from .scales import activation_quantizer, weight_quantizer
 from .select_format import select_format
 
@@ -34,8 +33,6 @@ _OVERFLOW = 1e15
 @dataclass(frozen=True)
 class PlanQuantizers(ir.passes.InPlacePass):
     """A pass that gives a quantizer to the data and the weight of every linear layer, or a reason to stay in float.
-
-    The output of a Conv gets one too where an engine may have to round it and no layer reads it.
 
     Layers that `SelectLayers` keeps are left alone. Needs statistics (`requant.calib.collect`) for every format but
     those whose data stay in float or are scaled at run time. Writes the annotations `QUANTIZER`, `DYNAMIC` and `KEPT`;
@@ -62,9 +59,6 @@ class PlanQuantizers(ir.passes.InPlacePass):
             fmt = select_format(consumers, self.formats)
             for linear in consumers:
                 modified |= self._plan(linear, fmt, consumers)
-        for linear in find_linears(model.graph):
-            if linear.node.op_type == "Conv":
-                self._plan_output(linear)
         if INT8_DYNAMIC in self.formats:
             modified |= _plan_recurrent(model.graph)
         return ir.passes.PassResult(model, modified)
@@ -99,15 +93,6 @@ class PlanQuantizers(ir.passes.InPlacePass):
         if self.ranges == "margin":
             interval = widened(interval, [linear for linear in consumers if not is_kept(linear)], fmt)
         return activation_quantizer(interval, fmt)
-
-    def _plan_output(self, linear: Linear) -> None:
-        """Give a quantizer to the output of a quantized Conv, where an engine may have to round that."""
-        value, weight = activated(linear), quantizer(linear.weight)
-        stats = statistics(value)
-        if INT8 not in self.formats or weight is None or stats is None or quantizer(value) is not None:
-            return
-        if not no_range(stats, static=True):
-            value.meta[QUANTIZER] = activation_quantizer(RANGES[self.ranges](stats), INT8)
 
 
 def _plan_recurrent(graph: ir.Graph) -> bool:

@@ -11,7 +11,6 @@ from typing import TypeAlias
 
 import onnx_ir as ir
 
-from ..ir.conv_outputs import ConvOutput
 from ..ir.formats import INT8, Format
 from ..ir.linear import Linear, find_linears
 from ..ir.names import ORIGINAL_NAME
@@ -19,7 +18,7 @@ from ..ir.refusal import Refusal
 from ..ir.unsupported import UnsupportedLayer, find_unsupported
 from ..runtime.targets import Target, target
 from .annotations import DIRECT, KEPT, SKIPPED, is_quantized
-from .lowering.integer_convs import integer_convs
+from .integer_regions import integer_regions
 from .magnitudes import signed_data, unquantizable
 
 _Layer: TypeAlias = Linear | UnsupportedLayer
@@ -61,15 +60,14 @@ class SelectLayers(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=False)
 
     def _select_convs(self, model: ir.Model, layers: list[Linear], engine: Target) -> None:
-        """Mark the Convs that the engine leaves in float, and the layers that read the integers of another one."""
-        decisions = integer_convs(model.graph, layers, engine)
-        outputs = [output for output in decisions.values() if isinstance(output, ConvOutput)]
-        integer_values = {value for output in outputs for value in (output.value, output.quantized_as)}
+        """Mark the Convs that the engine leaves in float to save time, and the layers that read integers."""
+        if not engine.integer_outputs:
+            return
+        regions = integer_regions(model.graph, layers, engine)
         for linear in layers:
-            decision = decisions.get(linear.node)
-            if isinstance(decision, Refusal):
-                SKIPPED.set(linear.node, decision)
-            elif linear.data in integer_values or (decision is not None and linear.data.producer() is not None):
+            if (refusal := regions.refusals.get(linear.node)) is not None:
+                SKIPPED.set(linear.node, refusal)
+            elif linear.data in regions.quantizers and linear.data.producer() is not None:
                 DIRECT.set(linear.node, content=True)
 
     def _excluded(self, linear: Linear, engine: Target) -> Refusal | None:

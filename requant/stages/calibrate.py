@@ -12,6 +12,7 @@ from ..calib.notes import Notes
 from ..calib.rows import dropped_rows
 from ..calib.sample_axes import count_samples, sample_axes
 from ..calib.sources import Batches, Data, batches
+from ..calib.step_values import measure_steps
 from ..errors import CalibrationWarning, DataError, SyntheticCalibrationWarning, VerificationError
 from ..ir.float_types import file_types
 from ..passes.layer_records import float_layers
@@ -69,6 +70,7 @@ def _collect(job: Job) -> None:
     with job.times("calibrate"):
         notes = Notes(job.model)
         samples = collect(job.model, notes.watch(data), progress=partial(job.times.progress, "calibrate"))
+        measure_steps(job.model, data)
     held_out = job.parts.samples
     report.calibration = {"source": data.origin, "samples": samples + held_out, "held_out": held_out}
     if drops := dropped_rows(job.model):

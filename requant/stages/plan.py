@@ -9,9 +9,11 @@ import onnx_ir as ir
 from ..calib.collect import reaching_feeds
 from ..calib.holdout import MOST
 from ..calib.sources import Batches
+from ..calib.step_values import measure_steps
 from ..ir.channels.find import Site, find_sites
 from ..passes.gptq import Gptq
 from ..passes.parallel import one_blas_thread
+from ..passes.plan_integer_values import PlanIntegerValues
 from ..passes.plan_quantizers import PlanQuantizers
 from ..passes.select_layers import SelectLayers
 from ..recipe import Recipe
@@ -72,6 +74,10 @@ def _plan(job: Job) -> float:
         PlanQuantizers(recipe.formats, recipe.ranges, find_target(job.lowering.target).weight_bits)(model)
         if job.calibrated and recipe.rounding == "gptq":
             Gptq()(model)
+    if job.calibrated:
+        with job.times("regions"):
+            measure_steps(model, job.parts.training)
+            PlanIntegerValues(job.lowering.target)(model)
     return difference
 
 

@@ -92,7 +92,9 @@ class SensitivityProbe:
         for linear in find_linears(probed.graph):
             if _has_quantized_data(linear):
                 consumers.setdefault(linear.data, []).append((linear.node, 0))
-        by_name = {value.name: insert_probe(probed.graph, value, slots, fmt.bits) for value, slots in consumers.items()}
+        by_name = {
+            value.name: insert_probe(probed.graph, value, slots, fmt.bits)[0] for value, slots in consumers.items()
+        }
         probes = {name: by_name[name] for name in names}
         run = runner(probed, optimized=not is_partly_quantized(model))
         return cls(run, probes, feeds, tuple(probed_outputs(run, feed, probes, {}) for feed in feeds))
@@ -116,8 +118,8 @@ def _has_quantized_data(linear: Linear) -> bool:
     return calibrated and is_quantized(linear) and linear.data.dtype == ir.DataType.FLOAT
 
 
-def insert_probe(graph: ir.Graph, value: ir.Value, consumers: Sequence[Slot], bits: int) -> Probe:
-    """Give ``consumers`` the rounded ``value``, as three new inputs of the graph say."""
+def insert_probe(graph: ir.Graph, value: ir.Value, consumers: Sequence[Slot], bits: int) -> tuple[Probe, ir.Value]:
+    """Give ``consumers`` the rounded ``value``, as three new inputs of the graph say; return it too."""
     probe = Probe(*(fresh_name(graph, f"{value.name}.probe.{part}") for part in Probe._fields))
     types = (ir.DataType.BOOL, ir.DataType.FLOAT, ir.DataType.FLOAT)
     on, step, shift = (ir.val(name, dtype) for name, dtype in zip(probe, types, strict=True))
@@ -138,7 +140,7 @@ def insert_probe(graph: ir.Graph, value: ir.Value, consumers: Sequence[Slot], bi
     insert_behind(owner, value, [switch])
     for node, position in consumers:
         node.replace_input_with(position, switch.outputs[0])
-    return probe
+    return probe, switch.outputs[0]
 
 
 def _branch(graph: ir.Graph, name: str, *ops: tuple[str, Sequence[ir.Value]]) -> ir.Graph:

@@ -9,10 +9,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ...ir.constants import constant
-from ...ir.conv_outputs import ConvOutput
 from ...ir.quantized import stored_nodes
 from ...ir.quantizer import Quantizer
 from ...runtime.targets import Target
+from ..annotations import INTEGER
 from ..planned_layer import PlannedLayer
 from .activations import QuantizedValue, dequantize, quantize, quantize_dynamically, with_computed_scale
 
@@ -23,10 +23,9 @@ _Item = TypeVar("_Item")
 class LoweringContext:
     """The graph and the engine of a lowering, and the values and weights that are quantized there so far.
 
-    ``integer_values`` are the values that go as integers from one kernel to the next, or to one that takes one-sided
-    data alone. By value or weight, ``quantized`` has its integers, ``operands`` its form in an integer product,
-    ``dequantized`` its form behind a DQ, and ``least_scales`` the least scales of a weight for which int32 holds the
-    biases of all its layers.
+    ``one_sided`` are the values that a kernel reads which takes one-sided data alone. By value or weight, ``quantized``
+    has its integers, ``operands`` its form in an integer product, ``dequantized`` its form behind a DQ, and
+    ``least_scales`` the least scales of a weight for which int32 holds the biases of all its layers.
 
     An engine matches its kernels in one graph: what a layer in a body reads is quantized in that body.
     """
@@ -34,22 +33,16 @@ class LoweringContext:
     graph: ir.Graph
     engine: Target
     zero_points: bool
-    integer_values: frozenset[ir.Value]
+    one_sided: frozenset[ir.Value]
     least_scales: dict[ir.Value, NDArray[np.float64]] = field(default_factory=dict)
     quantized: dict[ir.Value, QuantizedValue] = field(init=False, default_factory=dict)
     operands: dict[ir.Value, tuple[ir.Value, ...]] = field(init=False, default_factory=dict)
     dequantized: dict[ir.Value, ir.Value] = field(init=False, default_factory=dict)
 
 
-def integer_values(
-    layers: Iterable[PlannedLayer], outputs: Iterable[ConvOutput], engine: Target
-) -> frozenset[ir.Value]:
-    """Return the inputs and ``outputs`` of the kernels that write integers, and inputs that must be one-sided."""
-    ops = engine.integer_outputs | engine.one_sided
-    inputs = [layer.linear.data for layer in layers if layer.op_type in ops]
-    return frozenset(
-        [*inputs, *(value for conv_output in outputs for value in (conv_output.value, conv_output.quantized_as))]
-    )
+def one_sided_values(layers: Iterable[PlannedLayer], engine: Target) -> frozenset[ir.Value]:
+    """Return the data of the ``layers`` whose kernels take data without negative values alone."""
+    return frozenset(layer.linear.data for layer in layers if layer.op_type in engine.one_sided)
 
 
 def product_operand(layer: PlannedLayer, context: LoweringContext) -> tuple[ir.Value, ...]:
@@ -99,12 +92,12 @@ def _operand(node: ir.Node, graph: ir.Graph) -> QuantizedValue:
 
 
 def lowered_quantizer(value: ir.Value, plan: Quantizer, context: LoweringContext) -> Quantizer:
-    """Return the quantizer of ``value`` on the engine: an asymmetric one where it may have a zero point of its own.
-
-    A Relu is part of the kernel that writes the integers if the lowest of them stands for 0.
-    """
-    engine, one_sided = context.engine, plan.interval is not None and plan.interval[0] >= 0
-    takes_zero_point = (context.zero_points and engine.zero_points) or (one_sided and value in context.integer_values)
+    """Return the quantizer of ``value`` on the engine: that of its integers, or one with a zero point if allowed."""
+    engine, integer = context.engine, INTEGER.get(value)
+    if engine.integer_outputs and integer is not None:
+        return integer
+    one_sided = plan.interval is not None and plan.interval[0] >= 0
+    takes_zero_point = (context.zero_points and engine.zero_points) or (one_sided and value in context.one_sided)
     if not takes_zero_point or plan.interval is None or plan.bits < 8:
         return plan
     return plan.with_zero_point(engine.activations[plan.dtype][0])

@@ -1,15 +1,20 @@
 """Grids: the quantizers of the values between steps. Values of which one is moved into the other share a grid.
 
-    Concat(a, b) = c, Slice(c) = d        one quantizer for a, b, c and d: integers are moved as they are
+Concat(a, b) = c, Slice(c) = d        one quantizer for a, b, c and d: integers are moved as they are
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import onnx_ir as ir
 
-from ...calib.step_values import step_value
-from ...ir.quantizer import Quantizer
+from ...calib.statistics import ChannelStatistics
+from ...calib.step_values import StepValue, step_value
+from ...ir.activated import bounds
+from ...ir.quantizer import Quantizer, code_range
 from ...ir.steps import Step
+from ..magnitudes import LARGEST
+from ..scale_limits import no_range
 from .ranges import function, interval, quantizer
 
 _GATES = {"Sigmoid": (0.0, 1.0), "HardSigmoid": (0.0, 1.0)}
@@ -28,16 +33,34 @@ def grids(steps: Sequence[Step], dtype: ir.DataType) -> dict[ir.Value, Quantizer
     for values in groups:
         readers = [step for value in values for step in consumers.get(value, ()) if not step.moves]
         covered = [
-            _GATES[producers[value].kind]
-            if value in producers and producers[value].kind in _GATES
-            else interval(entry.statistics, function(readers))
+            _GATES.get(producers[value].kind if value in producers else "") or interval(stats, function(readers))
             for value in values
-            if (entry := step_value(value)) is not None and entry.statistics is not None
+            if (stats := _usable(step_value(value))) is not None
         ]
-        if covered and all(step_value(value) is not None for value in values):
+        computed = [value for value in values if value not in producers or not producers[value].moves]
+        if len(covered) == len(computed) and all(step_value(value) is not None for value in values):
             plan = quantizer((min(low for low, _ in covered), max(high for _, high in covered)), dtype)
             quantizers |= dict.fromkeys(values, plan)
     return quantizers
+
+
+def _usable(entry: StepValue | None) -> ChannelStatistics | None:
+    """Return statistics that give a range: not of a value that is always 0, or reaches as far as masks do."""
+    stats = None if entry is None else entry.statistics
+    return None if stats is None or no_range(stats, static=True) or stats.magnitude.max() > LARGEST else stats
+
+
+def within_bounds(step: Step, quantizers: Mapping[ir.Value, Quantizer]) -> bool:
+    """Tell whether the integers of a Conv's output are within the bounds of the Relu or the Clip behind the Conv.
+
+    The kernel then needs no such op: integers saturate.
+    """
+    if step.linear is None or len(step.nodes) == 1:
+        return True
+    low, high = bounds(step.nodes[-1])
+    plan = quantizers[step.outputs[0]]
+    lowest, highest = plan.decode(np.array(code_range(plan.dtype, plan.bits)))
+    return bool(lowest >= low and highest <= high)
 
 
 def _groups(steps: Iterable[Step]) -> list[list[ir.Value]]:

@@ -72,7 +72,7 @@ class Problem:
     def time(self, integers: set[ir.Value]) -> float:
         """Return T in nanoseconds."""
         values = {**self.producers, **self.consumers}
-        return self.rest + self._step_time(self.steps, integers) + self._border_time(values, integers)
+        return self.rest + self._step_time(self.steps, integers) + self.border_time(values, integers)
 
     def total_noise(self, integers: set[ir.Value]) -> Noise:
         """Return N in each piece of the outputs."""
@@ -90,19 +90,17 @@ class Problem:
         after = integers.symmetric_difference(flipped)
         return self._local(steps.values(), values, after, trade) - self._local(steps.values(), values, integers, trade)
 
-    def _local(
-        self, steps: Iterable[Step], values: Iterable[ir.Value], integers: set[ir.Value], trade: Noise
-    ) -> float:
+    def _local(self, steps: Iterable[Step], values: Iterable[ir.Value], integers: set[ir.Value], trade: Noise) -> float:
         noise = sum(float(trade @ one) for one in self._noises(steps, values, integers))
-        return self._step_time(steps, integers) + self._border_time(values, integers) + noise
+        return self._step_time(steps, integers) + self.border_time(values, integers) + noise
 
     def _step_time(self, steps: Iterable[Step], integers: set[ir.Value]) -> float:
         return sum(
-            self.prices[id(step)].integer if self.is_integer(step, integers) else self.prices[id(step)].float
+            self.prices[id(step)].in_integers if self.is_integer(step, integers) else self.prices[id(step)].in_float
             for step in steps
         )
 
-    def _border_time(self, values: Iterable[ir.Value], integers: set[ir.Value]) -> float:
+    def border_time(self, values: Iterable[ir.Value], integers: set[ir.Value]) -> float:
         """Sum the Q of values that float nodes write, and the DQ of those that float nodes read."""
         total = 0.0
         for value in values:
@@ -116,9 +114,7 @@ class Problem:
             total += count * (BORDER * size(value) + CALL)
         return total
 
-    def _noises(
-        self, steps: Iterable[Step], values: Iterable[ir.Value], integers: set[ir.Value]
-    ) -> Iterator[Noise]:
+    def _noises(self, steps: Iterable[Step], values: Iterable[ir.Value], integers: set[ir.Value]) -> Iterator[Noise]:
         for value in values:
             if value in integers:
                 yield from (self.noise.values[source] for source in self._rounded(value, integers))

@@ -6,13 +6,13 @@
 Only their ratios count. Source: loops of one kernel each; `docs/engines` has the table.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
 import onnx_ir as ir
 
 from ...calib.step_values import step_value
+from ...ir.linear import Linear
 from ...ir.steps import Step
 
 BORDER = 0.27
@@ -26,8 +26,8 @@ CALL = 4000.0
 class Price:
     """The time of a step: in float, and as one kernel on integers."""
 
-    float: float
-    integer: float
+    in_float: float
+    in_integers: float
 
 
 def price(step: Step) -> Price:
@@ -63,6 +63,10 @@ _PRICES: dict[str, tuple[float, float, int]] = {
 """By kind: an element in float, one of integers, and the calls of integer kernels beyond one."""
 
 
+_PRODUCT, _INTEGER_PRODUCT = 0.0172, 0.0044
+"""A multiplication in float, and in int8."""
+
+
 def _conv_price(step: Step) -> Price:
     conv, outputs = step.linear, size(step.outputs[0])
     assert conv is not None
@@ -71,16 +75,18 @@ def _conv_price(step: Step) -> Price:
     if conv.groups > 1 and per_group == 1:
         narrow = 8.5 / conv.outputs if conv.outputs < 64 else 0.0
         return Price(outputs * 0.27 * taps / 9 + CALL, outputs * (0.42 + narrow) * taps / 9 + CALL)
-    gathered = places * taps * (taps > 1)
+    gathered, grouped = places * taps * (taps > 1), 2 if conv.groups > 1 else 1
     return Price(
-        products * 0.0172 + outputs * 0.12 * (taps == 1) + gathered * 0.7 + 2 * CALL,
-        products * 0.0044 * (2 if conv.groups > 1 else 1) + outputs * 0.09 + gathered * conv.groups * 1.4 + 3 * CALL,
+        products * _PRODUCT + outputs * 0.12 * (taps == 1) + gathered * 0.7 + 2 * CALL,
+        grouped * products * _INTEGER_PRODUCT + outputs * 0.09 + gathered * conv.groups * 1.4 + 3 * CALL,
     )
 
 
 def _elements(step: Step) -> int:
-    """Return the elements that the time of a step goes by: what it reads where that is more than it writes."""
-    return max(sum(map(size, step.inputs)) if step.kind == "GlobalAveragePool" else 0, sum(map(size, step.outputs)))
+    """Return the elements that the time of a step goes by: a mean over all places reads more than it writes."""
+    return sum(map(size, step.inputs if step.kind == "GlobalAveragePool" else step.outputs))
 
 
-Pricing = Callable[[Step], Price]
+def product_time(linear: Linear) -> float:
+    """Return the time of a MatMul or a Gemm in float, in one feed."""
+    return size(linear.data) / linear.inputs * prod(linear.shape[-2:]) * _PRODUCT + CALL

@@ -2,8 +2,8 @@
 
     low = argmin Σ (f(Q(x)) - f(x))²        over x ≥ low ≥ min x; the top is never cut
 
-SiLU and HardSwish make next to nothing of what is far below 0, where the outputs of Convs reach far: a range that leaves
-it out has finer steps for what counts.
+SiLU and HardSwish make next to nothing of what is far below 0, where the outputs of Convs reach: a range that leaves it
+out has finer steps for what counts.
 """
 
 from collections.abc import Callable, Sequence
@@ -60,7 +60,8 @@ def interval(statistics: ChannelStatistics, read_as: Function) -> Interval:
     if read_as is _identity or low >= 0:
         return low, high
     x = sample(statistics)
-    errors = {end: float(np.square(read_as(rounded(x, quantizer((end, high)))) - read_as(x)).sum()) for end in candidates}
+    exact = read_as(x)
+    errors = {end: np.square(read_as(rounded(x, quantizer((end, high)))) - exact).sum() for end in candidates}
     return min(errors, key=lambda end: (errors[end], end)), high
 
 

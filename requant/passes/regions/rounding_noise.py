@@ -3,8 +3,8 @@
     N_v = ‖y(v̂) - y‖² / ‖y‖²                          v̂: v rounded to its grid, all other values as they are
     N_w = N_v · E(δ f'(v))² / E(f(v̂) - f(v))²         δ: what rounding the weight of a Conv adds to its output v
 
-Noises of different roundings add up: they hardly correlate. An output that a Concat joins is taken in pieces, each by its
-own size: boxes in pixels would drown scores between 0 and 1.
+Noises of different roundings add up: they hardly correlate. An output that a Concat joins is taken in pieces, each by
+its own size: boxes in pixels would drown scores between 0 and 1.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,9 +21,10 @@ from ...ir.ops import JOINING, is_op
 from ...ir.quantizer import Quantizer, quantizer
 from ...ir.steps import MOVES, Step
 from ...ir.traverse import reachable
+from ...runtime.feeds import Feed
 from ...runtime.session import runner
 from ...runtime.taps import with_taps
-from ..cost_model.sensitivity import RoundingStep, insert_probe, probed_outputs
+from ..cost_model.sensitivity import Probe, RoundingStep, insert_probe, probed_outputs
 from .ranges import Function, function, rounded, sample
 
 Noise = NDArray[np.float64]
@@ -31,6 +32,9 @@ Noise = NDArray[np.float64]
 
 _FEEDS = 2
 """The number of feeds that noise is measured on."""
+
+_PROBES = 16
+"""The number of values that one session can round: a probe keeps kernels from being fused around it."""
 
 _MOST_PIECES = 16
 """The most pieces; outputs of more are taken whole."""
@@ -47,27 +51,44 @@ class RoundingNoise:
 def measure_noise(model: ir.Model, steps: Sequence[Step], grids: Mapping[ir.Value, Quantizer]) -> RoundingNoise:
     """Measure the noise of each value in ``grids`` that is computed and not moved, and estimate that of the weights."""
     values = [value for value in grids if (entry := step_value(value)) is not None and entry.statistics is not None]
-    probed = with_taps(model, [value.name or "" for value in pieces(model.graph)])
-    by_name = {value.name: value for value in _all_values(probed.graph)}
-    targets = {value.name or "": by_name[value.name] for value in values}
-    probes = {
-        name: insert_probe(probed.graph, value, [(use.node, use.idx) for use in value.uses()], 8)
-        for name, value in targets.items()
-    }
-    run = runner(probed, optimized=True)
-    feeds = first_feeds(model)[:_FEEDS]
-    expected = [probed_outputs(run, feed, probes, {}) for feed in feeds]
-    sizes = np.sum([[np.square(y).sum() for y in outputs] for outputs in expected], axis=0)
+    tapped = with_taps(model, [value.name or "" for value in pieces(model.graph)])
     noise: dict[ir.Value, Noise] = {}
-    for value in values:
-        steps_of = {value.name or "": _rounding_step(grids[value])}
-        outputs = [probed_outputs(run, feed, probes, steps_of) for feed in feeds]
-        errors = np.sum(
-            [[np.square(y - z).sum() for y, z in zip(*pair, strict=True)] for pair in zip(outputs, expected, strict=True)],
-            axis=0,
-        )
-        noise[value] = errors / np.where(sizes > 0, sizes, 1)
+    for start in range(0, len(values), _PROBES):
+        some = {value: grids[value] for value in values[start : start + _PROBES]}
+        noise |= _measured(tapped, some, first_feeds(model)[:_FEEDS])
     return RoundingNoise(noise, dict(_weight_noise(steps, grids, noise)))
+
+
+def _measured(model: ir.Model, grids: Mapping[ir.Value, Quantizer], feeds: Sequence[Feed]) -> dict[ir.Value, Noise]:
+    """Measure the noise of each value in ``grids`` in the outputs of ``model``, in a session of their own."""
+    probed = model.clone()
+    by_name = {value.name: value for value in _all_values(probed.graph)}
+    probes = {value.name or "": _probe_everywhere(probed.graph, by_name[value.name]) for value in grids}
+    run = runner(probed, optimized=True)
+    expected = [probed_outputs(run, feed, probes, {}) for feed in feeds]
+    sizes = _squares(expected)
+    noise = {}
+    for value, plan in grids.items():
+        step = {value.name or "": _rounding_step(plan)}
+        outputs = [probed_outputs(run, feed, probes, step) for feed in feeds]
+        errors = [[y - z for y, z in zip(*both, strict=True)] for both in zip(outputs, expected, strict=True)]
+        noise[value] = _squares(errors) / np.where(sizes > 0, sizes, 1)
+    return noise
+
+
+def _squares(outputs: Sequence[Sequence[NDArray[np.float64]]]) -> Noise:
+    """Return the sum of squares of each output over the feeds, [P]."""
+    noise: Noise = np.array([[np.square(output).sum() for output in feed] for feed in outputs]).sum(axis=0)
+    return noise
+
+
+def _probe_everywhere(graph: ir.Graph, value: ir.Value) -> Probe:
+    """Let all consumers of ``value`` read it rounded on demand, the outputs of the graph among them."""
+    probe, rounded_value = insert_probe(graph, value, [(use.node, use.idx) for use in value.uses()], 8)
+    for position, output in enumerate(graph.outputs):
+        if output is value:
+            graph.outputs[position] = rounded_value
+    return probe
 
 
 def pieces(graph: ir.Graph) -> list[ir.Value]:

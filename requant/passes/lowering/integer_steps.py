@@ -1,0 +1,149 @@
+"""Write steps that run on integers as Q/DQ around their nodes, in the spelling of which ONNX Runtime makes a kernel.
+
+    Conv          Q(Conv(DQ(x), DQ(w)))                                       QLinearConv
+    SiLU          g = Q(Sigmoid(DQ(x)); 1/255, 0)      Q(Mul(DQ(x), DQ(g)))      QLinearSigmoid, QLinearMul
+    HardSigmoid   Q(Add(DQ(x; α s, z), DQ(255; β/255, 0)); 1/255, 0)          QLinearAdd, which saturates at 0 and 1
+    HardSwish     g = HardSigmoid of x                 Q(Mul(DQ(x), DQ(g)))      QLinearAdd, QLinearMul
+    others        Q(op(DQ(x), …))
+
+The integers of x are read as α x where α s is their scale.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from ...ir.build import describe, insert_behind
+from ...ir.constants import constant
+from ...ir.names import fresh_name
+from ...ir.ops import SIZES
+from ...ir.quantizer import Quantizer
+from ...ir.steps import Step
+from ...ir.transform.edit import graph_of
+from ..annotations import INTEGER
+from .quantized_values import LoweringContext, dequantized_value, quantized_value
+
+Contexts = Mapping[ir.Graph, LoweringContext]
+
+_HALF_WAY, _SLOPE = 0.5, 1 / 6
+"""β and α of the gate of HardSwish."""
+
+
+def quantize_steps(steps: Sequence[Step], contexts: Contexts) -> list[ir.Value]:
+    """Put Q and DQ around ``steps``, and return what is behind the DQs."""
+    written = {value: step.nodes[-1] for step in steps for value in step.outputs}
+    nodes = {node for step in steps for node in step.nodes}
+    for step in steps:
+        if step.kind in _SPELLINGS:
+            _SPELLINGS[step.kind](step, contexts[graph_of(step.nodes[0])])
+    dequantized = list[ir.Value]()
+    for value in dict.fromkeys(value for step in steps for value in (*step.inputs, *step.outputs)):
+        readers = {use.node for use in value.uses()} if value in written else nodes
+        dequantized += _quantize(value, readers, contexts)
+        if value.is_graph_output() and value in written:
+            _replace_output(value, contexts[graph_of(written[value])])
+    for step in steps:
+        _read_sizes(step)
+    return dequantized
+
+
+def _quantize(value: ir.Value, readers: set[ir.Node], contexts: Contexts) -> list[ir.Value]:
+    """Let ``readers`` read ``value`` behind Q and DQ; return that."""
+    plan = INTEGER.get(value)
+    assert plan is not None
+    dequantized: dict[ir.Value, None] = {}
+    for use in [use for use in value.uses() if use.node in readers and use.node.op_type != "QuantizeLinear"]:
+        behind = dequantized_value(value, plan, contexts[graph_of(use.node)])
+        use.node.replace_input_with(use.idx, behind)
+        dequantized[behind] = None
+    return list(dequantized)
+
+
+def _replace_output(value: ir.Value, context: LoweringContext) -> None:
+    """Let the graph return ``value`` behind Q and DQ, under its name."""
+    plan, graph = INTEGER.get(value), context.graph
+    assert plan is not None
+    behind, name = dequantized_value(value, plan, context), value.name
+    for position, output in enumerate(graph.outputs):
+        if output is value:
+            graph.outputs[position] = behind
+    value.name = fresh_name(graph, f"{name}.float")
+    behind.name = name
+
+
+def _read_sizes(step: Step) -> None:
+    """Let what asks for the size of the output of a Conv ask for that of what is behind it."""
+    if len(step.nodes) > 1 and step.linear is not None:
+        for use in step.linear.node.outputs[0].uses():
+            if use.node.op_type in SIZES:
+                use.node.replace_input_with(use.idx, step.outputs[0])
+
+
+def _silu(step: Step, context: LoweringContext) -> None:
+    """Quantize the gate between Sigmoid and Mul."""
+    sigmoid, product = step.nodes
+    gate = sigmoid.outputs[0]
+    behind = dequantized_value(gate, _gate(context), context)
+    for position, value in enumerate(product.inputs):
+        if value is gate:
+            product.replace_input_with(position, behind)
+
+
+def _hard_swish(step: Step, context: LoweringContext) -> None:
+    """Make the HardSwish a product with a HardSigmoid of its data."""
+    (node,), (data,) = step.nodes, step.inputs
+    hard_sigmoid = ir.node("HardSigmoid", [data], name=f"{node.name}.gate")
+    context.graph.insert_before(node, hard_sigmoid)
+    name = f"{step.outputs[0].name}.gate"
+    gate = describe(context.graph, hard_sigmoid.outputs[0], name, data.shape, data.dtype)
+    _saturate(hard_sigmoid, data, (_SLOPE, _HALF_WAY), context)
+    node.op_type = "Mul"
+    node.resize_inputs(2)
+    node.replace_input_with(1, dequantized_value(gate, _gate(context), context))
+
+
+def _hard_sigmoid(step: Step, context: LoweringContext) -> None:
+    node = step.nodes[0]
+    alpha, beta = node.attributes.get_float("alpha", 0.2), node.attributes.get_float("beta", 0.5)
+    _saturate(node, step.inputs[0], (alpha, beta), context)
+
+
+def _saturate(node: ir.Node, data: ir.Value, line: tuple[float, float], context: LoweringContext) -> None:
+    """Make ``node``, a HardSigmoid of ``data``, a sum α x + β, which saturates where it is quantized."""
+    graph, plan = context.graph, INTEGER.get(data)
+    assert plan is not None
+    integers, _, zero_point = quantized_value(data, plan, context)
+    slope, offset = line
+    name, scale_array = f"{node.outputs[0].name}", np.asarray(plan.scale * slope, np.float32)
+    scaled = ir.node("DequantizeLinear", [integers, constant(graph, scale_array, f"{name}.slope"), zero_point])
+    insert_behind(graph, integers, [scaled])
+    gate = _gate(context)
+    assert gate.zero_point is not None
+    top = (gate.zero_point + 255).astype(gate.dtype.numpy())
+    operands = (
+        constant(graph, top, f"{name}.top"),
+        constant(graph, np.asarray(offset / 255, np.float32), f"{name}.offset"),
+        constant(graph, gate.zero_point.astype(gate.dtype.numpy()), f"{name}.zero_point"),
+    )
+    constant_part = ir.node("DequantizeLinear", operands, name=f"{name}.offset")
+    graph.insert_before(node, constant_part)
+    node.op_type = "Add"
+    node.attributes.clear()
+    node.resize_inputs(2)
+    node.replace_input_with(0, describe(graph, scaled.outputs[0], f"{name}.scaled", data.shape, data.dtype))
+    node.replace_input_with(1, describe(graph, constant_part.outputs[0], f"{name}.beta", ir.Shape(()), data.dtype))
+
+
+def _gate(context: LoweringContext) -> Quantizer:
+    """Return the quantizer of a value between 0 and 1."""
+    dtype = context.engine.activations[ir.DataType.INT8].dtype
+    return Quantizer(np.asarray(1, np.float32), interval=(0.0, 1.0)).with_zero_point(dtype)
+
+
+_SPELLINGS: dict[str, Callable[[Step, LoweringContext], None]] = {
+    "Silu": _silu,
+    "HardSwish": _hard_swish,
+    "HardSigmoid": _hard_sigmoid,
+}
+"""By kind, what is to be done within a step."""
