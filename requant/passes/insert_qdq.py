@@ -7,7 +7,7 @@
 `requant.passes.lowering` has a file for each form, `requant.runtime.targets` the traits of each engine.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,10 +16,10 @@ from onnx_ir.passes.common import TopologicalSortPass
 
 from ..ir.build import follow
 from ..ir.constants import array, constant
+from ..ir.kernels import Kernel
 from ..ir.linear import Linear, as_linear, find_linears
 from ..ir.names import forget_names, separate_nodes
 from ..ir.refusal import Refusal
-from ..ir.steps import Step
 from ..ir.transform.edit import add_to_bias, graph_of
 from ..ir.traverse import graphs_within, nodes_within
 from ..ir.unused import remove_unused
@@ -29,8 +29,8 @@ from .integer_regions import integer_regions
 from .layer_records import enclosed_layers, layer_record
 from .lowering.bias_correction import bias_correction
 from .lowering.conv_sum import quantize_residual
+from .lowering.integer_kernels import quantize_kernels
 from .lowering.integer_product import multiply_integers
-from .lowering.integer_steps import quantize_steps
 from .lowering.ort_workarounds import keep_in_float, prevent_skip_layer_norms
 from .lowering.quantized_values import (
     LoweringContext,
@@ -74,7 +74,7 @@ class InsertQDQ(ir.passes.InPlacePass):
         forget_names(model.graph)
         engine = target(self.target)
         unplanned = lower_unplanned(model, engine)
-        records, layers, steps = _decide(model.graph, engine)
+        records, layers, kernels = _decide(model.graph, engine)
         context = LoweringContext(model.graph, engine, self.zero_points, one_sided_values(layers, engine))
         contexts = {graph: replace(context, graph=graph) for graph in graphs_within(model.graph)}
         for layer in layers:
@@ -86,7 +86,7 @@ class InsertQDQ(ir.passes.InPlacePass):
                 linear: _with_residual(linear, record, contexts[graph_of(linear.node)].dequantized)
                 for linear, record in records.items()
             }
-        keep_in_float(quantize_steps(steps, contexts))
+        keep_in_float(quantize_kernels(kernels, contexts))
         all_records = {linear.node: record for linear, record in records.items()} | unplanned
         places = {node: place for place, node in enumerate(nodes_within(model.graph))}
         in_order = sorted(all_records, key=lambda node: places.get(node, len(places)))
@@ -99,20 +99,20 @@ class InsertQDQ(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, bool(layers) or any(record.planned for record in unplanned.values()))
 
 
-def _decide(graph: ir.Graph, engine: Target) -> tuple[dict[Linear, LayerRecord], list[PlannedLayer], tuple[Step, ...]]:
-    """Return a record of every linear layer, the layers to quantize, and the steps that run on integers."""
+def _decide(graph: ir.Graph, engine: Target) -> tuple[dict[Linear, LayerRecord], list[PlannedLayer], Sequence[Kernel]]:
+    """Return a record of every linear layer, the layers to quantize, and the kernels that run on integers."""
     plans = {linear: planned_layer(linear) for linear in find_linears(graph)}
     refusals = {linear.node: _refusal(linear, plan, engine) for linear, plan in plans.items()}
-    steps: tuple[Step, ...] = ()
+    kernels: Sequence[Kernel] = ()
     if engine.integer_outputs:
         regions = integer_regions(graph, [linear for linear in plans if not refusals[linear.node]], engine)
         refusals |= regions.refusals
-        steps = regions.steps
+        kernels = regions.kernels
         for value, plan in regions.quantizers.items():
             INTEGER.set(value, plan)
     records = {linear: layer_record(linear, refusals[linear.node], plan) for linear, plan in plans.items()}
     layers = [plan for linear, plan in plans.items() if plan is not None and records[linear].quantized]
-    return records, layers, steps
+    return records, layers, kernels
 
 
 def _refusal(linear: Linear, plan: PlannedLayer | None, engine: Target) -> Refusal | None:

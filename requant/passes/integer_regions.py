@@ -4,14 +4,12 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from ..ir.kernels import find_kernels
 from ..ir.linear import Linear
 from ..ir.refusal import Refusal
-from ..ir.steps import find_steps
 from ..runtime.targets import Target
 from .annotations import FLOAT, INTEGER
-from .regions.choose import IntegerRegions, choose_regions, find_candidates
-
-_NOT_MEASURED = "the values around it were not measured: run requant.calib.step_values.measure_steps first"
+from .regions.choose import NOT_MEASURED, IntegerRegions, choose_regions, find_candidates
 
 
 def integer_regions(graph: ir.Graph, layers: Sequence[Linear], engine: Target) -> IntegerRegions:
@@ -20,18 +18,18 @@ def integer_regions(graph: ir.Graph, layers: Sequence[Linear], engine: Target) -
     Convs that are not among the quantized ``layers`` stay in float.
     """
     convs = [linear for linear in layers if linear.node.op_type in engine.integer_outputs]
-    steps = list(find_steps(graph))
-    values = dict.fromkeys(value for step in steps for value in (*step.inputs, *step.outputs))
+    kernels = find_kernels(graph)
+    values = dict.fromkeys(value for kernel in kernels for value in kernel.values)
     quantizers = {value: plan for value in values if (plan := INTEGER.get(value)) is not None}
     refusals = {linear.node: refusal for linear in convs if (refusal := FLOAT.get(linear.node)) is not None}
     if not quantizers and not refusals:
         return choose_regions(graph, find_candidates(graph, engine.activations[ir.DataType.INT8].dtype), convs)
     quantized = {linear.node for linear in convs}
-    chosen = tuple(
-        step
-        for step in steps
-        if quantizers.keys() >= {*step.inputs, *step.outputs} and (step.linear is None or step.linear.node in quantized)
-    )
-    nodes = {node for step in chosen for node in step.nodes}
-    missing = {node: Refusal.at(node, _NOT_MEASURED) for node in quantized - nodes - refusals.keys()}
+    chosen = [
+        kernel
+        for kernel in kernels
+        if quantizers.keys() >= set(kernel.values) and (kernel.linear is None or kernel.linear.node in quantized)
+    ]
+    nodes = {node for kernel in chosen for node in kernel.nodes}
+    missing = {node: Refusal.at(node, NOT_MEASURED) for node in quantized - nodes - refusals.keys()}
     return IntegerRegions(chosen, quantizers, {**missing, **refusals})

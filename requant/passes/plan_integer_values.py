@@ -21,7 +21,8 @@ from .regions.rounding_noise import measure_noise
 class PlanIntegerValues(ir.passes.InPlacePass):
     """A pass that gives a quantizer to each value that is to go as integers between kernels.
 
-    Needs `requant.calib.step_values.measure_steps` and a plan (`PlanQuantizers`). Writes the annotation `INTEGER`.
+    Needs a plan (`PlanQuantizers`), and `requant.calib.activations.measure_activations` after the last rewrite. Writes
+    the annotations `INTEGER` and `FLOAT`.
 
     Attributes:
         target: the engine, a key of `requant.runtime.TARGETS`.
@@ -36,7 +37,7 @@ class PlanIntegerValues(ir.passes.InPlacePass):
         candidates = find_candidates(model.graph, engine.activations[ir.DataType.INT8].dtype)
         convs = [linear for linear in find_linears(model.graph) if linear.node.op_type == "Conv"]
         planned = [conv for conv in convs if planned_layer(conv) is not None and not is_kept(conv)]
-        noise = measure_noise(model, candidates.steps, candidates.quantizers)
+        noise = measure_noise(model, candidates.kernels, candidates.quantizers)
         regions = choose_regions(model.graph, candidates, planned, noise)
         for value, plan in regions.quantizers.items():
             INTEGER.set(value, plan)

@@ -6,13 +6,13 @@ from itertools import islice
 
 import onnx_ir as ir
 
+from ..calib.activations import measure_activations
 from ..calib.collect import collect, reaching_feeds
 from ..calib.holdout import Split, split
 from ..calib.notes import Notes
 from ..calib.rows import dropped_rows
 from ..calib.sample_axes import count_samples, sample_axes
 from ..calib.sources import Batches, Data, batches
-from ..calib.step_values import measure_steps
 from ..errors import CalibrationWarning, DataError, SyntheticCalibrationWarning, VerificationError
 from ..ir.float_types import file_types
 from ..passes.layer_records import float_layers
@@ -70,7 +70,7 @@ def _collect(job: Job) -> None:
     with job.times("calibrate"):
         notes = Notes(job.model)
         samples = collect(job.model, notes.watch(data), progress=partial(job.times.progress, "calibrate"))
-        measure_steps(job.model, data)
+        measure_activations(job.model, data)
     held_out = job.parts.samples
     report.calibration = {"source": data.origin, "samples": samples + held_out, "held_out": held_out}
     if drops := dropped_rows(job.model):

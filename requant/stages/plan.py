@@ -6,10 +6,10 @@ from itertools import islice
 
 import onnx_ir as ir
 
+from ..calib.activations import measure_activations
 from ..calib.collect import reaching_feeds
 from ..calib.holdout import MOST
 from ..calib.sources import Batches
-from ..calib.step_values import measure_steps
 from ..ir.channels.find import Site, find_sites
 from ..passes.gptq import Gptq
 from ..passes.parallel import one_blas_thread
@@ -74,9 +74,8 @@ def _plan(job: Job) -> float:
         PlanQuantizers(recipe.formats, recipe.ranges, find_target(job.lowering.target).weight_bits)(model)
         if job.calibrated and recipe.rounding == "gptq":
             Gptq()(model)
-    if job.calibrated:
-        with job.times("regions"):
-            measure_steps(model, job.parts.training)
+        if job.calibrated:
+            measure_activations(model, job.parts.training)
             PlanIntegerValues(job.lowering.target)(model)
     return difference
 

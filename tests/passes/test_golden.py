@@ -216,6 +216,6 @@ CASES: dict[str, tuple[Callable[[], ir.Model], str]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_graph_after_the_pass_is_as_written(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("requant.passes.lowering.integer_convs.LEAST_GAIN", 0.0)
+    monkeypatch.setattr("requant.passes.regions.choose.LEAST_GAIN", 0.0)
     make, expected = CASES[name]
     assert listing(make()) == [line.strip() for line in expected.strip().splitlines()]

@@ -1,4 +1,4 @@
-"""Choose the steps of a graph that run on integers, and say of the other Convs why they do not."""
+"""Choose the kernels of a graph that run on integers, and say of the other Convs why they do not."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,10 +7,10 @@ import numpy as np
 import onnx_ir as ir
 
 from ...calib.collect import statistics
+from ...ir.kernels import Kernel, find_kernels
 from ...ir.linear import Linear, find_linears
 from ...ir.quantizer import Quantizer
 from ...ir.refusal import Refusal
-from ...ir.steps import Step, find_steps
 from .grids import grids, within_bounds
 from .planner import Plan, Problem, plans
 from .prices import product_time
@@ -20,7 +20,9 @@ LEAST_GAIN = 1.15
 """The speed of the whole model over float below which it is not worth its rounding."""
 
 LEAST_REGION_GAIN = 1.1
-"""The same of a region: steps that hand each other integers."""
+"""The same of a region: kernels that hand each other integers."""
+
+NOT_MEASURED = "the values around it were not measured: run requant.calib.activations.measure_activations first"
 
 NO_NOISE = RoundingNoise({}, {})
 """What is known of noise before it is measured: time alone decides."""
@@ -28,32 +30,27 @@ NO_NOISE = RoundingNoise({}, {})
 
 @dataclass(frozen=True)
 class IntegerRegions:
-    """The ``steps`` that run on integers, the quantizers of what they read and write, and why other Convs do not."""
+    """The ``kernels`` that run on integers, the quantizers of what they read and write, and why other Convs do not."""
 
-    steps: tuple[Step, ...] = ()
+    kernels: Sequence[Kernel] = ()
     quantizers: Mapping[ir.Value, Quantizer] = field(default_factory=dict)
     refusals: Mapping[ir.Node, Refusal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """The ``steps`` of a graph whose values were all measured, and the quantizers of these values."""
+    """The ``kernels`` of a graph whose values were all measured, and the quantizers of these values."""
 
-    steps: tuple[Step, ...]
+    kernels: Sequence[Kernel]
     quantizers: Mapping[ir.Value, Quantizer]
 
 
 def find_candidates(graph: ir.Graph, dtype: ir.DataType) -> Candidates:
-    """Return the steps that may run on integers of ``dtype``."""
-    steps = tuple(find_steps(graph))
-    quantizers = grids(steps, dtype)
+    """Return the kernels that may run on integers of ``dtype``."""
+    kernels = find_kernels(graph)
+    quantizers = grids(kernels, dtype)
     return Candidates(
-        tuple(
-            step
-            for step in steps
-            if all(value in quantizers for value in (*step.inputs, *step.outputs)) and within_bounds(step, quantizers)
-        ),
-        quantizers,
+        [one for one in kernels if quantizers.keys() >= set(one.values) and within_bounds(one, quantizers)], quantizers
     )
 
 
@@ -62,36 +59,38 @@ def choose_regions(
 ) -> IntegerRegions:
     """Choose the regions in which the quantized ``convs`` run on integers, by time and ``noise``."""
     quantized = {conv.node for conv in convs}
+    if not candidates.kernels:
+        return IntegerRegions(refusals={node: Refusal.at(node, NOT_MEASURED) for node in quantized})
     problem = Problem(
-        candidates.steps,
-        frozenset(value for step in candidates.steps for value in (*step.inputs, *step.outputs)),
+        candidates.kernels,
+        frozenset(value for kernel in candidates.kernels for value in kernel.values),
         frozenset(linear.node for linear in find_linears(graph) if linear.node not in quantized),
         noise,
-        _others(candidates.steps),
+        _others(candidates.kernels),
         _rest(graph),
     )
     plan = min(plans(problem), key=lambda plan: plan.merit)
     integers, refusals = _gaining(problem, set(plan.integers))
-    steps = tuple(step for step in problem.steps if problem.is_integer(step, integers))
-    used = dict.fromkeys(value for step in steps for value in (*step.inputs, *step.outputs))
-    integer_nodes = {node for step in steps for node in step.nodes}
+    kernels = tuple(kernel for kernel in problem.kernels if problem.is_integer(kernel, integers))
+    used = dict.fromkeys(value for kernel in kernels for value in kernel.values)
+    integer_nodes = {node for kernel in kernels for node in kernel.nodes}
     missing = [linear for linear in find_linears(graph) if linear.node in quantized - integer_nodes]
     return IntegerRegions(
-        steps,
+        kernels,
         {value: candidates.quantizers[value] for value in used},
         {linear.node: refusals.get(linear.node) or _refusal(linear, problem, plan) for linear in missing},
     )
 
 
-def _others(steps: Sequence[Step]) -> Mapping[ir.Value, int]:
-    """Count the consumers of each value that are in no step, and the outputs of the model that it is."""
-    nodes = {node for step in steps for node in step.nodes}
-    values = dict.fromkeys(value for step in steps for value in (*step.inputs, *step.outputs))
+def _others(kernels: Sequence[Kernel]) -> Mapping[ir.Value, int]:
+    """Count the consumers of each value that are in no kernel, and the outputs of the model that it is."""
+    nodes = {node for kernel in kernels for node in kernel.nodes}
+    values = dict.fromkeys(value for kernel in kernels for value in kernel.values)
     return {value: sum(use.node not in nodes for use in value.uses()) + value.is_graph_output() for value in values}
 
 
 def _rest(graph: ir.Graph) -> float:
-    """Return the time of the linear layers that are no step, in float."""
+    """Return the time of the linear layers that are no kernel, in float."""
     layers = (linear for linear in find_linears(graph) if linear.node.op_type != "Conv")
     return sum(product_time(linear) for linear in layers if statistics(linear.data) is not None)
 
@@ -100,49 +99,50 @@ def _gaining(problem: Problem, integers: set[ir.Value]) -> tuple[set[ir.Value], 
     """Leave out the regions that gain too little, or all where the whole model does."""
     refusals: dict[ir.Node, Refusal] = {}
     for region in _regions(problem, integers):
-        values = dict.fromkeys(value for step in region for value in (*step.inputs, *step.outputs))
+        values = dict.fromkeys(value for kernel in region for value in kernel.values)
         gain = _gain(problem, region, values, integers)
         if gain < LEAST_REGION_GAIN:
             integers -= values.keys()
             refusals |= _too_slow(region, "the kernels around it", gain, LEAST_REGION_GAIN)
-    steps = [step for step in problem.steps if problem.is_integer(step, integers)]
-    gain = problem.time(set()) / problem.time(integers) if steps else 1.0
-    if steps and gain < LEAST_GAIN:
-        return set(), refusals | _too_slow(steps, "the model", gain, LEAST_GAIN)
+    kernels = [kernel for kernel in problem.kernels if problem.is_integer(kernel, integers)]
+    gain = problem.time(set()) / problem.time(integers) if kernels else 1.0
+    if kernels and gain < LEAST_GAIN:
+        return set(), refusals | _too_slow(kernels, "the model", gain, LEAST_GAIN)
     return integers, refusals
 
 
-def _gain(problem: Problem, region: Sequence[Step], values: Iterable[ir.Value], integers: set[ir.Value]) -> float:
-    float_time = sum(problem.prices[id(step)].in_float for step in region)
+def _gain(problem: Problem, region: Sequence[Kernel], values: Iterable[ir.Value], integers: set[ir.Value]) -> float:
+    float_time = sum(problem.prices[id(kernel)].in_float for kernel in region)
     return float_time / (
-        sum(problem.prices[id(step)].in_integers for step in region) + problem.border_time(values, integers)
+        sum(problem.prices[id(kernel)].in_integers for kernel in region) + problem.border_time(values, integers)
     )
 
 
-def _too_slow(steps: Iterable[Step], subject: str, gain: float, least: float) -> dict[ir.Node, Refusal]:
+def _too_slow(kernels: Iterable[Kernel], subject: str, gain: float, least: float) -> dict[ir.Node, Refusal]:
     reason = f"int8 is estimated to run {subject} {gain:.2f} times as fast as float, less than {least} times"
-    return {step.linear.node: Refusal.at(step.linear.node, reason) for step in steps if step.linear is not None}
+    convs = [kernel.linear.node for kernel in kernels if kernel.linear is not None]
+    return {node: Refusal.at(node, reason) for node in convs}
 
 
-def _regions(problem: Problem, integers: set[ir.Value]) -> Iterator[list[Step]]:
-    """Yield the steps on integers that hand each other integers, region by region."""
-    steps = {id(step): step for step in problem.steps if problem.is_integer(step, integers)}
-    while steps:
-        region = [steps.pop(next(iter(steps)))]
-        for step in region:
-            neighbours = [problem.producers.get(value) for value in step.inputs]
-            neighbours += [consumer for value in step.outputs for consumer in problem.consumers.get(value, ())]
-            region += [steps.pop(id(one)) for one in neighbours if one is not None and id(one) in steps]
+def _regions(problem: Problem, integers: set[ir.Value]) -> Iterator[list[Kernel]]:
+    """Yield the kernels on integers that hand each other integers, region by region."""
+    kernels = {id(kernel): kernel for kernel in problem.kernels if problem.is_integer(kernel, integers)}
+    while kernels:
+        region = [kernels.pop(next(iter(kernels)))]
+        for kernel in region:
+            neighbours = [problem.producers.get(value) for value in kernel.inputs]
+            neighbours += [consumer for value in kernel.outputs for consumer in problem.consumers.get(value, ())]
+            region += [kernels.pop(id(one)) for one in neighbours if one is not None and id(one) in kernels]
         yield region
 
 
 def _refusal(conv: Linear, problem: Problem, plan: Plan) -> Refusal:
     """Say why ``conv`` is in float: by the time or the noise that it would add to the ``plan`` alone."""
-    step = next((step for step in problem.steps if step.linear is not None and step.linear.node is conv.node), None)
-    if step is None:
+    kernel = next((one for one in problem.kernels if one.linear is not None and one.linear.node is conv.node), None)
+    if kernel is None:
         return Refusal.at(conv.node, "an integer Conv writes int8, and no range of its output serves what reads it")
     integers = set(plan.integers)
-    added = integers | {*step.inputs, *step.outputs}
+    added = integers | set(kernel.values)
     slower = problem.time(added) / plan.time - 1
     if slower > 0:
         reason = f"int8 is estimated to make the model slower by {slower:.1%} there, Q and DQ included"

@@ -1,4 +1,4 @@
-"""Grids: the quantizers of the values between steps. Values of which one is moved into the other share a grid.
+"""Grids: the quantizers of the values between kernels. Values of which one is moved into the other share a grid.
 
 Concat(a, b) = c, Slice(c) = d        one quantizer for a, b, c and d: integers are moved as they are
 """
@@ -8,69 +8,69 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from ...calib.activations import Activation, activation
 from ...calib.statistics import ChannelStatistics
-from ...calib.step_values import StepValue, step_value
 from ...ir.activated import bounds
+from ...ir.kernels import Kernel
 from ...ir.quantizer import Quantizer, code_range
-from ...ir.steps import Step
 from ..magnitudes import LARGEST
 from ..scale_limits import no_range
 from .ranges import function, interval, quantizer
 
 _GATES = {"Sigmoid": (0.0, 1.0), "HardSigmoid": (0.0, 1.0)}
-"""The ranges of outputs that are known without data, by the kind of the step."""
+"""The ranges of outputs that are known without data, by the kind of the kernel."""
 
 
-def grids(steps: Sequence[Step], dtype: ir.DataType) -> dict[ir.Value, Quantizer]:
-    """Return the quantizer of each value that the ``steps`` read or write and that was measured."""
-    groups = _groups(steps)
-    consumers: dict[ir.Value, list[Step]] = {}
-    producers = {value: step for step in steps for value in step.outputs}
-    for step in steps:
-        for value in step.inputs:
-            consumers.setdefault(value, []).append(step)
+def grids(kernels: Sequence[Kernel], dtype: ir.DataType) -> dict[ir.Value, Quantizer]:
+    """Return the quantizer of each value that the ``kernels`` read or write and that was measured."""
+    groups = _groups(kernels)
+    consumers: dict[ir.Value, list[Kernel]] = {}
+    producers = {value: kernel for kernel in kernels for value in kernel.outputs}
+    for kernel in kernels:
+        for value in kernel.inputs:
+            consumers.setdefault(value, []).append(kernel)
     quantizers: dict[ir.Value, Quantizer] = {}
     for values in groups:
-        readers = [step for value in values for step in consumers.get(value, ()) if not step.moves]
+        readers = [kernel for value in values for kernel in consumers.get(value, ()) if not kernel.moves]
         covered = [
             _GATES.get(producers[value].kind if value in producers else "") or interval(stats, function(readers))
             for value in values
-            if (stats := _usable(step_value(value))) is not None
+            if (stats := _usable(activation(value))) is not None
         ]
         computed = [value for value in values if value not in producers or not producers[value].moves]
-        if len(covered) == len(computed) and all(step_value(value) is not None for value in values):
+        if len(covered) == len(computed) and all(activation(value) is not None for value in values):
             plan = quantizer((min(low for low, _ in covered), max(high for _, high in covered)), dtype)
             quantizers |= dict.fromkeys(values, plan)
     return quantizers
 
 
-def _usable(entry: StepValue | None) -> ChannelStatistics | None:
+def _usable(entry: Activation | None) -> ChannelStatistics | None:
     """Return statistics that give a range: not of a value that is always 0, or reaches as far as masks do."""
     stats = None if entry is None else entry.statistics
     return None if stats is None or no_range(stats, static=True) or stats.magnitude.max() > LARGEST else stats
 
 
-def within_bounds(step: Step, quantizers: Mapping[ir.Value, Quantizer]) -> bool:
+def within_bounds(kernel: Kernel, quantizers: Mapping[ir.Value, Quantizer]) -> bool:
     """Tell whether the integers of a Conv's output are within the bounds of the Relu or the Clip behind the Conv.
 
     The kernel then needs no such op: integers saturate.
     """
-    if step.linear is None or len(step.nodes) == 1:
+    if kernel.linear is None or len(kernel.nodes) == 1:
         return True
-    low, high = bounds(step.nodes[-1])
-    plan = quantizers[step.outputs[0]]
+    low, high = bounds(kernel.nodes[-1])
+    plan = quantizers[kernel.outputs[0]]
     lowest, highest = plan.decode(np.array(code_range(plan.dtype, plan.bits)))
     return bool(lowest >= low and highest <= high)
 
 
-def _groups(steps: Iterable[Step]) -> list[list[ir.Value]]:
-    """Partition the values of ``steps`` into those that are moved into each other."""
+def _groups(kernels: Iterable[Kernel]) -> list[list[ir.Value]]:
+    """Partition the values of ``kernels`` into those that are moved into each other."""
     group_of: dict[ir.Value, list[ir.Value]] = {}
-    for step in steps:
-        values = (*step.inputs, *step.outputs)
+    for kernel in kernels:
+        values = kernel.values
         for value in values:
             group_of.setdefault(value, [value])
-        for value in values[1:] if step.moves else ():
+        for value in values[1:] if kernel.moves else ():
             _merge(group_of, values[0], value)
     return list({id(group): group for group in group_of.values()}.values())
 

@@ -2,10 +2,10 @@
 
     min over S of  T(S) · Π_p (N_p(S) + N_0)^(γ / P)        S: the values that are integers
 
-    T = Σ steps + Σ borders          a step runs on integers where all that it reads and writes is in S
+    T = Σ kernels + Σ borders          a kernel runs on integers where all that it reads and writes is in S
     N = Σ rounded values + Σ weights that are rounded
 
-found among the descents of T + λ N over λ: value by value, step by step, and two steps at a time.
+found among the descents of T + λ N over λ: value by value, kernel by kernel, and two kernels at a time.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from ...ir.steps import Step
+from ...ir.kernels import Kernel
 from .prices import BORDER, CALL, Price, price, size
 from .rounding_noise import Noise, RoundingNoise
 
@@ -30,75 +30,75 @@ _TRADES = np.logspace(-3, 2, 16)
 
 @dataclass
 class Problem:
-    """The steps of a graph with what integers may cost and gain.
+    """The kernels of a graph with what integers may cost and gain.
 
-    ``others`` counts the consumers of each value that are no steps, graph outputs among them; ``rest`` is the time of
+    ``others`` counts the consumers of each value that are no kernels, graph outputs among them; ``rest`` is the time of
     nodes that no plan changes.
     """
 
-    steps: Sequence[Step]
+    kernels: Sequence[Kernel]
     allowed: frozenset[ir.Value]
     floats: frozenset[ir.Node]
     noise: RoundingNoise
     others: Mapping[ir.Value, int]
     rest: float = 0.0
-    producers: dict[ir.Value, Step] = field(init=False, default_factory=dict)
-    consumers: dict[ir.Value, list[Step]] = field(init=False, default_factory=dict)
+    producers: dict[ir.Value, Kernel] = field(init=False, default_factory=dict)
+    consumers: dict[ir.Value, list[Kernel]] = field(init=False, default_factory=dict)
     prices: dict[int, Price] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Index the steps by value."""
-        for step in self.steps:
-            self.prices[id(step)] = price(step)
-            for value in step.outputs:
-                self.producers[value] = step
-            for value in dict.fromkeys(step.inputs):
-                self.consumers.setdefault(value, []).append(step)
+        """Index the kernels by value."""
+        for kernel in self.kernels:
+            self.prices[id(kernel)] = price(kernel)
+            for value in kernel.outputs:
+                self.producers[value] = kernel
+            for value in dict.fromkeys(kernel.inputs):
+                self.consumers.setdefault(value, []).append(kernel)
 
     @property
     def allowed_in_order(self) -> list[ir.Value]:
         """The values that may go as integers, in the order of the graph."""
-        values = dict.fromkeys(value for step in self.steps for value in (*step.inputs, *step.outputs))
+        values = dict.fromkeys(value for kernel in self.kernels for value in kernel.values)
         return [value for value in values if value in self.allowed]
 
-    def is_integer(self, step: Step, integers: set[ir.Value]) -> bool:
-        """Tell whether ``step`` runs on integers."""
-        return integers.issuperset(step.inputs) and integers.issuperset(step.outputs) and not self.is_float(step)
+    def is_integer(self, kernel: Kernel, integers: set[ir.Value]) -> bool:
+        """Tell whether ``kernel`` runs on integers."""
+        return integers.issuperset(kernel.inputs) and integers.issuperset(kernel.outputs) and not self.is_float(kernel)
 
-    def is_float(self, step: Step) -> bool:
-        """Tell whether ``step`` runs in float whatever the plan is."""
-        return step.linear is not None and step.linear.node in self.floats
+    def is_float(self, kernel: Kernel) -> bool:
+        """Tell whether ``kernel`` runs in float whatever the plan is."""
+        return kernel.linear is not None and kernel.linear.node in self.floats
 
     def time(self, integers: set[ir.Value]) -> float:
         """Return T in nanoseconds."""
         values = {**self.producers, **self.consumers}
-        return self.rest + self._step_time(self.steps, integers) + self.border_time(values, integers)
+        return self.rest + self._kernel_time(self.kernels, integers) + self.border_time(values, integers)
 
     def total_noise(self, integers: set[ir.Value]) -> Noise:
         """Return N in each piece of the outputs."""
-        return np.asarray(sum(self._noises(self.steps, {**self.producers, **self.consumers}, integers), np.zeros(1)))
+        return np.asarray(sum(self._noises(self.kernels, {**self.producers, **self.consumers}, integers), np.zeros(1)))
 
     def change(self, flipped: Sequence[ir.Value], integers: set[ir.Value], trade: Noise) -> float:
         """Return the change of T + trade · N that flipping values makes."""
-        steps = {
-            id(step): step
+        kernels = {
+            id(kernel): kernel
             for value in flipped
-            for step in (self.producers.get(value), *self.consumers.get(value, ()))
-            if step is not None
+            for kernel in (self.producers.get(value), *self.consumers.get(value, ()))
+            if kernel is not None
         }
-        values = dict.fromkeys(value for step in steps.values() for value in (*step.inputs, *step.outputs))
+        values = dict.fromkeys(value for kernel in kernels.values() for value in kernel.values)
         after = integers.symmetric_difference(flipped)
-        return self._local(steps.values(), values, after, trade) - self._local(steps.values(), values, integers, trade)
+        before, behind = (self._local(kernels.values(), values, one, trade) for one in (integers, after))
+        return behind - before
 
-    def _local(self, steps: Iterable[Step], values: Iterable[ir.Value], integers: set[ir.Value], trade: Noise) -> float:
-        noise = sum(float(trade @ one) for one in self._noises(steps, values, integers))
-        return self._step_time(steps, integers) + self.border_time(values, integers) + noise
+    def _local(
+        self, kernels: Iterable[Kernel], values: Iterable[ir.Value], integers: set[ir.Value], trade: Noise
+    ) -> float:
+        noise = sum(float(trade @ one) for one in self._noises(kernels, values, integers))
+        return self._kernel_time(kernels, integers) + self.border_time(values, integers) + noise
 
-    def _step_time(self, steps: Iterable[Step], integers: set[ir.Value]) -> float:
-        return sum(
-            self.prices[id(step)].in_integers if self.is_integer(step, integers) else self.prices[id(step)].in_float
-            for step in steps
-        )
+    def _kernel_time(self, kernels: Iterable[Kernel], integers: set[ir.Value]) -> float:
+        return sum(self.prices[id(kernel)].of(self.is_integer(kernel, integers)) for kernel in kernels)
 
     def border_time(self, values: Iterable[ir.Value], integers: set[ir.Value]) -> float:
         """Sum the Q of values that float nodes write, and the DQ of those that float nodes read."""
@@ -110,17 +110,20 @@ class Problem:
             count = 1
             if producer is not None and self.is_integer(producer, integers):
                 readers = self.consumers.get(value, ())
-                count = self.others.get(value, 0) + sum(not self.is_integer(step, integers) for step in readers)
+                count = self.others.get(value, 0) + sum(not self.is_integer(kernel, integers) for kernel in readers)
             total += count * (BORDER * size(value) + CALL)
         return total
 
-    def _noises(self, steps: Iterable[Step], values: Iterable[ir.Value], integers: set[ir.Value]) -> Iterator[Noise]:
+    def _noises(
+        self, kernels: Iterable[Kernel], values: Iterable[ir.Value], integers: set[ir.Value]
+    ) -> Iterator[Noise]:
         for value in values:
             if value in integers:
                 yield from (self.noise.values[source] for source in self._rounded(value, integers))
-        for step in steps:
-            if step.linear is not None and self.is_integer(step, integers) and step.linear.node in self.noise.weights:
-                yield self.noise.weights[step.linear.node]
+        for kernel in kernels:
+            weight = None if kernel.linear is None else self.noise.weights.get(kernel.linear.node)
+            if weight is not None and self.is_integer(kernel, integers):
+                yield weight
 
     def _rounded(self, value: ir.Value, integers: set[ir.Value]) -> Iterator[ir.Value]:
         """Yield the computed values whose rounding ``value`` adds: itself, or what is moved into it and is a float."""
@@ -178,12 +181,12 @@ def descend(problem: Problem, start: set[ir.Value], trade: Noise) -> set[ir.Valu
 
 
 def _moves(problem: Problem) -> Iterator[list[ir.Value]]:
-    """Yield the sets of values to flip together: single ones, those of a step, and of two steps in a row."""
+    """Yield the sets of values to flip together: single ones, those of a kernel, and of two kernels in a row."""
     yield from ([value] for value in problem.allowed_in_order)
-    for step in problem.steps:
-        own = [value for value in dict.fromkeys((*step.inputs, *step.outputs)) if value in problem.allowed]
+    for kernel in problem.kernels:
+        own = [value for value in dict.fromkeys(kernel.values) if value in problem.allowed]
         yield own
-        for value in step.outputs:
+        for value in kernel.outputs:
             for consumer in problem.consumers.get(value, ()):
                 others = (other for other in (*consumer.inputs, *consumer.outputs) if other in problem.allowed)
                 yield list(dict.fromkeys([*own, *others]))

@@ -11,9 +11,9 @@ from math import prod
 
 import onnx_ir as ir
 
-from ...calib.step_values import step_value
+from ...calib.activations import activation
+from ...ir.kernels import Kernel
 from ...ir.linear import Linear
-from ...ir.steps import Step
 
 BORDER = 0.27
 """An element that is quantized or dequantized between a region and float nodes, its change of layout with it."""
@@ -24,24 +24,28 @@ CALL = 4000.0
 
 @dataclass(frozen=True)
 class Price:
-    """The time of a step: in float, and as one kernel on integers."""
+    """The time of a kernel: in float, and as one kernel on integers."""
 
     in_float: float
     in_integers: float
 
+    def of(self, is_integer: bool) -> float:
+        """Return the one or the other."""
+        return self.in_integers if is_integer else self.in_float
 
-def price(step: Step) -> Price:
-    """Return the price of ``step`` in one feed."""
-    if step.kind == "Conv":
-        return _conv_price(step)
-    per_element, integer_per_element, extra_calls = _PRICES[step.kind]
-    elements = _elements(step)
+
+def price(kernel: Kernel) -> Price:
+    """Return the price of ``kernel`` in one feed."""
+    if kernel.kind == "Conv":
+        return _conv_price(kernel)
+    per_element, integer_per_element, extra_calls = _PRICES[kernel.kind]
+    elements = _elements(kernel)
     return Price(elements * per_element + CALL, elements * integer_per_element + CALL * (1 + extra_calls))
 
 
 def size(value: ir.Value) -> int:
     """Return the number of elements of ``value`` in one feed."""
-    entry = step_value(value)
+    entry = activation(value)
     return 0 if entry is None else entry.elements
 
 
@@ -67,8 +71,8 @@ _PRODUCT, _INTEGER_PRODUCT = 0.0172, 0.0044
 """A multiplication in float, and in int8."""
 
 
-def _conv_price(step: Step) -> Price:
-    conv, outputs = step.linear, size(step.outputs[0])
+def _conv_price(kernel: Kernel) -> Price:
+    conv, outputs = kernel.linear, size(kernel.outputs[0])
     assert conv is not None
     taps, per_group = prod(conv.shape[2:]), conv.shape[1]
     places, products = outputs / conv.outputs, outputs * taps * per_group
@@ -82,9 +86,9 @@ def _conv_price(step: Step) -> Price:
     )
 
 
-def _elements(step: Step) -> int:
-    """Return the elements that the time of a step goes by: a mean over all places reads more than it writes."""
-    return sum(map(size, step.inputs if step.kind == "GlobalAveragePool" else step.outputs))
+def _elements(kernel: Kernel) -> int:
+    """Return the elements that the time of a kernel goes by: a mean over all places reads more than it writes."""
+    return sum(map(size, kernel.inputs if kernel.kind == "GlobalAveragePool" else kernel.outputs))
 
 
 def product_time(linear: Linear) -> float:

@@ -15,8 +15,8 @@ from scipy.special import expit
 
 from ...calib.ranges import Interval, minmax
 from ...calib.statistics import ChannelStatistics
+from ...ir.kernels import Kernel
 from ...ir.quantizer import Quantizer
-from ...ir.steps import Step
 
 Function = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
@@ -44,12 +44,12 @@ def _identity(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 _FUNCTIONS: dict[str, Function] = {"Silu": _silu, "Sigmoid": _sigmoid, "HardSwish": _hard_swish}
-"""The activations that are flat below 0, by the kind of their step."""
+"""The activations that are flat below 0, by the kind of their kernel."""
 
 
-def function(consumers: Sequence[Step]) -> Function:
+def function(consumers: Sequence[Kernel]) -> Function:
     """Return what is made of a value that ``consumers`` read: an activation where it alone reads it, else itself."""
-    kinds = {step.kind for step in consumers}
+    kinds = {kernel.kind for kernel in consumers}
     return _FUNCTIONS.get(kinds.pop(), _identity) if len(kinds) == 1 else _identity
 
 

@@ -14,12 +14,12 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from ...calib.activations import activation
 from ...calib.collect import first_feeds, statistics
-from ...calib.step_values import step_value
+from ...ir.kernels import MOVES, Kernel
 from ...ir.linear import Linear
 from ...ir.ops import JOINING, is_op
 from ...ir.quantizer import Quantizer, quantizer
-from ...ir.steps import MOVES, Step
 from ...ir.traverse import reachable
 from ...runtime.feeds import Feed
 from ...runtime.session import runner
@@ -48,15 +48,15 @@ class RoundingNoise:
     weights: Mapping[ir.Node, Noise]
 
 
-def measure_noise(model: ir.Model, steps: Sequence[Step], grids: Mapping[ir.Value, Quantizer]) -> RoundingNoise:
+def measure_noise(model: ir.Model, kernels: Sequence[Kernel], grids: Mapping[ir.Value, Quantizer]) -> RoundingNoise:
     """Measure the noise of each value in ``grids`` that is computed and not moved, and estimate that of the weights."""
-    values = [value for value in grids if (entry := step_value(value)) is not None and entry.statistics is not None]
+    values = [value for value in grids if (entry := activation(value)) is not None and entry.statistics is not None]
     tapped = with_taps(model, [value.name or "" for value in pieces(model.graph)])
     noise: dict[ir.Value, Noise] = {}
     for start in range(0, len(values), _PROBES):
         some = {value: grids[value] for value in values[start : start + _PROBES]}
         noise |= _measured(tapped, some, first_feeds(model)[:_FEEDS])
-    return RoundingNoise(noise, dict(_weight_noise(steps, grids, noise)))
+    return RoundingNoise(noise, dict(_weight_noise(kernels, grids, noise)))
 
 
 def _measured(model: ir.Model, grids: Mapping[ir.Value, Quantizer], feeds: Sequence[Feed]) -> dict[ir.Value, Noise]:
@@ -69,8 +69,8 @@ def _measured(model: ir.Model, grids: Mapping[ir.Value, Quantizer], feeds: Seque
     sizes = _squares(expected)
     noise = {}
     for value, plan in grids.items():
-        step = {value.name or "": _rounding_step(plan)}
-        outputs = [probed_outputs(run, feed, probes, step) for feed in feeds]
+        kernel = {value.name or "": _rounding_step(plan)}
+        outputs = [probed_outputs(run, feed, probes, kernel) for feed in feeds]
         errors = [[y - z for y, z in zip(*both, strict=True)] for both in zip(outputs, expected, strict=True)]
         noise[value] = _squares(errors) / np.where(sizes > 0, sizes, 1)
     return noise
@@ -119,22 +119,22 @@ def _rounding_step(plan: Quantizer) -> RoundingStep:
 
 
 def _weight_noise(
-    steps: Sequence[Step], grids: Mapping[ir.Value, Quantizer], noise: Mapping[ir.Value, Noise]
+    kernels: Sequence[Kernel], grids: Mapping[ir.Value, Quantizer], noise: Mapping[ir.Value, Noise]
 ) -> Iterator[tuple[ir.Node, Noise]]:
     """Yield the noise of each Conv's weight, from that of its output by the ratio of the two errors there."""
-    consumers: dict[ir.Value, list[Step]] = {}
-    for step in steps:
-        for value in step.inputs:
-            consumers.setdefault(value, []).append(step)
-    for step in steps:
-        output = step.outputs[0]
-        entry = step_value(output)
-        if step.linear is None or output not in noise or entry is None or entry.statistics is None:
+    consumers: dict[ir.Value, list[Kernel]] = {}
+    for kernel in kernels:
+        for value in kernel.inputs:
+            consumers.setdefault(value, []).append(kernel)
+    for kernel in kernels:
+        output = kernel.outputs[0]
+        entry = activation(output)
+        if kernel.linear is None or output not in noise or entry is None or entry.statistics is None:
             continue
         read_as, x = function(consumers.get(output, [])), sample(entry.statistics)
         error = float(np.square(read_as(rounded(x, grids[output])) - read_as(x)).mean())
-        added = _weight_error(step.linear)
-        yield step.linear.node, noise[output] * (_amplified(x, added, read_as) / max(error, 1e-30))
+        added = _weight_error(kernel.linear)
+        yield kernel.linear.node, noise[output] * (_amplified(x, added, read_as) / max(error, 1e-30))
 
 
 def _amplified(x: NDArray[np.float64], power: float, read_as: Function) -> float:

@@ -39,7 +39,7 @@ WEIGHTS = {"u": (32, 3, 3, 3), "w": (32, 32, 1, 1), "q": (32, 32, 1, 1), "v": (3
 @pytest.fixture(autouse=True)
 def _whatever_it_gains(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let networks as small as these be in int8; what pays is for `test_conv_gain`."""
-    monkeypatch.setattr("requant.passes.lowering.integer_convs.LEAST_GAIN", 0.0)
+    monkeypatch.setattr("requant.passes.regions.choose.LEAST_GAIN", 0.0)
 
 
 def random(shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Write steps that run on integers as Q/DQ around their nodes, in the spelling of which ONNX Runtime makes a kernel.
+"""Write kernels that run on integers as Q/DQ around their nodes, in the spelling of which ONNX Runtime makes a kernel.
 
     Conv          Q(Conv(DQ(x), DQ(w)))                                       QLinearConv
     SiLU          g = Q(Sigmoid(DQ(x)); 1/255, 0)      Q(Mul(DQ(x), DQ(g)))      QLinearSigmoid, QLinearMul
@@ -16,10 +16,10 @@ import onnx_ir as ir
 
 from ...ir.build import describe, insert_behind
 from ...ir.constants import constant
+from ...ir.kernels import Kernel
 from ...ir.names import fresh_name
 from ...ir.ops import SIZES
 from ...ir.quantizer import Quantizer
-from ...ir.steps import Step
 from ...ir.transform.edit import graph_of
 from ..annotations import INTEGER
 from .quantized_values import LoweringContext, dequantized_value, quantized_value
@@ -30,21 +30,24 @@ _HALF_WAY, _SLOPE = 0.5, 1 / 6
 """β and α of the gate of HardSwish."""
 
 
-def quantize_steps(steps: Sequence[Step], contexts: Contexts) -> list[ir.Value]:
-    """Put Q and DQ around ``steps``, and return what is behind the DQs."""
-    written = {value: step.nodes[-1] for step in steps for value in step.outputs}
-    nodes = {node for step in steps for node in step.nodes}
-    for step in steps:
-        if step.kind in _SPELLINGS:
-            _SPELLINGS[step.kind](step, contexts[graph_of(step.nodes[0])])
+def quantize_kernels(kernels: Sequence[Kernel], contexts: Contexts) -> list[ir.Value]:
+    """Put Q and DQ around ``kernels``, and return what is behind the DQs."""
+    written = {value: kernel.nodes[-1] for kernel in kernels for value in kernel.outputs}
+    nodes = {node for kernel in kernels for node in kernel.nodes}
+    for kernel in kernels:
+        if kernel.kind in _SPELLINGS:
+            _SPELLINGS[kernel.kind](kernel, contexts[graph_of(kernel.nodes[0])])
     dequantized = list[ir.Value]()
-    for value in dict.fromkeys(value for step in steps for value in (*step.inputs, *step.outputs)):
-        readers = {use.node for use in value.uses()} if value in written else nodes
-        dequantized += _quantize(value, readers, contexts)
+    for value in dict.fromkeys(value for kernel in kernels for value in kernel.values):
+        if value in written:
+            own = contexts[graph_of(written[value])]
+            dequantized += _quantize(value, {use.node for use in value.uses()}, dict.fromkeys(contexts, own))
+        else:
+            dequantized += _quantize(value, nodes, contexts)
         if value.is_graph_output() and value in written:
             _replace_output(value, contexts[graph_of(written[value])])
-    for step in steps:
-        _read_sizes(step)
+    for kernel in kernels:
+        _read_sizes(kernel)
     return dequantized
 
 
@@ -72,17 +75,17 @@ def _replace_output(value: ir.Value, context: LoweringContext) -> None:
     behind.name = name
 
 
-def _read_sizes(step: Step) -> None:
+def _read_sizes(kernel: Kernel) -> None:
     """Let what asks for the size of the output of a Conv ask for that of what is behind it."""
-    if len(step.nodes) > 1 and step.linear is not None:
-        for use in step.linear.node.outputs[0].uses():
+    if len(kernel.nodes) > 1 and kernel.linear is not None:
+        for use in kernel.linear.node.outputs[0].uses():
             if use.node.op_type in SIZES:
-                use.node.replace_input_with(use.idx, step.outputs[0])
+                use.node.replace_input_with(use.idx, kernel.outputs[0])
 
 
-def _silu(step: Step, context: LoweringContext) -> None:
+def _silu(kernel: Kernel, context: LoweringContext) -> None:
     """Quantize the gate between Sigmoid and Mul."""
-    sigmoid, product = step.nodes
+    sigmoid, product = kernel.nodes
     gate = sigmoid.outputs[0]
     behind = dequantized_value(gate, _gate(context), context)
     for position, value in enumerate(product.inputs):
@@ -90,12 +93,12 @@ def _silu(step: Step, context: LoweringContext) -> None:
             product.replace_input_with(position, behind)
 
 
-def _hard_swish(step: Step, context: LoweringContext) -> None:
+def _hard_swish(kernel: Kernel, context: LoweringContext) -> None:
     """Make the HardSwish a product with a HardSigmoid of its data."""
-    (node,), (data,) = step.nodes, step.inputs
+    (node,), (data,) = kernel.nodes, kernel.inputs
     hard_sigmoid = ir.node("HardSigmoid", [data], name=f"{node.name}.gate")
     context.graph.insert_before(node, hard_sigmoid)
-    name = f"{step.outputs[0].name}.gate"
+    name = f"{kernel.outputs[0].name}.gate"
     gate = describe(context.graph, hard_sigmoid.outputs[0], name, data.shape, data.dtype)
     _saturate(hard_sigmoid, data, (_SLOPE, _HALF_WAY), context)
     node.op_type = "Mul"
@@ -103,10 +106,10 @@ def _hard_swish(step: Step, context: LoweringContext) -> None:
     node.replace_input_with(1, dequantized_value(gate, _gate(context), context))
 
 
-def _hard_sigmoid(step: Step, context: LoweringContext) -> None:
-    node = step.nodes[0]
+def _hard_sigmoid(kernel: Kernel, context: LoweringContext) -> None:
+    node = kernel.nodes[0]
     alpha, beta = node.attributes.get_float("alpha", 0.2), node.attributes.get_float("beta", 0.5)
-    _saturate(node, step.inputs[0], (alpha, beta), context)
+    _saturate(node, kernel.inputs[0], (alpha, beta), context)
 
 
 def _saturate(node: ir.Node, data: ir.Value, line: tuple[float, float], context: LoweringContext) -> None:
@@ -141,9 +144,9 @@ def _gate(context: LoweringContext) -> Quantizer:
     return Quantizer(np.asarray(1, np.float32), interval=(0.0, 1.0)).with_zero_point(dtype)
 
 
-_SPELLINGS: dict[str, Callable[[Step, LoweringContext], None]] = {
+_SPELLINGS: dict[str, Callable[[Kernel, LoweringContext], None]] = {
     "Silu": _silu,
     "HardSwish": _hard_swish,
     "HardSigmoid": _hard_sigmoid,
 }
-"""By kind, what is to be done within a step."""
+"""By kind, what is to be done within a kernel."""

@@ -1,6 +1,6 @@
-"""Measure the values between steps (`requant.ir.steps`): their size, and the statistics of those that are computed.
+"""Measure the values between kernels (`requant.ir.kernels`): their size, and the statistics of those that are computed.
 
-Values that a step only moves have the elements of those that it moves, and need no statistics.
+Values that a kernel only moves have the elements of those that it moves, and need no statistics.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,9 +10,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from ..ir.kernels import find_kernels
 from ..ir.linear import find_linears
 from ..ir.quantized import is_partly_quantized
-from ..ir.steps import find_steps
 from ..runtime.feeds import Feed
 from ..runtime.outputs import arrays
 from ..runtime.session import runner
@@ -21,12 +21,12 @@ from .sample_axes import count_samples, sample_axes
 from .statistics import ChannelStatistics
 from .watch import Watch
 
-STEP_VALUE = "requant.step_value"
-"""Key in `Value.meta` of the `StepValue` of a value."""
+ACTIVATION = "requant.activation"
+"""Key in `Value.meta` of the `Activation` of a value."""
 
 
 @dataclass(frozen=True)
-class StepValue:
+class Activation:
     """The number of ``elements`` of a value in the first feed, and its statistics where it is computed and not moved.
 
     ``shape`` is that of the first array that it was there; empty where it was not computed.
@@ -37,19 +37,19 @@ class StepValue:
     statistics: ChannelStatistics | None = None
 
 
-def step_value(value: ir.Value | None) -> StepValue | None:
-    """Return what `measure_steps` left on ``value``, or None."""
-    entry = value.meta.get(STEP_VALUE) if value is not None else None
-    return entry if isinstance(entry, StepValue) else None
+def activation(value: ir.Value | None) -> Activation | None:
+    """Return what `measure_activations` left on ``value``, or None."""
+    entry = value.meta.get(ACTIVATION) if value is not None else None
+    return entry if isinstance(entry, Activation) else None
 
 
-def measure_steps(model: ir.Model, feeds: Iterable[Feed]) -> None:
-    """Run ``model`` on each of ``feeds``, and attach a `StepValue` to each float that a step reads or writes.
+def measure_activations(model: ir.Model, feeds: Iterable[Feed]) -> None:
+    """Run ``model`` on each of ``feeds``, and attach a `Activation` to each float that a kernel reads or writes.
 
-    Linear layers that are no step get the size of their data alone.
-
-    Nothing is attached to a value that is a single number, or empty in the first feed.
+    Linear layers that are no kernel get the size of their data alone. A model without Convs has none of these. Nothing is attached to a value that is a single number, or empty in the first feed.
     """
+    if not find_kernels(model.graph):
+        return
     sizes = _sizes(model)
     computed = _computed(model)
     watch = Watch({name: min(1, len(size.shape) - 1) for name, size in sizes.items() if name in computed})
@@ -59,30 +59,30 @@ def measure_steps(model: ir.Model, feeds: Iterable[Feed]) -> None:
         watch.add(dict(zip(names, run(feed)[outputs:], strict=True)), fingerprint(feed), count_samples(feed, along))
     for value in _sized(model):
         if (size := sizes.get(value.name or "")) is not None:
-            value.meta[STEP_VALUE] = replace(size, statistics=watch.totals.get(value.name or ""))
+            value.meta[ACTIVATION] = replace(size, statistics=watch.totals.get(value.name or ""))
 
 
 def _values(model: ir.Model) -> dict[ir.Value, None]:
-    """Return the floats that steps read and write, in order."""
-    steps = find_steps(model.graph)
-    values = (value for step in steps for value in (*step.inputs, *step.outputs))
+    """Return the floats that kernels read and write, in order."""
+    kernels = find_kernels(model.graph)
+    values = (value for kernel in kernels for value in kernel.values)
     return {value: None for value in values if value.dtype == ir.DataType.FLOAT}
 
 
 def _sized(model: ir.Model) -> dict[ir.Value, None]:
-    """Return the floats whose size decides on the time of a step, or of another linear layer."""
+    """Return the floats whose size decides on the time of a kernel, or of another linear layer."""
     data = [linear.data for linear in find_linears(model.graph)]
     return {**_values(model), **{value: None for value in data if value.dtype == ir.DataType.FLOAT}}
 
 
 def _computed(model: ir.Model) -> set[str]:
-    """Return the names of the values that are not what a step moves."""
-    moved = {value for step in find_steps(model.graph) if step.moves for value in step.outputs}
+    """Return the names of the values that are not what a kernel moves."""
+    moved = {value for kernel in find_kernels(model.graph) if kernel.moves for value in kernel.outputs}
     return {value.name or "" for value in _values(model) if value not in moved}
 
 
-def _sizes(model: ir.Model) -> dict[str, StepValue]:
-    """Measure the size of each value of a step in the first feed, without statistics."""
+def _sizes(model: ir.Model) -> dict[str, Activation]:
+    """Measure the size of each value of a kernel in the first feed, without statistics."""
     names, outputs = [value.name or "" for value in _sized(model)], len(model.graph.outputs)
     run = runner(model, names, optimized=not is_partly_quantized(model))
     taps = [list(arrays(tap)) for tap in run(first_feeds(model)[0])[outputs:]]
@@ -90,5 +90,5 @@ def _sizes(model: ir.Model) -> dict[str, StepValue]:
     return {name: size for name, size in values.items() if size.shape and size.elements}
 
 
-def _size(parts: Sequence[NDArray[np.generic]]) -> StepValue:
-    return StepValue(parts[0].shape, sum(part.size for part in parts))
+def _size(parts: Sequence[NDArray[np.generic]]) -> Activation:
+    return Activation(parts[0].shape, sum(part.size for part in parts))
