@@ -46,7 +46,8 @@ def activation(value: ir.Value | None) -> Activation | None:
 def measure_activations(model: ir.Model, feeds: Iterable[Feed]) -> None:
     """Run ``model`` on each of ``feeds``, and attach a `Activation` to each float that a kernel reads or writes.
 
-    Linear layers that are no kernel get the size of their data alone. A model without Convs has none of these. Nothing is attached to a value that is a single number, or empty in the first feed.
+    Linear layers that are no kernel get the size of their data alone. A model without Convs has none of these. Nothing
+    is attached to a value that is a single number, or empty in the first feed.
     """
     if not find_kernels(model.graph):
         return

@@ -9,6 +9,7 @@
 | `ROW_WEIGHTS`   | node  | Gptq                                       | InsertQDQ (bias correction)                |
 | `INTEGER`       | value | PlanIntegerValues                          | InsertQDQ                                  |
 | `FLOAT`         | node  | PlanIntegerValues                          | InsertQDQ                                  |
+| `NOISE`         | value | MeasureRoundingNoise                       | PlanIntegerValues                          |
 | `MARGIN`        | value | passes that transform sites                | PlanQuantizers                             |
 | `CHANNEL_ORDER` | value | SplitChannels                              | SearchTransforms                           |
 | `SITES`         | model | SplitChannels, passes that transform sites | the report                                 |
@@ -82,6 +83,9 @@ INTEGER = Annotation[ir.Value, Quantizer]("requant.integer", Quantizer)
 
 FLOAT = Annotation[ir.Node, Refusal]("requant.float", Refusal)
 """The refusal of a Conv that stays in float where kernels write integers, by `PlanIntegerValues`."""
+
+NOISE = Annotation[ir.Value, NDArray[np.float64]]("requant.noise", np.ndarray)
+"""The noise in each piece of the outputs, [P], that rounding a value makes."""
 
 MARGIN = Annotation[ir.Value, float]("requant.margin", float)
 """The range margin that the channel transform of a value was chosen with."""

@@ -14,15 +14,14 @@ from ..runtime.targets import target
 from .annotations import FLOAT, INTEGER, is_kept
 from .planned_layer import planned_layer
 from .regions.choose import choose_regions, find_candidates
-from .regions.rounding_noise import measure_noise
 
 
 @dataclass(frozen=True)
 class PlanIntegerValues(ir.passes.InPlacePass):
     """A pass that gives a quantizer to each value that is to go as integers between kernels.
 
-    Needs a plan (`PlanQuantizers`), and `requant.calib.activations.measure_activations` after the last rewrite. Writes
-    the annotations `INTEGER` and `FLOAT`.
+    Needs a plan (`PlanQuantizers`), and `requant.calib.activations.measure_activations` after the last rewrite. Without
+    `MeasureRoundingNoise`, time alone decides. Writes the annotations `INTEGER` and `FLOAT`; reads `NOISE` and `KEPT`.
 
     Attributes:
         target: the engine, a key of `requant.runtime.TARGETS`.
@@ -34,11 +33,10 @@ class PlanIntegerValues(ir.passes.InPlacePass):
         engine = target(self.target)
         if not engine.integer_outputs:
             return ir.passes.PassResult(model, modified=False)
-        candidates = find_candidates(model.graph, engine.activations[ir.DataType.INT8].dtype)
-        convs = [linear for linear in find_linears(model.graph) if linear.node.op_type == "Conv"]
+        convs = [linear for linear in find_linears(model.graph) if linear.node.op_type in engine.integer_outputs]
         planned = [conv for conv in convs if planned_layer(conv) is not None and not is_kept(conv)]
-        noise = measure_noise(model, candidates.kernels, candidates.quantizers)
-        regions = choose_regions(model.graph, candidates, planned, noise)
+        candidates = find_candidates(model.graph, engine.activations[ir.DataType.INT8].dtype)
+        regions = choose_regions(model.graph, candidates, planned)
         for value, plan in regions.quantizers.items():
             INTEGER.set(value, plan)
         for node, refusal in regions.refusals.items():

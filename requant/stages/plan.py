@@ -12,6 +12,7 @@ from ..calib.holdout import MOST
 from ..calib.sources import Batches
 from ..ir.channels.find import Site, find_sites
 from ..passes.gptq import Gptq
+from ..passes.measure_rounding_noise import MeasureRoundingNoise
 from ..passes.parallel import one_blas_thread
 from ..passes.plan_integer_values import PlanIntegerValues
 from ..passes.plan_quantizers import PlanQuantizers
@@ -36,6 +37,9 @@ def choose_plan(job: Job) -> None:
     Raises:
         VerificationError: a rewrite changed what the model computes.
     """
+    if job.calibrated:
+        with job.times("plan"):
+            MeasureRoundingNoise(job.lowering.target)(job.model)
     simple = copy(job)
     simple.recipe, simple.model = job.recipe.plain, job.model.clone()
     job.report.verification = _plan(job)
@@ -69,20 +73,21 @@ def _plan(job: Job) -> float:
     SelectLayers(job.keep, job.lowering.target, recipe.formats)(model)
     if job.calibrated:
         with job.times("rewrite"), one_blas_thread():
-            difference = _rewrite(model, recipe, job.parts.training)
+            difference = _rewrite(model, recipe, job.parts.training, job.lowering.target)
     with job.times("plan"), one_blas_thread():
         PlanQuantizers(recipe.formats, recipe.ranges, find_target(job.lowering.target).weight_bits)(model)
         if job.calibrated and recipe.rounding == "gptq":
             Gptq()(model)
-        if job.calibrated:
-            measure_activations(model, job.parts.training)
-            PlanIntegerValues(job.lowering.target)(model)
+        PlanIntegerValues(job.lowering.target)(model)
     return difference
 
 
-def _rewrite(model: ir.Model, recipe: Recipe, data: Batches) -> float:
-    """Run the recipe's exact passes, each verified against the model before it; returns the largest difference."""
-    worst = 0.0
+def _rewrite(model: ir.Model, recipe: Recipe, data: Batches, target: str) -> float:
+    """Run the recipe's exact passes, each verified against the model before it; returns the largest difference.
+
+    What was measured between kernels is measured again on what the passes made.
+    """
+    worst, modified = 0.0, False
     for rewrite in recipe.rewrites:
         before = model.clone()
         places = {
@@ -92,7 +97,11 @@ def _rewrite(model: ir.Model, recipe: Recipe, data: Batches) -> float:
             for consumer in site.consumers
         }
         if rewrite(model).modified:
+            modified = True
             watched = {name: places.get(name, "") for name in common_layers(before, model)}
             feeds = (*islice(data, VERIFIED_SAMPLES), *reaching_feeds(model))
             worst = max(worst, verify(before, model, feeds, rewrite=type(rewrite).__name__, watched=watched))
+    if modified:
+        measure_activations(model, data)
+        MeasureRoundingNoise(target)(model)
     return worst

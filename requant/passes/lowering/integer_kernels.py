@@ -116,6 +116,7 @@ def _saturate(node: ir.Node, data: ir.Value, line: tuple[float, float], context:
     """Make ``node``, a HardSigmoid of ``data``, a sum α x + β, which saturates where it is quantized."""
     graph, plan = context.graph, INTEGER.get(data)
     assert plan is not None
+    dequantized_value(data, plan, context)  # before another DQ of the same integers is there
     integers, _, zero_point = quantized_value(data, plan, context)
     slope, offset = line
     name, scale_array = f"{node.outputs[0].name}", np.asarray(plan.scale * slope, np.float32)

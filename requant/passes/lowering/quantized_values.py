@@ -55,22 +55,25 @@ def product_operand(layer: PlannedLayer, context: LoweringContext) -> tuple[ir.V
 
 def dequantized_value(value: ir.Value, plan: Quantizer, context: LoweringContext) -> ir.Value:
     """Return ``value`` behind Q and DQ, those that the file has if there are any."""
-    nodes = _stored(value, context)
+    return once(context.dequantized, value, lambda: _dequantized(value, plan, context))
+
+
+def _dequantized(value: ir.Value, plan: Quantizer, context: LoweringContext) -> ir.Value:
+    nodes = _stored(value, context) if value not in context.quantized else []
     if nodes and nodes[-1].op_type == "DequantizeLinear":
         return nodes[-1].outputs[0]
-    return once(
-        context.dequantized,
-        value,
-        lambda: dequantize(context.graph, value, quantized_value(value, plan, context)),
-    )
+    return dequantize(context.graph, value, quantized_value(value, plan, context))
 
 
 def quantized_value(value: ir.Value, plan: Quantizer, context: LoweringContext) -> QuantizedValue:
     """Return ``value`` behind Q, the one that the file has if there is one."""
+    return once(context.quantized, value, lambda: _quantized(value, plan, context))
+
+
+def _quantized(value: ir.Value, plan: Quantizer, context: LoweringContext) -> QuantizedValue:
     if nodes := _stored(value, context):
-        return once(context.quantized, value, lambda: _operand(nodes[0], context.graph))
-    engine_quantizer = lowered_quantizer(value, plan, context)
-    return once(context.quantized, value, lambda: quantize(context.graph, value, engine_quantizer, context.engine))
+        return _operand(nodes[0], context.graph)
+    return quantize(context.graph, value, lowered_quantizer(value, plan, context), context.engine)
 
 
 def _stored(value: ir.Value, context: LoweringContext) -> list[ir.Node]:

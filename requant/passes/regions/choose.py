@@ -11,10 +11,11 @@ from ...ir.kernels import Kernel, find_kernels
 from ...ir.linear import Linear, find_linears
 from ...ir.quantizer import Quantizer
 from ...ir.refusal import Refusal
+from ..annotations import NOISE
 from .grids import grids, within_bounds
-from .planner import Plan, Problem, plans
+from .planner import NO_NOISE, Plan, Problem, RoundingNoise, descend, plans
 from .prices import product_time
-from .rounding_noise import RoundingNoise
+from .weight_noise import weight_noise
 
 LEAST_GAIN = 1.15
 """The speed of the whole model over float below which it is not worth its rounding."""
@@ -23,9 +24,6 @@ LEAST_REGION_GAIN = 1.1
 """The same of a region: kernels that hand each other integers."""
 
 NOT_MEASURED = "the values around it were not measured: run requant.calib.activations.measure_activations first"
-
-NO_NOISE = RoundingNoise({}, {})
-"""What is known of noise before it is measured: time alone decides."""
 
 
 @dataclass(frozen=True)
@@ -54,21 +52,21 @@ def find_candidates(graph: ir.Graph, dtype: ir.DataType) -> Candidates:
     )
 
 
-def choose_regions(
-    graph: ir.Graph, candidates: Candidates, convs: Iterable[Linear], noise: RoundingNoise = NO_NOISE
-) -> IntegerRegions:
-    """Choose the regions in which the quantized ``convs`` run on integers, by time and ``noise``."""
+def fastest(graph: ir.Graph, candidates: Candidates, convs: Iterable[Linear]) -> tuple[set[ir.Value], float]:
+    """Return the values that are worth it as integers by time alone, and the time of the model in float."""
+    problem = _problem(graph, candidates, convs, NO_NOISE)
+    integers = descend(problem, set(problem.allowed), np.zeros(1))
+    return integers, problem.time(set())
+
+
+def choose_regions(graph: ir.Graph, candidates: Candidates, convs: Iterable[Linear]) -> IntegerRegions:
+    """Choose the regions in which the quantized ``convs`` run on integers, by time and by noise as far as measured."""
     quantized = {conv.node for conv in convs}
     if not candidates.kernels:
         return IntegerRegions(refusals={node: Refusal.at(node, NOT_MEASURED) for node in quantized})
-    problem = Problem(
-        candidates.kernels,
-        frozenset(value for kernel in candidates.kernels for value in kernel.values),
-        frozenset(linear.node for linear in find_linears(graph) if linear.node not in quantized),
-        noise,
-        _others(candidates.kernels),
-        _rest(graph),
-    )
+    values = {value: noise for value in candidates.quantizers if (noise := NOISE.get(value)) is not None}
+    weights = dict(weight_noise(candidates.kernels, candidates.quantizers, values))
+    problem = _problem(graph, candidates, convs, RoundingNoise(values, weights))
     plan = min(plans(problem), key=lambda plan: plan.merit)
     integers, refusals = _gaining(problem, set(plan.integers))
     kernels = tuple(kernel for kernel in problem.kernels if problem.is_integer(kernel, integers))
@@ -80,6 +78,30 @@ def choose_regions(
         {value: candidates.quantizers[value] for value in used},
         {linear.node: refusals.get(linear.node) or _refusal(linear, problem, plan) for linear in missing},
     )
+
+
+def _problem(graph: ir.Graph, candidates: Candidates, convs: Iterable[Linear], noise: RoundingNoise) -> Problem:
+    """Return the problem in which no other layers than ``convs`` may run on integers, nor values of unknown noise."""
+    quantized = {conv.node for conv in convs}
+    values = dict.fromkeys(value for kernel in candidates.kernels for value in kernel.values)
+    measured = _measured(candidates.kernels, noise) if noise.values else values
+    return Problem(
+        candidates.kernels,
+        frozenset(value for value in values if value in measured),
+        frozenset(linear.node for linear in find_linears(graph) if linear.node not in quantized),
+        noise,
+        _others(candidates.kernels),
+        _rest(graph),
+    )
+
+
+def _measured(kernels: Iterable[Kernel], noise: RoundingNoise) -> set[ir.Value]:
+    """Return the values whose noise was measured, and those that are moved from these alone."""
+    measured = set(noise.values)
+    for kernel in kernels:
+        if kernel.moves and measured.issuperset(kernel.inputs):
+            measured.update(kernel.outputs)
+    return measured
 
 
 def _others(kernels: Sequence[Kernel]) -> Mapping[ir.Value, int]:

@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from ...ir.kernels import Kernel
 from .prices import BORDER, CALL, Price, price, size
-from .rounding_noise import Noise, RoundingNoise
+from .rounding_noise import Noise
 
 PER_DECIBEL = 0.03
 """The share of the time that is worth a decibel in every output."""
@@ -26,6 +26,18 @@ _FLOOR = 1e-4
 
 _TRADES = np.logspace(-3, 2, 16)
 """λ, in units of the time and the noise of all values as integers."""
+
+
+@dataclass(frozen=True)
+class RoundingNoise:
+    """The noise of rounding each of the values that are computed, and of rounding the weight of each Conv."""
+
+    values: Mapping[ir.Value, Noise]
+    weights: Mapping[ir.Node, Noise]
+
+
+NO_NOISE = RoundingNoise({}, {})
+"""What is known of noise before it is measured: time alone decides."""
 
 
 @dataclass
