@@ -14,6 +14,7 @@ import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 
+from requant.passes.regions.prices import Price
 from requant.runtime.session import runner
 
 Arrays: TypeAlias = list[NDArray[np.generic]]
@@ -55,6 +56,14 @@ def compute() -> Callable[[ir.Model], Arrays]:
 def deviation() -> Callable[[Arrays, Arrays], float]:
     """The largest difference between two lists of outputs, over the largest magnitude of the first list's."""
     return _deviation
+
+
+@pytest.fixture
+def integers_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let integers be so much faster than float that networks of any size run on them."""
+    monkeypatch.setattr("requant.passes.regions.planner.price", lambda kernel: Price(1e9, 1.0))
+    for border in ("BORDER", "CALL"):
+        monkeypatch.setattr(f"requant.passes.regions.planner.{border}", 0.0)
 
 
 def _build(text: str) -> onnx.ModelProto:
