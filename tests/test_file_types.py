@@ -64,6 +64,7 @@ def ports(model: ir.Model) -> set[ir.DataType | None]:
 
 
 @needs("rounding of halves to the nearest code")
+@pytest.mark.usefixtures("integer_convs_are_free")
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("net", NETS)
