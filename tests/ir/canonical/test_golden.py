@@ -57,6 +57,15 @@ CASES = {
         y = Conv(c, u)
         """,
     ),
+    "a Softmax between Transposes is over the last axis": (
+        f"""{IMAGE}> {{ t = Transpose<perm = [0, 2, 1, 3]>(x)  s = Softmax<axis = 1>(t)
+        y = Transpose<perm = [0, 2, 1, 3]>(s) }}""",
+        """
+        s.transpose = Transpose(x)
+        s.softmax = Softmax(s.transpose)
+        y = Transpose(s.softmax)
+        """,
+    ),
     "a decomposed LayerNorm is fused": (
         f"""{ROWS} {{ m = ReduceMean<axes = [-1]>(x)  d = Sub(x, m)  q = Pow(d, two)  c = ReduceMean<axes = [-1]>(q)
         v = Add(c, tiny)  r = Sqrt(v)  n = Div(d, r)  p = Mul(n, g)  a = Add(p, b)  y = MatMul(a, w) }}""",
