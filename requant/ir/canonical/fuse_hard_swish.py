@@ -11,16 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf, isclose
 
-import numpy as np
 import onnx_ir as ir
 from onnx_ir.convenience import replace_nodes_and_values
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from ..constants import array, is_constant
-from ..ops import is_op
+from ..constants import is_constant
+from ..ops import ARITHMETIC, EXTREMA, is_op
 from ..refusal import declined
 from ..traverse import graphs_within, sole_use
-from .affine_ops import AFFINE
+from .affine_ops import data_position, number_at, scalar_affine
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -92,7 +91,7 @@ def _hard_sigmoid(node: ir.Node) -> ir.Node | None:
     last = _ramp_of(node)
     if last is None:
         return None
-    x, before = _follow(node.inputs[_data_position(node)])
+    x, before = _follow(node.inputs[data_position(node)])
     ramp = last.of(before)
     if not ramp.is_hard_sigmoid or (node.op_type == "HardSigmoid" and before == Ramp()):
         return None
@@ -104,7 +103,7 @@ def _hard_swish(node: ir.Node) -> ir.Node | None:
     scale = _ramp_of(node)
     if scale is None:
         return _product(node, 1.0)
-    value, before = _follow(node.inputs[_data_position(node)])
+    value, before = _follow(node.inputs[data_position(node)])
     scale, product = scale.of(before), value.producer()
     is_scaled = scale.is_scale and product is not None and sole_use(value) is not None
     return _product(product, scale.slope) if is_scaled and product is not None else None
@@ -136,7 +135,7 @@ def _follow(value: ir.Value | None) -> tuple[ir.Value, Ramp]:
     assert value is not None
     ramp = Ramp()
     while sole_use(value) is not None and (node := value.producer()) is not None and (last := _ramp_of(node)):
-        ramp, data = ramp.of(last), node.inputs[_data_position(node)]
+        ramp, data = ramp.of(last), node.inputs[data_position(node)]
         assert data is not None
         value = data
     return value, ramp
@@ -149,16 +148,12 @@ def _ramp_of(node: ir.Node) -> Ramp | None:
 
 
 def _arithmetic(node: ir.Node) -> Ramp | None:
-    position = _data_position(node)
-    number, affine = _operand(node, 1 - position), AFFINE.get((node.op_type, position))
-    if number is None or affine is None or (node.op_type in ("Div", "Mul") and number == 0):
-        return None
-    scale, shift = affine(np.asarray(number))
-    return Ramp(float(scale), float(shift))
+    affine = scalar_affine(node)
+    return None if affine is None else Ramp(*affine)
 
 
 def _extremum(node: ir.Node) -> Ramp | None:
-    number = _operand(node, 1 - _data_position(node)) if len(node.inputs) == 2 else None
+    number = number_at(node, 1 - data_position(node)) if len(node.inputs) == 2 else None
     if number is None:
         return None
     return Ramp(low=number) if node.op_type == "Max" else Ramp(high=number)
@@ -168,7 +163,7 @@ def _clip(node: ir.Node) -> Ramp | None:
     bounds = list[float]()
     for position, default in ((1, -inf), (2, inf)):
         is_absent = len(node.inputs) <= position or node.inputs[position] is None
-        number = default if is_absent else _operand(node, position)
+        number = default if is_absent else number_at(node, position)
         if number is None:
             return None
         bounds.append(number)
@@ -183,27 +178,13 @@ def _native(node: ir.Node) -> Ramp | None:
 
 
 _RAMPS: dict[str, Callable[[ir.Node], Ramp | None]] = {
-    **dict.fromkeys(("Add", "Div", "Mul", "Sub"), _arithmetic),
-    **dict.fromkeys(("Max", "Min"), _extremum),
+    **dict.fromkeys(ARITHMETIC, _arithmetic),
+    **dict.fromkeys(EXTREMA, _extremum),
     "Clip": _clip,
     "HardSigmoid": _native,
     "Relu": lambda node: Ramp(low=0.0),
 }
 """By op, the function that returns the ramp that a node of it computes of its data."""
-
-
-def _data_position(node: ir.Node) -> int:
-    """Return the first input that is no constant."""
-    return 1 if len(node.inputs) == 2 and is_constant(node.inputs[0]) else 0
-
-
-def _operand(node: ir.Node, position: int) -> float | None:
-    """Read the number at that input of ``node``; None where it is none, or gives the data more axes."""
-    operand, data = node.inputs[position], node.inputs[_data_position(node)]
-    if operand is None or operand.const_value is None or operand.const_value.size != 1:
-        return None  # before array(), which would read a whole weight
-    number, rank = array(operand), 0 if data is None or data.shape is None else len(data.shape)
-    return None if number is None or number.ndim > rank else float(number.reshape(()))
 
 
 def _equal(number: float, reference: float) -> bool:
