@@ -130,7 +130,7 @@ def _fold_into_next(graph: ir.Graph, affine: _Affine) -> str | None:
     out = affine.node.outputs[0]
     use = sole_use(out)
     linear = as_linear(use[0]) if use is not None else None
-    if linear is None or linear.data is not out or linear.node.op_type not in _AFTER:
+    if linear is None or linear.data is not out or linear.node.op_type not in AFTER:
         return "its only consumer is not a Conv or Gemm"
     if (reason := linear.shift_blocked) and affine.shift.any():
         return f"{linear.name!r} {reason}, which a shift would change"
@@ -143,7 +143,7 @@ def _fold_into_next(graph: ir.Graph, affine: _Affine) -> str | None:
     return None
 
 
-_AFTER = BIASED - {"ConvTranspose"}
+AFTER = BIASED - {"ConvTranspose"}
 """Layers that take up a BatchNorm before them: in a ConvTranspose, not every output is a sum over all taps."""
 
 

@@ -57,6 +57,22 @@ CASES = {
         y = Conv(c, u)
         """,
     ),
+    "a scale and an offset behind an activation are folded into the Conv after them": (
+        f"""{IMAGE}, float one = {{1.0}}> {{ r = Relu(x)  m = Mul(r, half)  a = Add(m, one)  y = Conv(a, u, b) }}""",
+        """
+        r = Relu(x)
+        y = Conv(r, u.folded, y.bias)
+        """,
+    ),
+    "a scale before an offset and zeros moves behind the offset, into the Conv": (
+        f"""{IMAGE}, float one = {{1.0}}> {{ r = Relu(x)  m = Mul(r, half)  a = Add(m, one)
+        y = Conv<pads = [1, 1, 1, 1]>(a, u) }}""",
+        """
+        r = Relu(x)
+        a = Add(r, one.folded)
+        y = Conv(a, u.folded)
+        """,
+    ),
     "a Softmax between Transposes is over the last axis": (
         f"""{IMAGE}> {{ t = Transpose<perm = [0, 2, 1, 3]>(x)  s = Softmax<axis = 1>(t)
         y = Transpose<perm = [0, 2, 1, 3]>(s) }}""",
