@@ -13,7 +13,8 @@ from ..ir.linear import find_linears
 from ..runtime.targets import target
 from .annotations import FLOAT, INTEGER, is_kept
 from .planned_layer import planned_layer
-from .regions.choose import choose_regions, find_candidates
+from .regions.candidates import find_candidates
+from .regions.choose import choose_regions
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from .rounding_noise import Noise
 PER_DECIBEL = 0.03
 """The share of the time that is worth a decibel in every output."""
 
-_FLOOR = 1e-4
-"""The noise below which less is worth little: 40 dB."""
+_FLOOR = 1e-3
+"""The noise below which less is worth little: 30 dB."""
 
 _TRADES = np.logspace(-3, 2, 16)
 """λ, in units of the time and the noise of all values as integers."""
@@ -89,6 +89,10 @@ class Problem:
     def total_noise(self, integers: set[ir.Value]) -> Noise:
         """Return N in each piece of the outputs."""
         return np.asarray(sum(self._noises(self.kernels, {**self.producers, **self.consumers}, integers), np.zeros(1)))
+
+    def plan(self, integers: set[ir.Value]) -> "Plan":
+        """Return the plan of these ``integers``."""
+        return Plan(frozenset(integers), self.time(integers), self.total_noise(integers))
 
     def change(self, flipped: Sequence[ir.Value], integers: set[ir.Value], trade: Noise) -> float:
         """Return the change of T + trade · N that flipping values makes."""
@@ -171,7 +175,7 @@ def plans(problem: Problem) -> list[Plan]:
     found = []
     for trade in _TRADES:
         integers = descend(problem, integers, trade * unit)
-        found.append(Plan(frozenset(integers), problem.time(integers), problem.total_noise(integers)))
+        found.append(problem.plan(integers))
     return found
 
 
