@@ -1,4 +1,4 @@
-"""What the time of a kernel of ONNX Runtime is counted in."""
+"""What the time of a kernel of ONNX Runtime is counted in; a tap of a pool counts as a MAC."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from .kernel_chains import Shape
 
 MAC, ELEMENT, TAP, PIXEL, CALL = COUNTED = "ps/MAC", "ns/element", "ns/(pixel, tap)", "ns/pixel", "µs/call"
-
-# A tap of a pool counts as a MAC.
 
 Amounts = Mapping[str, float]
 """How much there is of what a kernel's time is counted in."""

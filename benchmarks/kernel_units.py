@@ -85,6 +85,10 @@ REORDER = elementwise("ReorderInput and -Output", "nchwc.ReorderInput", "nchwc.R
 TRANSPOSE = elementwise("Transpose, uint8", "Transpose")
 AVERAGE = elementwise("GlobalAveragePool", "GlobalAveragePool")
 AVERAGE_INT8 = per_channel("QLinearGlobalAveragePool", "QLinearGlobalAveragePool")
+DEPTHWISE, DEPTHWISE_INT8 = (
+    [depthwise(name, op, size) for size in (3, 5)]
+    for name, op in (("depthwise", "nchwc.Conv"), ("QLinearConv depthwise", "QLinearConv"))
+)
 FLOAT_BETWEEN = (CONV_INT8, TRANSPOSE, DEQUANTIZE, REORDER, CONV, SILU, QUANTIZE, TRANSPOSE)
 
 Row = tuple[str, Build, tuple[Kernel, ...]]
@@ -92,14 +96,8 @@ Row = tuple[str, Build, tuple[Kernel, ...]]
 FLOAT: tuple[Row, ...] = (
     ("Conv 1x1", Chain.convolution, (CONV,)),
     ("Conv 3x3", partial(Chain.convolution, size=3), (dense("Conv 3x3", "nchwc.Conv", 3),)),
-    *(
-        (
-            f"depthwise {k}x{k}",
-            partial(Chain.convolution, size=k, depthwise=True),
-            (depthwise("depthwise", "nchwc.Conv", k),),
-        )
-        for k in (3, 5)
-    ),
+    ("depthwise 3x3", partial(Chain.convolution, size=3, depthwise=True), (DEPTHWISE[0],)),
+    ("depthwise 5x5", partial(Chain.convolution, size=5, depthwise=True), (DEPTHWISE[1],)),
     ("SiLU", silu, (SILU,)),
     ("HardSwish", partial(unary, op="HardSwish"), (elementwise("HardSigmoid", "HardSigmoid"), MUL)),
     ("HardSigmoid", partial(unary, op="HardSigmoid"), (elementwise("HardSigmoid", "HardSigmoid"),)),
@@ -142,14 +140,8 @@ FLOAT: tuple[Row, ...] = (
 INT8: tuple[Row, ...] = (
     ("Conv 1x1", Chain.convolution, (CONV_INT8,)),
     ("Conv 3x3", partial(Chain.convolution, size=3), (dense("QLinearConv 3x3", "QLinearConv", 3),)),
-    *(
-        (
-            f"depthwise {k}x{k}",
-            partial(Chain.convolution, size=k, depthwise=True),
-            (depthwise("QLinearConv depthwise", "QLinearConv", k),),
-        )
-        for k in (3, 5)
-    ),
+    ("depthwise 3x3", partial(Chain.convolution, size=3, depthwise=True), (DEPTHWISE_INT8[0],)),
+    ("depthwise 5x5", partial(Chain.convolution, size=5, depthwise=True), (DEPTHWISE_INT8[1],)),
     ("SiLU", silu, (SIGMOID_INT8, MUL_INT8)),
     ("HardSwish by Add", saturated_sum, (ADD_SCALAR, MUL_INT8)),
     ("HardSwish by table", saturated_table, (LEAKY_INT8, MUL_INT8)),
