@@ -4,27 +4,30 @@ Each unit of `benchmarks.kernel_units` is repeated in a short and in a long chai
 that of their lengths is what one repetition takes: medians, one thread, CPU time of that thread. A unit is left out
 where ONNX Runtime's optimized graph holds other kernels than those meant. The first table has its times in ns per
 element of the image, the second prices that are fitted to all times, beside those of another machine (a Zen 4 core).
+
+In a network, weights and code are not in the cache: the last table has what a node takes there over its price, and
+beside it, fitted to the profiles of the networks of `benchmarks.cnn`, in float and by `quantize_static`.
 """
 
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnxruntime import InferenceSession, SessionOptions
 from rich.console import Console
-from scipy.optimize import nnls
 
 from models.subject import Feed
 from requant.tables import table
 
-from .kernel_amounts import CALL, COUNTED, ELEMENT, MAC, TAP, Kernel
+from .kernel_amounts import COUNTED
 from .kernel_chains import Shape, repeated
+from .kernel_prices import ZEN_4, Prices, Timing, fitted, predicted
+from .kernel_profile import in_networks
 from .kernel_units import UNITS, Unit
 
 SHAPES = tuple(
@@ -34,48 +37,6 @@ SHAPES = tuple(
 )
 SHORT, LONG = 2, 10
 TURNS, SECONDS, WARMUP = 9, 0.15, 2
-UNITS_OF_SECONDS = dict(zip(COUNTED, (1e12, 1e9, 1e9, 1e9, 1e6), strict=True))
-
-# Those of the same kernels in four networks: YOLOv8n, SVTR, DBNet and PicoDet.
-ZEN_4: Mapping[str, Mapping[str, str]] = {
-    "Conv 1x1": {MAC: "17.9", ELEMENT: "0.12", CALL: "7"},
-    "Conv 3x3": {MAC: "16.8", TAP: "0.7", CALL: "17"},
-    "QLinearConv 1x1": {MAC: "4.5", ELEMENT: "0.09", CALL: "11"},
-    "QLinearConv 3x3": {MAC: "4.3", TAP: "1.4", CALL: "14"},
-    "depthwise": {MAC: "22", ELEMENT: "0.16", CALL: "9"},
-    "QLinearConv depthwise": {MAC: "25", ELEMENT: "0.22", CALL: "12"},
-    "QuickGelu": {ELEMENT: "0.29", CALL: "3"},
-    "QLinearSigmoid": {ELEMENT: "0.25", CALL: "10"},
-    "QLinearMul": {ELEMENT: "0.22"},
-    "HardSigmoid": {ELEMENT: "0.15", CALL: "3"},
-    "Add": {ELEMENT: "0.10", CALL: "4"},
-    "Mul": {ELEMENT: "0.10", CALL: "4"},
-    "QLinearAdd": {ELEMENT: "0.09 to 0.16", CALL: "7"},
-    "Q": {ELEMENT: "0.12", CALL: "4"},
-    "DQ": {ELEMENT: "0.11", CALL: "4"},
-    "ReorderInput and -Output": {ELEMENT: "0.14", CALL: "6"},
-    "Transpose, uint8": {ELEMENT: "0.17", CALL: "3"},
-    "Mul by gate": {ELEMENT: "0.1"},
-    "QLinearMul by gate": {ELEMENT: "0.3, 0.9 for 16 channels"},
-    "GlobalAveragePool": {ELEMENT: "0.19"},
-    "QLinearGlobalAveragePool": {ELEMENT: "0.05"},
-    "QLinearConcat and Slice, one grid": {ELEMENT: "0.03 to 0.07"},
-    "QLinearConcat and Slice, two grids": {ELEMENT: "0.3 to 0.4"},
-    "QLinearAveragePool 3x3": {ELEMENT: "5"},
-    "Resize, uint8": {ELEMENT: "0.85"},
-}
-
-Prices = Mapping[str, Mapping[str, float]]
-"""By kernel and by what it is counted in."""
-
-
-@dataclass(frozen=True)
-class Timing:
-    """The seconds that one repetition of a unit takes at a shape."""
-
-    unit: Unit
-    shape: Shape
-    seconds: float
 
 
 def main(wanted: Sequence[str]) -> None:
@@ -91,9 +52,12 @@ def main(wanted: Sequence[str]) -> None:
                 timings.append(Timing(unit, shape, seconds))
             else:
                 others.append((unit.name, label(shape), str(dict(kernels))))
-    console = Console(width=170)
+    found, console = fitted(timings), Console(width=170)
     console.print(table("ns per element of the image", ("unit", *map(label, SHAPES)), times(timings)))
-    console.print(table("Prices (on a Zen 4 core)", ("kernel", *COUNTED, "median error"), prices(timings)))
+    console.print(table("Prices (on a Zen 4 core)", ("kernel", *COUNTED, "median error"), prices(timings, found)))
+    if not wanted:
+        columns = "kernel", "nodes", "time / price", "µs/call more"
+        console.print(table("In networks", columns, in_networks(found)))
     console.print(table("Run as other kernels than those meant", ("unit", "shape", "kernels"), others))
 
 
@@ -110,17 +74,14 @@ def times(timings: Sequence[Timing]) -> list[tuple[str, ...]]:
     return [(name, *(row.get(shape, "") for shape in SHAPES)) for name, row in rows.items()]
 
 
-def prices(timings: Sequence[Timing]) -> list[tuple[str, ...]]:
+def prices(timings: Sequence[Timing], found: Prices) -> list[tuple[str, ...]]:
     """Return a row for each kernel; its error is that of all units that it is in."""
-    found, rows = fitted(timings), list[tuple[str, ...]]()
+    rows = list[tuple[str, ...]]()
     for name, mine in found.items():
-        errors = [
-            abs(predicted(one.unit.kernels, one.shape, found) / one.seconds - 1)
-            for one in timings
-            if any(kernel.name == name for kernel in one.unit.kernels)
-        ]
+        units = [one for one in timings if any(kernel.name == name for kernel in one.unit.kernels)]
+        error = np.median([abs(predicted(one, found) / one.seconds - 1) for one in units])
         cells = (_cell(mine.get(per), ZEN_4.get(name, {}).get(per, "")) for per in COUNTED)
-        rows.append((name, *cells, f"{np.median(errors):.0%}"))
+        rows.append((name, *cells, f"{error:.0%}"))
     return rows
 
 
@@ -164,27 +125,6 @@ def seconds_of(session: InferenceSession, feed: Feed) -> float:
     start = time.thread_time()
     session.run(None, feed)
     return time.thread_time() - start
-
-
-def fitted(timings: Sequence[Timing]) -> Prices:
-    """Fit prices to all timings at once: non-negative least squares of relative errors."""
-    columns = sorted({(k.name, per) for one in timings for k in one.unit.kernels for per in k.amounts(one.shape)})
-    matrix = np.zeros((len(timings), len(columns)))
-    for row, one in enumerate(timings):
-        for kernel in one.unit.kernels:
-            for per, amount in kernel.amounts(one.shape).items():
-                matrix[row, columns.index((kernel.name, per))] += amount / UNITS_OF_SECONDS[per] / one.seconds
-    solution, _ = nnls(matrix, np.ones(len(timings)))
-    found: dict[str, dict[str, float]] = {}
-    for (name, per), price in zip(columns, solution, strict=True):
-        found.setdefault(name, {})[per] = float(price)
-    return found
-
-
-def predicted(kernels: Sequence[Kernel], shape: Shape, found: Prices) -> float:
-    """Return the seconds that kernels take at a shape by their prices."""
-    terms = ((kernel.name, per, amount) for kernel in kernels for per, amount in kernel.amounts(shape).items())
-    return sum(found[name][per] * amount / UNITS_OF_SECONDS[per] for name, per, amount in terms)
 
 
 if __name__ == "__main__":
