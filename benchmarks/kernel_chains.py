@@ -93,10 +93,9 @@ class Chain(Net):
         weight = self.weight(np.float32(73 * scale) * self.rng.standard_normal(shape, np.float32))
         return self._conv(x, weight, self.normal(shape[0], fan_in=100), size, depthwise=depthwise)
 
-    def finished(self) -> onnx.ModelProto:
-        """Return the model, whose output is in float."""
-        last = self.nodes[-1].output[0]
-        self.op("Neg", self.read(last))
+    def finished(self, x: str) -> onnx.ModelProto:
+        """Return the model, whose output is -x in float."""
+        self.op("Neg", self.read(x))
         dims: list[str | int] = [1, self.shape.channels, self.shape.side, self.shape.side]
         return self.model({"x": dims}, dims)
 
@@ -129,4 +128,4 @@ def repeated(build: Build, shape: Shape, length: int, *, quantized: bool) -> onn
     x = chain.start
     for _ in range(length):
         x = build(chain, x)
-    return chain.finished()
+    return chain.finished(x)

@@ -95,11 +95,14 @@ def kernel_of(node: Node) -> tuple[str, Amounts] | None:
         return _conv(node)
     if op not in ELEMENTWISE:
         return None
-    arrays = {prod(dims) for dims in node.inputs if len(dims) > 1}
-    gated = op in GATED and len(arrays) > 1
-    channels = node.output[-1] if op.startswith("QLinear") and node.output else 1
-    amounts = {ELEMENT: elements, CALL: 1} | ({PIXEL: elements / channels} if gated else {})
-    return ELEMENTWISE[op] + (" by gate" if gated else ""), amounts
+    operands = [size for size in map(prod, node.inputs) if size > 1]  # a quantizer's scale and zero point are scalars
+    amounts = {ELEMENT: elements, CALL: 1}
+    if op == "QLinearAdd" and len(operands) == 1:
+        return "QLinearAdd of a scalar", amounts
+    if op in GATED and len(set(operands)) > 1:
+        channels = node.output[-1] if op.startswith("QLinear") else node.output[1]
+        return f"{ELEMENTWISE[op]} by gate", amounts | {PIXEL: elements // channels}
+    return ELEMENTWISE[op], amounts
 
 
 def _conv(node: Node) -> tuple[str, Amounts]:

@@ -113,7 +113,7 @@ FLOAT: tuple[Row, ...] = (
     ),
     (
         "squeeze and gate",
-        lambda chain, x: chain.apply("Mul", x, chain.apply("GlobalAveragePool", x)),
+        lambda chain, x: chain.apply("Mul", chain.share, chain.apply("GlobalAveragePool", x)),
         (AVERAGE, GATING),
     ),
     (
@@ -151,7 +151,7 @@ INT8: tuple[Row, ...] = (
     ("gate", lambda chain, x: chain.apply("Mul", x, chain.gate), (GATING_INT8,)),
     (
         "squeeze and gate",
-        lambda chain, x: chain.apply("Mul", x, chain.apply("GlobalAveragePool", x)),
+        lambda chain, x: chain.apply("Mul", chain.share, chain.apply("GlobalAveragePool", x)),
         (AVERAGE_INT8, GATING_INT8),
     ),
     (
