@@ -1,6 +1,6 @@
 """The planner: which values go as integers, by time and noise.
 
-    min over S of  T(S) · Π_p (N_p(S) + N_0)^(γ / P)        S: the values that are integers
+    min over S of  T(S) · (mean_p N_p(S) + N_0)^γ        S: the values that are integers, p: pieces of the outputs
 
     T = Σ kernels + Σ borders          a kernel runs on integers where all that it reads and writes is in S
     N = Σ rounded values + Σ weights that are rounded
@@ -164,14 +164,14 @@ class Plan:
     @property
     def merit(self) -> float:
         """The logarithm of what is to be small: time, and noise by `PER_DECIBEL`."""
-        return float(np.log(self.time) + PER_DECIBEL * 10 * np.log10(self.noise + _FLOOR).mean())
+        return float(np.log(self.time) + PER_DECIBEL * 10 * np.log10(self.noise.mean() + _FLOOR))
 
 
 def plans(problem: Problem) -> list[Plan]:
     """Return a plan for each trade of time for noise, the fastest first."""
     integers = set(problem.allowed)
     worst, total = problem.total_noise(integers), problem.time(integers)
-    unit = total / np.where(worst > 0, worst, 1.0) / len(worst)
+    unit = np.full(len(worst), total / max(worst.sum(), np.finfo(np.float64).tiny))
     found = []
     for trade in _TRADES:
         integers = descend(problem, integers, trade * unit)
