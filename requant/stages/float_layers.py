@@ -25,8 +25,9 @@ LEAST_GAIN = 3.0
 def leave_noisy_layers(job: Job) -> None:
     """Plan anew with the noisy layers in float, and take that plan if it is better and has layers in int8 all the same.
 
-    A plain recipe quantizes the graph as it is, and random data tell nothing. Costs two passes over up to 32 samples;
-    where outputs are poor, the passes of `noisy_layers`; where there are such layers, another plan and its measurement.
+    A plain recipe quantizes the graph as it is, and random data tell nothing. Costs two passes over the held-out
+    samples; where outputs are poor, the passes of `noisy_layers`; where there are noisy layers, another plan and its
+    measurement.
 
     Raises:
         VerificationError: a rewrite changed what the model computes.
@@ -48,14 +49,17 @@ def leave_noisy_layers(job: Job) -> None:
 def _shares(job: Job) -> dict[int, float]:
     """Return the noisy layers of the job's plan, if its outputs are poor, and their shares of the noise."""
     with job.times("judge"):
-        judges = tuple(islice(chain(job.parts.held_out or (), job.parts.training), MOST))
         artifact = _artifact(job)
         quantized = _quantized(artifact)
         if len(quantized) < 2:
             return {}
-        errors = noise_by_output(job.reference, [runnable(artifact)], judges)[0].sum(axis=0)
+        judges = job.parts.training if job.parts.held_out is None else job.parts.held_out
+        errors = noise_by_output(job.reference, [runnable(artifact)], islice(judges, MOST))[0].sum(axis=0)
         worst, most = float(errors.max(initial=0.0)), 10 ** (-POOR / 10)
-        return noisy_layers(job.model, quantized, judges, most / worst) if worst > most else {}
+        if not worst > most:
+            return {}
+        feeds = tuple(islice(chain(job.parts.held_out or (), job.parts.training), MOST))
+        return noisy_layers(job.model, quantized, feeds, most / worst)
 
 
 def _artifact(job: Job) -> ir.Model:
