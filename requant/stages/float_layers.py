@@ -42,7 +42,8 @@ def leave_noisy_layers(job: Job) -> None:
     keep_in_float(other.model, shares)
     difference = plan(other)
     if _quantized(_artifact(other)) and (gain := improvement(job, other.model, LEAST_GAIN)):
-        job.report.notes.append(f"{len(shares)} noisy layers in float: {gain}")
+        layers = "layer" if len(shares) == 1 else "layers"
+        job.report.notes.append(f"{len(shares)} noisy {layers} in float: {gain}")
         job.report.verification, job.model = difference, other.model
 
 
