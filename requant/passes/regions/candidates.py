@@ -10,8 +10,8 @@ from ...ir.linear import Linear, find_linears
 from ...ir.quantizer import Quantizer
 from ..annotations import NOISE
 from .grids import grids, within_bounds
-from .planner import NO_NOISE, Problem, RoundingNoise
 from .prices import product_time
+from .problem import NO_NOISE, Problem, RoundingNoise
 from .weight_noise import weight_noise
 
 

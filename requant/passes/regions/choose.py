@@ -12,7 +12,8 @@ from ...ir.quantizer import Quantizer
 from ...ir.refusal import Refusal
 from .candidates import Candidates, problem
 from .gain import LEAST_GAIN, Refusals, gaining, too_slow
-from .planner import Plan, Problem, descend, plans
+from .planner import descend, plans
+from .problem import Plan, Problem
 
 NOT_MEASURED = "the values around it were not measured: run requant.calib.activations.measure_activations first"
 

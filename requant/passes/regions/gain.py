@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from ...ir.kernels import Kernel
 from ...ir.refusal import Refusal
-from .planner import Problem
+from .problem import Problem
 
 LEAST_GAIN = 1.15
 """The gain of the whole model below which it is not worth its rounding."""
