@@ -14,9 +14,13 @@ import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 
+from requant.ir.kernels import Kernel
+from requant.passes.regions.prices import Price
 from requant.runtime.session import runner
 
 Arrays: TypeAlias = list[NDArray[np.generic]]
+
+_FREE = Price(1e9, 1.0)
 
 
 def _import_models() -> None:
@@ -55,6 +59,24 @@ def compute() -> Callable[[ir.Model], Arrays]:
 def deviation() -> Callable[[Arrays, Arrays], float]:
     """The largest difference between two lists of outputs, over the largest magnitude of the first list's."""
     return _deviation
+
+
+@pytest.fixture
+def integers_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let integers be so much faster than float that networks of any size run on them."""
+    _set_prices(monkeypatch, lambda kernel: _FREE)
+
+
+@pytest.fixture
+def integer_convs_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Convs be so much faster on integers that those of any size run on them, and all else in float."""
+    _set_prices(monkeypatch, lambda kernel: _FREE if kernel.kind == "Conv" else Price(1.0, 2.0))
+
+
+def _set_prices(monkeypatch: pytest.MonkeyPatch, price: Callable[[Kernel], Price]) -> None:
+    monkeypatch.setattr("requant.passes.regions.planner.price", price)
+    for border in ("BORDER", "CALL"):
+        monkeypatch.setattr(f"requant.passes.regions.planner.{border}", 0.0)
 
 
 def _build(text: str) -> onnx.ModelProto:

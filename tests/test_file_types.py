@@ -56,7 +56,7 @@ def feeds(count: int, seed: int, dtype: type[np.generic] = np.float32) -> list[F
 def optimized(proto: onnx.ModelProto, target: str, **options: object) -> requant.Result:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", requant.CalibrationWarning)
-        return requant.optimize(proto, feeds(16, 0), target=target, **options)  # type: ignore[arg-type]  # options of optimize
+        return requant.optimize(proto, feeds(48, 0), target=target, **options)  # type: ignore[arg-type]  # options of optimize
 
 
 def ports(model: ir.Model) -> set[ir.DataType | None]:
@@ -64,6 +64,7 @@ def ports(model: ir.Model) -> set[ir.DataType | None]:
 
 
 @needs("rounding of halves to the nearest code")
+@pytest.mark.usefixtures("integer_convs_are_free")
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("net", NETS)

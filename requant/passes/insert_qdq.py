@@ -19,14 +19,14 @@ from ..ir.constants import array, constant
 from ..ir.kernels import Kernel
 from ..ir.linear import Linear, as_linear, find_linears
 from ..ir.names import forget_names, separate_nodes
-from ..ir.refusal import Refusal
 from ..ir.transform.edit import add_to_bias, graph_of
 from ..ir.traverse import graphs_within, nodes_within
 from ..ir.unused import remove_unused
 from ..runtime.targets import Target, target
-from .annotations import INTEGER, KEPT, LAYERS, is_kept
+from .annotations import INTEGER, LAYERS, is_kept
 from .integer_regions import integer_regions
 from .layer_records import enclosed_layers, layer_record
+from .layer_refusal import layer_refusal
 from .lowering.bias_correction import bias_correction
 from .lowering.conv_sum import quantize_residual
 from .lowering.integer_kernels import quantize_kernels
@@ -42,7 +42,6 @@ from .lowering.quantized_values import (
     quantized_value,
 )
 from .lowering.weight import bias_limit, common_scale, dequantized_weight, fit_bits, integer_weight, limit_scales
-from .magnitudes import signed_data
 from .planned_layer import PlannedLayer, planned_layer
 from .records import LayerRecord
 from .unplanned_layers import lower_unplanned
@@ -102,7 +101,7 @@ class InsertQDQ(ir.passes.InPlacePass):
 def _decide(graph: ir.Graph, engine: Target) -> tuple[dict[Linear, LayerRecord], list[PlannedLayer], Sequence[Kernel]]:
     """Return a record of every linear layer, the layers to quantize, and the kernels that run on integers."""
     plans = {linear: planned_layer(linear) for linear in find_linears(graph)}
-    refusals = {linear.node: _refusal(linear, plan, engine) for linear, plan in plans.items()}
+    refusals = {linear.node: layer_refusal(linear, plan, engine) for linear, plan in plans.items()}
     kernels: Sequence[Kernel] = ()
     if engine.integer_outputs:
         regions = integer_regions(graph, [linear for linear in plans if not refusals[linear.node]], engine)
@@ -113,18 +112,6 @@ def _decide(graph: ir.Graph, engine: Target) -> tuple[dict[Linear, LayerRecord],
     records = {linear: layer_record(linear, refusals[linear.node], plan) for linear, plan in plans.items()}
     layers = [plan for linear, plan in plans.items() if plan is not None and records[linear].quantized]
     return records, layers, kernels
-
-
-def _refusal(linear: Linear, plan: PlannedLayer | None, engine: Target) -> Refusal | None:
-    """Refuse ``linear`` where it stays in float whatever is around it."""
-    if refusal := KEPT.get(linear.node):
-        return refusal
-    if plan is None:
-        return Refusal.at(linear.node, "it has no planned quantizer")
-    if plan.data is not None and plan.data.zero_point is not None and not engine.zero_points:
-        reason = f"its input is quantized already, with a zero point that {engine.name} does not take"
-        return Refusal.at(linear.node, reason)
-    return engine.excludes(linear, plan.format) or signed_data(linear, engine)
 
 
 def _note_bias_limit(layer: PlannedLayer, context: LoweringContext) -> None:

@@ -11,7 +11,8 @@ import onnx_ir as ir
 
 from ..ir.linear import find_linears
 from ..runtime.targets import target
-from .annotations import FLOAT, INTEGER, is_kept
+from .annotations import FLOAT, INTEGER
+from .layer_refusal import layer_refusal
 from .planned_layer import planned_layer
 from .regions.candidates import find_candidates
 from .regions.choose import choose_regions
@@ -35,7 +36,7 @@ class PlanIntegerValues(ir.passes.InPlacePass):
         if not engine.integer_outputs:
             return ir.passes.PassResult(model, modified=False)
         convs = [linear for linear in find_linears(model.graph) if linear.node.op_type in engine.integer_outputs]
-        planned = [conv for conv in convs if planned_layer(conv) is not None and not is_kept(conv)]
+        planned = [conv for conv in convs if layer_refusal(conv, planned_layer(conv), engine) is None]
         candidates = find_candidates(model.graph, engine.activations[ir.DataType.INT8].dtype)
         regions = choose_regions(model.graph, candidates, planned)
         for value, plan in regions.quantizers.items():

@@ -48,9 +48,10 @@ class PlannedLayer:
 
     @property
     def format(self) -> Format:
-        """The format of data and weight."""
+        """The format of data and weight, with the bits of the data where these are quantized by the plan."""
         dtype = ir.DataType.INT8 if self.dynamic else self.data.dtype if self.data is not None else None
-        return Format(dtype, self.weight.dtype, self.weight.bits, self.weight.block, self.dynamic)
+        bits = self.weight.bits if self.data is None else self.data.bits
+        return Format(dtype, self.weight.dtype, bits, self.weight.block, self.dynamic)
 
 
 def planned_layer(linear: Linear) -> PlannedLayer | None:

@@ -95,6 +95,7 @@ def test_an_old_engine_judges_and_measures_what_a_newer_one_runs(
     assert result.report.outputs["y"].sqnr > 20
 
 
+@pytest.mark.usefixtures("integers_are_free")
 def test_an_integer_conv_stays_one_where_the_rest_are_halves() -> None:
     result = requant.optimize(network(CONVS, 17), feeds(CONVS), target="cpu", precision="float16")
     session(result.model, "cpu")

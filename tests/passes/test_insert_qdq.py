@@ -1,5 +1,6 @@
 """The lowering: the same plan for each engine, with each engine's traps."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,14 @@ import pytest
 from numpy.typing import NDArray
 
 from models import synthetic
+from requant.calib.activations import measure_activations
 from requant.calib.collect import collect
 from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.load import load
 from requant.passes import InsertQDQ, PlanQuantizers, SelectLayers
 from requant.passes.annotations import layer_records
 from requant.passes.records import LayerRecord
+from requant.passes.regions.choose import NOT_MEASURED
 from requant.runtime.check import check
 from requant.runtime.feeds import Feed
 from requant.runtime.session import runner
@@ -130,9 +133,13 @@ def test_what_stays_in_float_is_named_with_its_reason() -> None:
     assert [record.reason for record in float_layers(lowered(planned("matmul", keep=("*",))[0], "cpu"))] == [
         "kept by request"
     ]
-    assert [record.reason for record in float_layers(lowered(planned("conv")[0], "cpu"))] == [
-        "its output is an output of the model"
-    ]
+    model, feed = planned("conv")
+    assert [record.reason for record in float_layers(lowered(model, "cpu"))] == [NOT_MEASURED]
+    measure_activations(model, [feed])
+    [record] = float_layers(lowered(model, "cpu"))
+    assert re.fullmatch(
+        r"int8 is estimated to make the model slower by \d+\.\d% there, Q and DQ included", record.reason
+    )
 
 
 def test_a_weight_that_is_read_along_both_axes_is_quantized_along_one() -> None:

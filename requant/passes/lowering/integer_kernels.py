@@ -36,6 +36,7 @@ def quantize_kernels(kernels: Sequence[Kernel], contexts: Contexts) -> list[ir.V
     written = {value: kernel.nodes[-1] for kernel in kernels for value in kernel.outputs}
     nodes = {node for kernel in kernels for node in kernel.nodes}
     for kernel in kernels:
+        _read_sizes(kernel)
         if kernel.kind in _SPELLINGS:
             _SPELLINGS[kernel.kind](kernel, contexts[graph_of(kernel.nodes[0])])
     dequantized = list[ir.Value]()
@@ -47,8 +48,6 @@ def quantize_kernels(kernels: Sequence[Kernel], contexts: Contexts) -> list[ir.V
             dequantized += _quantize(value, nodes, contexts)
         if value.is_graph_output() and value in written:
             _replace_output(value, contexts[graph_of(written[value])])
-    for kernel in kernels:
-        _read_sizes(kernel)
     return dequantized
 
 
@@ -77,7 +76,7 @@ def _replace_output(value: ir.Value, context: LoweringContext) -> None:
 
 
 def _read_sizes(kernel: Kernel) -> None:
-    """Let what asks for the size of the output of a Conv ask for that of what is behind it."""
+    """Let what asks for the size of the output of a Conv ask for that of what is behind it, which is quantized."""
     if len(kernel.nodes) > 1 and kernel.linear is not None:
         for use in kernel.linear.node.outputs[0].uses():
             if use.node.op_type in SIZES:

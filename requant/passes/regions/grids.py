@@ -4,11 +4,14 @@ Concat(a, b) = c, Slice(c) = d        one quantizer for a, b, c and d: integers 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 import onnx_ir as ir
 
 from ...calib.activations import Activation, activation
+from ...calib.ranges import Interval
 from ...calib.statistics import ChannelStatistics
 from ...ir.activated import bounds
 from ...ir.kernels import Kernel
@@ -40,8 +43,37 @@ def grids(kernels: Sequence[Kernel], dtype: ir.DataType) -> dict[ir.Value, Quant
         computed = [value for value in values if value not in producers or not producers[value].moves]
         if len(covered) == len(computed) and all(activation(value) is not None for value in values):
             plan = quantizer((min(low for low, _ in covered), max(high for _, high in covered)), dtype)
-            quantizers |= dict.fromkeys(values, plan)
+            clips = [limits for value in values if (limits := _bounds(producers.get(value))) is not None]
+            quantizers |= dict.fromkeys(values, reduce(_fitted, clips, plan))
     return quantizers
+
+
+def _bounds(kernel: Kernel | None) -> Interval | None:
+    """Return the bounds of the Relu or the Clip behind a Conv, or None where there is none."""
+    return None if kernel is None or kernel.linear is None or len(kernel.nodes) == 1 else bounds(kernel.nodes[-1])
+
+
+def _fitted(plan: Quantizer, limits: Interval) -> Quantizer:
+    """Shrink ``plan`` so that its integers are within ``limits`` where they exceed them by less than a step.
+
+    Data that reach the bounds of a Clip have a range that ends there, and rounding the scale or the zero point moves
+    the ends.
+    """
+    assert plan.zero_point is not None
+    lowest, highest = _reach(plan)
+    (low, high), step, zero = limits, float(plan.scale), float(plan.zero_point)
+    first, last = code_range(plan.dtype, plan.bits)
+    if (low <= lowest and highest <= high) or lowest + step < low or highest - step > high:
+        return plan
+    scale = min(step, *(end / (code - zero) for end, code in ((low, first), (high, last)) if code != zero))
+    largest = np.float32(scale)
+    return replace(plan, scale=np.asarray(largest if float(largest) <= scale else np.nextafter(largest, np.float32(0))))
+
+
+def _reach(plan: Quantizer) -> Interval:
+    """Return the least and the largest number that the integers of ``plan`` stand for."""
+    lowest, highest = plan.decode(np.array(code_range(plan.dtype, plan.bits)))
+    return float(lowest), float(highest)
 
 
 def _usable(entry: Activation | None) -> ChannelStatistics | None:
@@ -55,12 +87,10 @@ def within_bounds(kernel: Kernel, quantizers: Mapping[ir.Value, Quantizer]) -> b
 
     The kernel then needs no such op: integers saturate.
     """
-    if kernel.linear is None or len(kernel.nodes) == 1:
+    if (limits := _bounds(kernel)) is None:
         return True
-    low, high = bounds(kernel.nodes[-1])
-    plan = quantizers[kernel.outputs[0]]
-    lowest, highest = plan.decode(np.array(code_range(plan.dtype, plan.bits)))
-    return bool(lowest >= low and highest <= high)
+    lowest, highest = _reach(quantizers[kernel.outputs[0]])
+    return limits[0] <= lowest and highest <= limits[1]
 
 
 def _groups(kernels: Iterable[Kernel]) -> list[list[ir.Value]]:

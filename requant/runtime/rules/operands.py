@@ -30,10 +30,10 @@ def weight_scale_axis(*op_types: str) -> Find:
 def float_partner(graph: QdqGraph) -> Iterator[Violation]:
     """Find dequantized activations that are multiplied by a float operand.
 
-    Unless the integers are those that the kernel of the layer before writes.
+    Unless the integers are those that the kernel before writes.
     """
     for dequantized, other, layer in _single(graph):
-        if not dequantized.constant and not _is_layer_output(dequantized, graph):
+        if not dequantized.constant and not _is_kernel_output(dequantized, graph):
             yield layer.node, "weight" if other.constant else "second activation"
 
 
@@ -138,10 +138,14 @@ def _weights(graph: QdqGraph) -> Iterator[tuple[Layer, QdqNode]]:
             yield layer, layer.weight.dequantizer
 
 
-def _is_layer_output(operand: ProductOperand, graph: QdqGraph) -> bool:
-    """Tell whether the integers of ``operand`` are the output of an integer kernel."""
+def _is_kernel_output(operand: ProductOperand, graph: QdqGraph) -> bool:
+    """Tell whether the integers of ``operand`` are the output of an integer kernel: a Conv, or a node behind a DQ."""
     node = producer(operand.dequantizer.node.inputs[0], PAIR | CLIPPING) if operand.dequantizer else None
-    return node is not None and node in graph.layers and node.op_type in graph.target.integer_outputs
+    if node is None or not graph.target.integer_outputs:
+        return False
+    if node in graph.layers:
+        return node.op_type in graph.target.integer_outputs
+    return graph.producer(node.inputs[0] if node.inputs else None) is not None
 
 
 def _single(graph: QdqGraph) -> Iterator[tuple[ProductOperand, ProductOperand, Layer]]:

@@ -99,6 +99,8 @@ class Target:
             yield f"{self.name} has no product of float data by a batch of quantized matrices"
         elif layer_format.dynamic and op_type in CONVOLUTIONS:
             yield f"{self.name} has no {op_type} whose data are quantized at run time"
+        elif layer_format.bits < 8 and op_type in self.integer_outputs:
+            yield f"an integer {op_type} writes 8 bits, but it is planned with {layer_format.bits}"
         aligned = op_type in CONVOLUTIONS and channels % 8 == 0
         if not (channels >= self.fewest_channels or op_type in self.integer_outputs or aligned):
             yield f"{linear.inputs} to {linear.outputs} channels are too few for an integer kernel to pay"
