@@ -21,7 +21,7 @@ def plans(problem: Problem) -> list[Plan]:
     """Return a plan for each trade of time for noise, the fastest first."""
     integers = set(problem.allowed)
     worst, total = problem.total_noise(integers), problem.time(integers)
-    unit = np.full(len(worst), total / max(worst.sum(), np.finfo(np.float64).tiny))
+    unit = np.full(len(worst), total / worst.sum() if worst.any() else 0.0)
     found = []
     for trade in _TRADES:
         integers = descend(problem, integers, trade * unit)
