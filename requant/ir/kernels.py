@@ -133,7 +133,9 @@ def _resize(node: ir.Node) -> Kernel | None:
 
 
 def _hard_sigmoid(node: ir.Node) -> Kernel | None:
-    return _unary("HardSigmoid")(node)
+    """View clip(α x + β, 0, 1) as a kernel where α and β are positive, which become scales of integers."""
+    alpha, beta = node.attributes.get_float("alpha", 0.2), node.attributes.get_float("beta", 0.5)
+    return _unary("HardSigmoid")(node) if alpha > 0 and beta > 0 else None
 
 
 _VIEWS: dict[str, Callable[[ir.Node], Kernel | None]] = {

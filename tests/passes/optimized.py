@@ -1,4 +1,4 @@
-"""The graph of an artifact at ONNX Runtime's default optimization level."""
+"""The graph of an artifact: as text, and at ONNX Runtime's default optimization level."""
 
 from collections import Counter
 from pathlib import Path
@@ -8,6 +8,15 @@ import onnxruntime
 
 from requant.ir.save import to_bytes
 from requant.runtime.check import Finding, check
+
+
+def listing(model: ir.Model) -> list[str]:
+    """Return the nodes as text, one a line."""
+    return [
+        f"{', '.join(value.name or '' for value in node.outputs)} = {node.op_type}"
+        f"({', '.join(value.name or '' if value else '' for value in node.inputs)})"
+        for node in model.graph
+    ]
 
 
 def fused_ops(model: ir.Model, folder: Path) -> Counter[str]:

@@ -20,6 +20,7 @@ from requant.passes import (
     SelectLayers,
 )
 from requant.passes.solvers import SmoothQuant
+from tests.passes.optimized import listing
 
 MATMUL = "(float[8,32] x) => (float[8,32] y) { m = MatMul(x, w) y = Add(m, b) }"
 NORM = "(float[8,32] x) => (float[8,32] y) { a = Add(x, x) n = LayerNormalization(a, b) y = MatMul(n, w) }"
@@ -49,15 +50,6 @@ def calibrated(text: str) -> ir.Model:
     collect(model, feeds)
     measure_activations(model, feeds)
     return model
-
-
-def listing(model: ir.Model) -> list[str]:
-    """Return the nodes as text, one a line."""
-    return [
-        f"{', '.join(value.name or '' for value in node.outputs)} = {node.op_type}"
-        f"({', '.join(value.name or '' if value else '' for value in node.inputs)})"
-        for node in model.graph
-    ]
 
 
 def lowered(text: str, target: str, fmt: Format = INT8, keep: Sequence[str] = ()) -> ir.Model:

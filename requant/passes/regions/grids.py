@@ -34,9 +34,9 @@ def grids(kernels: Sequence[Kernel], dtype: ir.DataType) -> dict[ir.Value, Quant
             consumers.setdefault(value, []).append(kernel)
     quantizers: dict[ir.Value, Quantizer] = {}
     for values in groups:
-        readers = [kernel for value in values for kernel in consumers.get(value, ()) if not kernel.moves]
+        read_as = function(values, [kernel for value in values for kernel in consumers.get(value, ())])
         covered = [
-            _GATES.get(producers[value].kind if value in producers else "") or interval(stats, function(readers))
+            _GATES.get(producers[value].kind if value in producers else "") or interval(stats, read_as)
             for value in values
             if (stats := _usable(activation(value))) is not None
         ]
@@ -49,8 +49,13 @@ def grids(kernels: Sequence[Kernel], dtype: ir.DataType) -> dict[ir.Value, Quant
 
 
 def _bounds(kernel: Kernel | None) -> Interval | None:
-    """Return the bounds of the Relu or the Clip behind a Conv, or None where there is none."""
-    return None if kernel is None or kernel.linear is None or len(kernel.nodes) == 1 else bounds(kernel.nodes[-1])
+    """Return the bounds that the kernel leaves to the saturation of its integers, or None where it has none.
+
+    These are those of the Relu or the Clip behind a Conv, and those of a HardSigmoid, which becomes a sum.
+    """
+    if kernel is None or kernel.kind == "HardSigmoid":
+        return None if kernel is None else _GATES[kernel.kind]
+    return None if kernel.linear is None or len(kernel.nodes) == 1 else bounds(kernel.nodes[-1])
 
 
 def _fitted(plan: Quantizer, limits: Interval) -> Quantizer:
@@ -83,10 +88,7 @@ def _usable(entry: Activation | None) -> ChannelStatistics | None:
 
 
 def within_bounds(kernel: Kernel, quantizers: Mapping[ir.Value, Quantizer]) -> bool:
-    """Tell whether the integers of a Conv's output are within the bounds of the Relu or the Clip behind the Conv.
-
-    The kernel then needs no such op: integers saturate.
-    """
+    """Tell whether the integers of the output are within the bounds that are left to their saturation."""
     if (limits := _bounds(kernel)) is None:
         return True
     lowest, highest = _reach(quantizers[kernel.outputs[0]])

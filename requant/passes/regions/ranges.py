@@ -6,7 +6,7 @@ SiLU and HardSwish make next to nothing of what is far below 0, where the output
 out has finer steps for what counts.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -16,6 +16,7 @@ from scipy.special import expit
 from ...calib.ranges import Interval, minmax
 from ...calib.statistics import ChannelStatistics
 from ...ir.kernels import Kernel
+from ...ir.ops import SIZES, is_op
 from ...ir.quantizer import Quantizer
 
 Function = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -47,10 +48,17 @@ _FUNCTIONS: dict[str, Function] = {"Silu": _silu, "Sigmoid": _sigmoid, "HardSwis
 """The activations that are flat below 0, by the kind of their kernel."""
 
 
-def function(consumers: Sequence[Kernel]) -> Function:
-    """Return what is made of a value that ``consumers`` read: an activation where it alone reads it, else itself."""
-    kinds = {kernel.kind for kernel in consumers}
-    return _FUNCTIONS.get(kinds.pop(), _identity) if len(kinds) == 1 else _identity
+def function(values: Sequence[ir.Value], consumers: Iterable[Kernel]) -> Function:
+    """Return what the ``consumers`` make of ``values``: an activation where it alone reads them, else themselves.
+
+    What only moves the values on does not count.
+    """
+    readers = list(consumers)
+    nodes = {node for kernel in readers for node in kernel.nodes}
+    kinds = {kernel.kind for kernel in readers if not kernel.moves}
+    uses = [use.node for value in values for use in value.uses() if not is_op(use.node, SIZES)]
+    others = not nodes.issuperset(uses) or any(value.is_graph_output() for value in values)
+    return _identity if others or len(kinds) != 1 else _FUNCTIONS.get(kinds.pop(), _identity)
 
 
 def interval(statistics: ChannelStatistics, read_as: Function) -> Interval:

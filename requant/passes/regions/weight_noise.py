@@ -31,7 +31,7 @@ def weight_noise(
         entry = activation(output)
         if kernel.linear is None or output not in noise or entry is None or entry.statistics is None:
             continue
-        read_as, x = function(consumers.get(output, [])), sample(entry.statistics)
+        read_as, x = function([output], consumers.get(output, [])), sample(entry.statistics)
         error = float(np.square(read_as(rounded(x, grids[output])) - read_as(x)).mean())
         added = _weight_error(kernel.linear)
         yield kernel.linear.node, noise[output] * (_amplified(x, added, read_as) / max(error, 1e-30))
