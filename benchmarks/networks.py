@@ -13,11 +13,13 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 from onnxruntime import InferenceSession, SessionOptions
 from onnxruntime.quantization import quantize_static
@@ -87,15 +89,15 @@ def speed(network: Subject) -> Cells:
     return {SPEED: FLOAT, STATIC_SPEED: RAISES} | in_turns(models, network.evaluation()[0])
 
 
-def in_turns(models: Mapping[str, Predict], feed: Feed) -> Cells:
+def in_turns(models: Mapping[str, Predict], feed: Feed, clock: Callable[[], float] = time.perf_counter) -> Cells:
     """Return the speed of each model but the first: the median, over turns, of the first one's time over its own."""
     times: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(WARMUP + RUNS):
         for name, run in models.items():
             time.sleep(PAUSE)  # the threads of a session spin for a while after a run
-            start = time.perf_counter()
+            start = clock()
             run(feed)
-            times[name].append(time.perf_counter() - start)
+            times[name].append(clock() - start)
     first, *others = (np.array(values[WARMUP:]) for values in times.values())
     return {name: f"{np.median(first / values):.2f}×" for name, values in zip(list(models)[1:], others, strict=True)}
 
@@ -120,10 +122,10 @@ def quantized(layers: Sequence[LayerRecord]) -> int:
     return sum(layer.quantized for layer in layers)
 
 
-def session(model: Path | bytes | ir.Model) -> Predict:
+def session(model: Path | bytes | ir.Model, threads: int = THREADS) -> Predict:
     """The model in a session of ONNX Runtime as an application opens it."""
     options = SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = THREADS, 4
+    options.intra_op_num_threads, options.log_severity_level = threads, 4
     source = to_bytes(model) if isinstance(model, ir.Model) else model
     opened = InferenceSession(source, options, providers=["CPUExecutionProvider"])
     return lambda feed: [np.asarray(output) for output in opened.run(None, dict(feed))]
@@ -138,11 +140,17 @@ def optimized(network: Subject, recipe: str, target: str) -> requant.Result:
 @lru_cache(maxsize=1)
 def static(network: Subject) -> bytes:
     """The network as onnxruntime quantizes it by default; nothing where it raises."""
+    return quantized_statically(onnx.load(network.model()), network.calibration())
+
+
+def quantized_statically(model: onnx.ModelProto, calibration: Iterable[Feed], **options: Any) -> bytes:
+    """The model as onnxruntime quantizes it with its ``options``; nothing where it raises."""
     with tempfile.TemporaryDirectory() as folder:
-        prepared, target = Path(folder) / "prepared.onnx", Path(folder) / "quantized.onnx"
+        source, prepared, target = (Path(folder) / f"{name}.onnx" for name in ("source", "prepared", "quantized"))
+        onnx.save(model, source)  # one in memory it optimizes only with external data
         try:
-            quant_pre_process(network.model(), prepared, skip_symbolic_shape=True)
-            quantize_static(prepared, target, Reader(network.calibration()))
+            quant_pre_process(source, prepared, skip_symbolic_shape=True)
+            quantize_static(prepared, target, Reader(calibration), **options)
         except Exception as error:  # it raises what comes, plain Exceptions among it
             print(f"quantize_static: {type(error).__name__}: {error}", file=sys.stderr)
             return b""

@@ -43,7 +43,7 @@ class Net:
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
 
-    def op(self, op_type: str, *inputs: str, **attributes: int | float | list[int]) -> str:
+    def op(self, op_type: str, *inputs: str, **attributes: int | float | str | list[int]) -> str:
         """Append a node; returns the name of its output."""
         name = f"{op_type.lower()}_{len(self.nodes)}"
         node = helper.make_node(op_type, inputs, [name], name)

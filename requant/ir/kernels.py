@@ -7,11 +7,12 @@ Between kernels, values can go as integers. `requant.ir.linear` is the view of p
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 
 import onnx_ir as ir
 
 from .activated import activated
-from .constants import is_constant
+from .constants import constant_shape, is_constant
 from .linear import Linear, as_linear
 from .ops import BLOCKING, LAYOUT, SLICING, is_op
 from .traverse import nodes_within, reachable, sole_use
@@ -109,11 +110,15 @@ def _unary(kind: str) -> Callable[[ir.Node], Kernel | None]:
 
 
 def _binary(kind: str) -> Callable[[ir.Node], Kernel | None]:
-    """View an op on several data; a constant among them is no data that an integer kernel takes."""
+    """View an op on several data. A number among its operands is exact as an integer; other constants are not."""
 
     def view(node: ir.Node) -> Kernel | None:
-        data = tuple(value for value in node.inputs if value is not None)
-        return None if any(map(is_constant, data)) else Kernel(kind, (node,), data, tuple(node.outputs))
+        operands = [value for value in node.inputs if value is not None]
+        data = tuple(value for value in operands if not is_constant(value))
+        constants = [value for value in operands if is_constant(value)]
+        if not data or any(kind == "Concat" or prod(constant_shape(value)) != 1 for value in constants):
+            return None
+        return Kernel(kind, (node,), data, tuple(node.outputs))
 
     return view
 

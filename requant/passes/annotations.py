@@ -10,6 +10,7 @@
 | `INTEGER`       | value | PlanIntegerValues                          | InsertQDQ                                  |
 | `FLOAT`         | node  | PlanIntegerValues                          | InsertQDQ                                  |
 | `NOISE`         | value | MeasureRoundingNoise                       | PlanIntegerValues                          |
+| `PLACE`         | node  | `number_layers`                            | `noisy_layers`                             |
 | `MARGIN`        | value | passes that transform sites                | PlanQuantizers                             |
 | `CHANNEL_ORDER` | value | SplitChannels                              | SearchTransforms                           |
 | `SITES`         | model | SplitChannels, passes that transform sites | the report                                 |
@@ -74,6 +75,9 @@ DIRECT = Annotation[ir.Node, bool]("requant.direct", bool)
 
 DYNAMIC = Annotation[ir.Node, bool]("requant.dynamic", bool)
 """Marks a linear node whose activation gets its scale at run time."""
+
+PLACE = Annotation[ir.Node, int]("requant.place", int)
+"""The number of a linear node in the model before it was planned; its clones and its plans have it too."""
 
 ROW_WEIGHTS = Annotation[ir.Node, NDArray[np.float64]]("requant.row_weights", np.ndarray)
 """The weight of each calibration row, [R], in the mean that bias correction restores."""

@@ -9,7 +9,8 @@ from ..ir.linear import Linear
 from ..ir.refusal import Refusal
 from ..runtime.targets import Target
 from .annotations import FLOAT, INTEGER
-from .regions.choose import NOT_MEASURED, IntegerRegions, choose_regions, find_candidates
+from .regions.candidates import find_candidates
+from .regions.choose import NOT_MEASURED, IntegerRegions, choose_regions
 
 
 def integer_regions(graph: ir.Graph, layers: Sequence[Linear], engine: Target) -> IntegerRegions:

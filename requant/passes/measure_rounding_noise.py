@@ -12,7 +12,8 @@ from ..calib.collect import first_feeds
 from ..ir.linear import find_linears
 from ..runtime.targets import target
 from .annotations import NOISE, is_quantized
-from .regions.choose import fastest, find_candidates
+from .regions.candidates import find_candidates
+from .regions.choose import fastest
 from .regions.rounding_noise import measure_noise
 
 MOST_FEEDS = 4

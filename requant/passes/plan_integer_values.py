@@ -14,7 +14,8 @@ from ..runtime.targets import target
 from .annotations import FLOAT, INTEGER
 from .layer_refusal import layer_refusal
 from .planned_layer import planned_layer
-from .regions.choose import choose_regions, find_candidates
+from .regions.candidates import find_candidates
+from .regions.choose import choose_regions
 
 
 @dataclass(frozen=True)

@@ -64,10 +64,11 @@ class SelectLayers(ir.passes.InPlacePass):
         if not engine.integer_outputs:
             return
         regions = integer_regions(model.graph, layers, engine)
+        written = {value for kernel in regions.kernels for value in kernel.outputs}
         for linear in layers:
             if (refusal := regions.refusals.get(linear.node)) is not None:
                 SKIPPED.set(linear.node, refusal)
-            elif linear.data in regions.quantizers and linear.data.producer() is not None:
+            elif linear.data in written:
                 DIRECT.set(linear.node, content=True)
 
     def _excluded(self, linear: Linear, engine: Target) -> Refusal | None:

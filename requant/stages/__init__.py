@@ -2,13 +2,22 @@
 
 from .calibrate import calibrate_model
 from .canonicalize import canonicalize_model
+from .float_layers import leave_noisy_layers
 from .job import Job
 from .load import load_model
 from .lower import lower_plan
 from .measure import measure_artifact
 from .plan import choose_plan
 
-STAGES = (load_model, canonicalize_model, calibrate_model, choose_plan, lower_plan, measure_artifact)
+STAGES = (
+    load_model,
+    canonicalize_model,
+    calibrate_model,
+    choose_plan,
+    leave_noisy_layers,
+    lower_plan,
+    measure_artifact,
+)
 """Each takes the job and leaves in it what the next ones need; a job that is finished skips the rest."""
 
 __all__ = ["STAGES", "Job"]

@@ -26,7 +26,13 @@ CONFIDENCE = 0.95
 
 
 def noise(reference: ir.Model, candidates: Sequence[ir.Model], feeds: Iterable[Feed]) -> NDArray[np.float64]:
-    """Measure the squared error of each of the ``candidates`` in each feed, [candidates, feeds], all run as written.
+    """Measure the squared error of each of the ``candidates`` in each feed, over all outputs, [candidates, feeds]."""
+    total: NDArray[np.float64] = noise_by_output(reference, candidates, feeds).sum(axis=-1)
+    return total
+
+
+def noise_by_output(reference: ir.Model, candidates: Sequence[ir.Model], feeds: Iterable[Feed]) -> NDArray[np.float64]:
+    """Measure the squared error of each of the ``candidates``, [candidates, feeds, outputs], all run as written.
 
     Each float output counts by its own size over all feeds. What is not finite where the reference is has infinite
     error; an output of another shape, which depends on the data, has none.
@@ -41,7 +47,7 @@ def noise(reference: ir.Model, candidates: Sequence[ir.Model], feeds: Iterable[F
         losses.append([[_lost(y, z) for y, z in zip(reference_outputs, run(feed), strict=True)] for run in runs])
     errors = np.array(losses)  # [feeds, candidates, outputs]
     has_signal = sizes > 0
-    relative: NDArray[np.float64] = (errors[..., has_signal] / sizes[has_signal]).sum(axis=-1).T
+    relative: NDArray[np.float64] = (errors[..., has_signal] / sizes[has_signal]).swapaxes(0, 1)
     return relative
 
 

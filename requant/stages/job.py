@@ -29,6 +29,8 @@ class Job:
         model: the model in canonical form, then with statistics, then with the plan's transforms and quantizers.
         reference: the model in canonical form, in float, to judge by.
         parts: the calibration data, and what is held out of them.
+        unplanned: the model with all that was measured on it, before it was planned.
+        planned_by: the recipe of the plan that was taken: that of the call, or the plain one.
         artifact: the model for the engine.
         finished: nothing is left to do; the stages that follow are skipped.
     """
@@ -49,6 +51,8 @@ class Job:
     model: ir.Model = field(init=False)
     reference: ir.Model = field(init=False)
     parts: Split = field(init=False)
+    unplanned: ir.Model = field(init=False)
+    planned_by: Recipe = field(init=False)
     artifact: ir.Model = field(init=False)
     finished: bool = False
 

@@ -1,4 +1,4 @@
-"""The fifth stage: write the plan for the engine, as Q/DQ pairs or as its own ops."""
+"""The sixth stage: write the plan for the engine, as Q/DQ pairs or as its own ops."""
 
 import onnx_ir as ir
 

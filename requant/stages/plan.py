@@ -1,16 +1,15 @@
 """The fourth stage: exact rewrites, each verified, then a quantizer for every value; or the plain plan if better."""
 
 from copy import copy
-from functools import partial
 from itertools import islice
 
 import onnx_ir as ir
 
 from ..calib.activations import measure_activations
 from ..calib.collect import reaching_feeds
-from ..calib.holdout import MOST
 from ..calib.sources import Batches
 from ..ir.channels.find import Site, find_sites
+from ..passes.cost_model.noisy_layers import number_layers
 from ..passes.gptq import Gptq
 from ..passes.measure_rounding_noise import MeasureRoundingNoise
 from ..passes.parallel import one_blas_thread
@@ -18,21 +17,20 @@ from ..passes.plan_integer_values import PlanIntegerValues
 from ..passes.plan_quantizers import PlanQuantizers
 from ..passes.select_layers import SelectLayers
 from ..recipe import Recipe
-from ..result import runnable
 from ..runtime.compare import common_layers
 from ..runtime.targets import target as find_target
 from ..runtime.verify import verify
-from .candidates import advantage, noise
 from .job import Job
+from .judge import improvement
 
 VERIFIED_SAMPLES = 2
 
 
 def choose_plan(job: Job) -> None:
-    """Plan by the recipe, and by the plain one where held-out samples may show that it is better.
+    """Plan by the recipe, and by the plain one where that is shown to be better.
 
-    Where these are too few to leave no doubt, the calibration data may confirm it: they flatter the plan that is fitted
-    to them. Alone they do not decide, since a margin costs there and pays on other data.
+    The calibration data flatter the plan that is fitted to them, and a margin costs there and pays on other data, so
+    that they do not decide alone.
 
     Raises:
         VerificationError: a rewrite changed what the model computes.
@@ -40,29 +38,20 @@ def choose_plan(job: Job) -> None:
     if job.calibrated:
         with job.times("plan"):
             MeasureRoundingNoise(job.lowering.target)(job.model)
+    number_layers(job.model)
+    job.unplanned, job.planned_by = job.model.clone(), job.recipe
     simple = copy(job)
     simple.recipe, simple.model = job.recipe.plain, job.model.clone()
-    job.report.verification = _plan(job)
+    job.report.verification = plan(job)
     if job.parts.held_out is None or job.recipe == simple.recipe:
         return
-    _plan(simple)
-    with job.times("judge"):
-        lowering = job.lowering.measurable
-        candidates = [runnable(lowering.apply(model, job.report)) for model in (job.model, simple.model)]
-        measured = partial(noise, job.reference, candidates)
-        origin, (full_noise, simple_noise) = "held-out", measured(job.parts.held_out)
-        gain = advantage(full_noise, simple_noise)
-        if not gain and simple_noise.sum() < full_noise.sum():
-            origin, (full_noise, simple_noise) = "calibration", measured(islice(job.parts.training, MOST))
-            gain = advantage(full_noise, simple_noise)
-    if gain:
-        job.report.notes.append(
-            f"quantized without any transform: {gain:.1f} dB better on {len(simple_noise)} {origin} batches"
-        )
-        job.report.verification, job.model = 0.0, simple.model
+    plan(simple)
+    if gain := improvement(job, simple.model):
+        job.report.notes.append(f"quantized without any transform: {gain}")
+        job.report.verification, job.model, job.planned_by = 0.0, simple.model, simple.recipe
 
 
-def _plan(job: Job) -> float:
+def plan(job: Job) -> float:
     """Rewrite the model and give it the quantizers that every engine's artifact comes from.
 
     Without calibration there is nothing that a rewrite or a rounding could be judged by.

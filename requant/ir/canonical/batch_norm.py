@@ -5,7 +5,6 @@ s (W x + b) + h = (s W) x + (s b + h)              W (s x + h) + b = (W s) x + (
 """
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ from ..linear import as_linear
 from ..ops import ARITHMETIC, BIASED, CONVOLUTIONS, is_op
 from ..refusal import declined
 from ..traverse import graphs_within, sole_use
+from .affine_ops import AFFINE
 from .weight_factors import ALONG_OUTPUTS, Vector, along_inputs, product
 
 _LOGGER = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def _channelwise(node: ir.Node) -> _Affine | None:
     if not is_op(node, ARITHMETIC):
         return None
     for position, (data, operand) in enumerate((node.inputs, node.inputs[::-1])):
-        layer, affine = data.producer() if data is not None else None, _AFFINE.get((node.op_type, position))
+        layer, affine = data.producer() if data is not None else None, AFFINE.get((node.op_type, position))
         if data is not None and layer is not None and layer.op_type in CONVOLUTIONS:
             vector = _along_channels(operand, data.shape)
             if affine is not None and vector is not None and (node.op_type != "Div" or vector.all()):
@@ -86,18 +86,6 @@ def _channelwise(node: ir.Node) -> _Affine | None:
             if is_constant(operand):
                 declined(_LOGGER, node, "its constant is not a valid scale or offset for each channel")
     return None
-
-
-_AFFINE: dict[tuple[str, int], Callable[[Vector], tuple[Vector | float, Vector | float]]] = {
-    ("Mul", 0): lambda vector: (vector, 0.0),
-    ("Mul", 1): lambda vector: (vector, 0.0),
-    ("Div", 0): lambda vector: (1 / vector, 0.0),
-    ("Add", 0): lambda vector: (1.0, vector),
-    ("Add", 1): lambda vector: (1.0, vector),
-    ("Sub", 0): lambda vector: (1.0, -vector),
-    ("Sub", 1): lambda vector: (-1.0, vector),
-}
-"""Scale and shift of an op with data at that input and a vector at the other."""
 
 
 def _along_channels(value: ir.Value | None, shape: ir.Shape | None) -> Vector | None:
@@ -142,7 +130,7 @@ def _fold_into_next(graph: ir.Graph, affine: _Affine) -> str | None:
     out = affine.node.outputs[0]
     use = sole_use(out)
     linear = as_linear(use[0]) if use is not None else None
-    if linear is None or linear.data is not out or linear.node.op_type not in _AFTER:
+    if linear is None or linear.data is not out or linear.node.op_type not in AFTER:
         return "its only consumer is not a Conv or Gemm"
     if (reason := linear.shift_blocked) and affine.shift.any():
         return f"{linear.name!r} {reason}, which a shift would change"
@@ -155,7 +143,7 @@ def _fold_into_next(graph: ir.Graph, affine: _Affine) -> str | None:
     return None
 
 
-_AFTER = BIASED - {"ConvTranspose"}
+AFTER = BIASED - {"ConvTranspose"}
 """Layers that take up a BatchNorm before them: in a ConvTranspose, not every output is a sum over all taps."""
 
 

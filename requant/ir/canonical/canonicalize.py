@@ -2,7 +2,9 @@
 
 Functions are inlined, constants are initializers, identities are eliminated, the layout of weights is folded, the opset
 is at least 17, ops that ONNX Runtime fused are decomposed, decomposed LayerNorms are LayerNormalization nodes,
-element-wise ops behind a Conv come before a Transpose, BatchNorms are folded into layers, and shapes are inferred.
+a HardSwish or HardSigmoid that is spelled out is one node, element-wise ops behind a Conv come before a Transpose,
+a Softmax beside a Transpose is over the last axis, BatchNorms and scalars behind activations are folded into layers,
+and shapes are inferred.
 """
 
 import onnx_ir as ir
@@ -23,8 +25,11 @@ from ..unused import remove_unused
 from .batch_norm import FoldBatchNorm
 from .contrib import Unfuse
 from .convert_opset import convert_opset, lowest_ir_version
+from .fold_scalars import FoldScalars
+from .fuse_hard_swish import FuseHardSwish
 from .fuse_norms import FuseNorms
 from .invariant_states import CaptureInvariantStates
+from .last_axis_softmax import SoftmaxOverLastAxis
 from .opaque_nodes import hidden, necessary_identities, splits_at_run_time
 from .product_forms import rewrite_products
 from .sink_transposes import SinkTransposes
@@ -79,9 +84,12 @@ def _rewrite(model: ir.Model, opset: int) -> None:
     store_zero_points(model)
     DropLeadingAxes()(model)
     FuseNorms()(model)
+    FuseHardSwish()(model)
     if SinkTransposes(products)(model).modified:
         DropLeadingAxes()(model)
+    SoftmaxOverLastAxis()(model)
     FoldBatchNorm()(model)
+    FoldScalars()(model)
     remove_unused(model)
     common.RemoveUnusedOpsetsPass()(model)
     common.TopologicalSortPass()(model)

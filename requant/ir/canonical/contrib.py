@@ -1,7 +1,7 @@
-"""Decomposition of ops that ONNX Runtime fuses into standard ones.
+"""Decomposition of ops that ONNX Runtime fuses, and of Swish, into standard ones.
 
     SkipLayerNormalization(x, s, γ, β, b) = LayerNormalization(x + s + b, γ, β)        BiasGelu(x, b) = Gelu(x + b)
-    QuickGelu(x; α) = x · sigmoid(α x)
+    QuickGelu(x; α) = Swish(x; α) = x · sigmoid(α x)
 
 Nodes without an exact equivalent, or that need a rank which is not inferred yet, stay as they are.
 """
@@ -28,14 +28,15 @@ _GELU_SINCE = 20
 
 
 class Unfuse(ir.passes.InPlacePass):
-    """Replace nodes of ONNX Runtime's own domain by standard ops where these compute the same."""
+    """Replace fused nodes, most of them in ONNX Runtime's own domain, by standard ops where these compute the same."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         opset, modified = model.graph.opset_imports.get("", 1), False
         for graph in model.graphs():
             for node in graph:
-                if node.domain == CONTRIB and node.op_type in _OPS and isinstance(graph, ir.Graph):
-                    modified |= _unfuse(NodeBuilder(graph, node, opset), _OPS[node.op_type])
+                op = _OPS.get(node.domain, {}).get(node.op_type)
+                if op is not None and isinstance(graph, ir.Graph):
+                    modified |= _unfuse(NodeBuilder(graph, node, opset), op)
         if modified:
             common.NameFixPass()(model)
         return ir.passes.PassResult(model, modified)
@@ -126,11 +127,15 @@ def _tanh_gelu(builder: NodeBuilder, x: ir.Value, bias: ir.Value | None = None) 
 
 
 def _quick_gelu(builder: NodeBuilder, x: ir.Value) -> Outputs:
-    alpha = builder.node.attributes.get_float("alpha", 1.702)
+    return _swish(builder, x, 1.702)
+
+
+def _swish(builder: NodeBuilder, x: ir.Value, default: float = 1.0) -> Outputs:
+    alpha = builder.node.attributes.get_float("alpha", default)
     return [builder.op("Mul", x, builder.op("Sigmoid", x if alpha == 1 else builder.op("Mul", x, alpha)))]
 
 
-_OPS = {
+_CONTRIB_OPS = {
     "Attention": _Decomposition(attention, missing=(1,)),
     "BiasGelu": _Decomposition(_gelu, has_constants=True),
     "EmbedLayerNormalization": _Decomposition(embedding),
@@ -144,3 +149,6 @@ _OPS = {
     "SkipSimplifiedLayerNormalization": _Decomposition(_skip_rms_norm, missing=(1, 2)),
     "TransposeMatMul": _Decomposition(matmul, has_constants=True),
 }
+
+_OPS = {CONTRIB: _CONTRIB_OPS, "": {"Swish": _Decomposition(_swish, has_constants=True)}}
+"""By domain and op."""

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
+from ..constants import is_constant
 from ..linear import Linear, as_linear
+from ..ops import ARITHMETIC, is_op
 from ..refusal import Refusal
 from .absorbing import blocking_reason
 from .blocked import NOT_COMMUTING, title
@@ -68,10 +70,16 @@ def _upstream_reason(value: ir.Value, blocked: BlockedValues) -> str:
         if as_linear(node) is not None or (node.op_type == "Add" and _is_bias(node)):
             reason = blocking_reason(value, blocked.nodes, blocked.absorbing)
             return reason or f"{value.name!r} has an unknown rank"
-        source = node.inputs[1 if node.op_type == "MatMul" else 0] if node.inputs else None  # V, not P
-        if source is None or not (is_movement(node) or commutes(node, 0)):
+        position = _data_position(node)
+        source = node.inputs[position] if node.inputs else None
+        if source is None or not (is_movement(node) or commutes(node, position)):
             return f"{title(node)} {NOT_COMMUTING}"
         value = source
+
+
+def _data_position(node: ir.Node) -> int:
+    """Return the input that ``node`` passes a transform on from: V of P V, and not the constant of x + c."""
+    return 1 if node.op_type == "MatMul" or (is_op(node, ARITHMETIC) and is_constant(node.inputs[0])) else 0
 
 
 def _is_bias(add: ir.Node) -> bool:

@@ -4,6 +4,7 @@
     SiLU          g = Q(Sigmoid(DQ(x)); 1/255, 0)      Q(Mul(DQ(x), DQ(g)))      QLinearSigmoid, QLinearMul
     HardSigmoid   Q(Add(DQ(x; α s, z), DQ(255; β/255, 0)); 1/255, 0)          QLinearAdd, which saturates at 0 and 1
     HardSwish     g = HardSigmoid of x                 Q(Mul(DQ(x), DQ(g)))      QLinearAdd, QLinearMul
+    x + c, x · c  Q(op(DQ(x), DQ(255; c/255, 0)))
     others        Q(op(DQ(x), …))
 
 The integers of x are read as α x where α s is their scale.
@@ -15,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ...ir.build import describe, insert_behind
-from ...ir.constants import constant
+from ...ir.constants import array, constant
 from ...ir.kernels import Kernel
 from ...ir.names import fresh_name
 from ...ir.ops import SIZES
@@ -121,21 +122,35 @@ def _saturate(node: ir.Node, data: ir.Value, line: tuple[float, float], context:
     name, scale_array = f"{node.outputs[0].name}", np.asarray(plan.scale * slope, np.float32)
     scaled = ir.node("DequantizeLinear", [integers, constant(graph, scale_array, f"{name}.slope"), zero_point])
     insert_behind(graph, integers, [scaled])
-    gate = _gate(context)
-    assert gate.zero_point is not None
-    top = (gate.zero_point + 255).astype(gate.dtype.numpy())
-    operands = (
-        constant(graph, top, f"{name}.top"),
-        constant(graph, np.asarray(offset / 255, np.float32), f"{name}.offset"),
-        constant(graph, gate.zero_point.astype(gate.dtype.numpy()), f"{name}.zero_point"),
-    )
-    constant_part = ir.node("DequantizeLinear", operands, name=f"{name}.offset")
-    graph.insert_before(node, constant_part)
+    beta = _dequantized_number(offset, data, node, context)
     node.op_type = "Add"
     node.attributes.clear()
     node.resize_inputs(2)
     node.replace_input_with(0, describe(graph, scaled.outputs[0], f"{name}.scaled", data.shape, data.dtype))
-    node.replace_input_with(1, describe(graph, constant_part.outputs[0], f"{name}.beta", ir.Shape(()), data.dtype))
+    node.replace_input_with(1, beta)
+
+
+def _with_number(kernel: Kernel, context: LoweringContext) -> None:
+    """Let a sum or a product read the number among its operands as the largest integer times a scale."""
+    (node,) = kernel.nodes
+    for position, operand in enumerate(node.inputs):
+        number = array(operand)
+        if operand is not None and number is not None:
+            node.replace_input_with(position, _dequantized_number(float(number.reshape(())), operand, node, context))
+
+
+def _dequantized_number(number: float, operand: ir.Value, node: ir.Node, context: LoweringContext) -> ir.Value:
+    """Return ``number`` behind a DQ, exact but for the rounding of its scale."""
+    graph, dtype = context.graph, context.engine.activations[ir.DataType.INT8].dtype
+    lowest, highest = (np.array(end, dtype.numpy()) for end in (dtype.min, dtype.max))
+    top, zero_point = (lowest, highest) if number < 0 else (highest, lowest)
+    name = f"{node.outputs[0].name}.number"
+    scale = np.asarray(abs(number) / (int(highest) - int(lowest)) or 1.0, np.float32)
+    integers = zero_point if number == 0 else top
+    parts = ((integers, f"{name}.codes"), (scale, f"{name}.scale"), (zero_point, f"{name}.zero_point"))
+    dequantize = ir.node("DequantizeLinear", [constant(graph, *part) for part in parts], name=name)
+    graph.insert_before(node, dequantize)
+    return describe(graph, dequantize.outputs[0], f"{name}.dequantized", ir.Shape(()), operand.dtype)
 
 
 def _gate(context: LoweringContext) -> Quantizer:
@@ -148,5 +163,7 @@ _SPELLINGS: dict[str, Callable[[Kernel, LoweringContext], None]] = {
     "Silu": _silu,
     "HardSwish": _hard_swish,
     "HardSigmoid": _hard_sigmoid,
+    "Add": _with_number,
+    "Mul": _with_number,
 }
 """By kind, what is to be done within a kernel."""

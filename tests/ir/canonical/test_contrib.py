@@ -14,7 +14,9 @@ from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.canonical.contrib import Unfuse
 from requant.ir.load import load
 from requant.ir.norms import Norm, find_norms
+from requant.ir.opset import lower_opset
 from requant.ir.shapes.symbolic_dims import dimensions
+from requant.runtime.session import runner
 
 Arrays: TypeAlias = list[NDArray[np.generic]]
 Build: TypeAlias = Callable[[str], onnx.ModelProto]
@@ -151,6 +153,19 @@ def test_gelu_is_an_op_where_the_opset_has_it(opset: int, compute: Compute, devi
     assert [node.op_type for node in model.graph].count("Gelu") == (2 if opset >= 20 else 0)
     assert all(not node.domain for node in model.graph)
     assert deviation(before, compute(model)) < 5e-3
+
+
+@pytest.mark.parametrize(("alpha", "ops"), [(None, "Sigmoid Mul"), (1.0, "Sigmoid Mul"), (1.5, "Mul Sigmoid Mul")])
+def test_swish_is_a_product(alpha: float | None, ops: str) -> None:
+    attribute = "" if alpha is None else f"<alpha = {alpha}>"
+    text = f"g (float[2,6] x) => (float[2,6] y) {{ y = Swish{attribute}(x) }}"
+    model = load(onnx.parser.parse_model(f'<ir_version: 11, opset_import: ["": 24]> {text}'))
+    canonicalize(model)
+    assert " ".join(node.op_type for node in model.graph) == ops
+    lower_opset(model, 17, 8)  # the lowest version of ONNX Runtime has no opset 24
+    x = np.linspace(-9, 9, 12, dtype=np.float32).reshape(2, 6)
+    (y,) = runner(model, threads=1)({"x": x})
+    assert np.allclose(y, x / (1 + np.exp(-(alpha or 1.0) * x)), atol=1e-5)
 
 
 @pytest.mark.parametrize("mask", ["int32[B,T] m", "int32[B,T,T] m"])

@@ -11,31 +11,75 @@ from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.load import load
 
 IMAGE = """(float[1,4,6,6] x) => (float[N,H,W,C] y) <float[4,4,1,1] w, float[4,4,1,1] u, float[4] g, float[4] b,
-           float[4] e, float half = {0.5}>"""
+           float[4] e, float half = {0.5}"""
 ROWS = """(float[2,3,8] x) => (float[2,3,8] y) <float[8] g, float[8] b, float[8,8] w, float[8,8] low, float[8,8] up,
           float two = {2.0}, float tiny = {0.001}>"""
 
 CASES = {
     "a BatchNorm is folded into the Conv before it": (
-        f"{IMAGE} {{ v = Abs(e)  a = Conv(x, w)  n = BatchNormalization(a, g, b, e, v)  y = Relu(n) }}",
+        f"{IMAGE}> {{ v = Abs(e)  a = Conv(x, w)  n = BatchNormalization(a, g, b, e, v)  y = Relu(n) }}",
         """
         n = Conv(x, w.folded, a.bias)
         y = Relu(n)
         """,
     ),
     "a BatchNorm is folded into the Conv after it": (
-        f"{IMAGE} {{ v = Abs(e)  a = BatchNormalization(x, g, b, e, v)  y = Conv(a, w) }}",
+        f"{IMAGE}> {{ v = Abs(e)  a = BatchNormalization(x, g, b, e, v)  y = Conv(a, w) }}",
         """
         y = Conv(x, w.folded, y.bias)
         """,
     ),
     "element-wise ops move before Transposes, which cancel": (
-        f"""{IMAGE} {{ a = Conv(x, w)  t = Transpose<perm = [0, 2, 3, 1]>(a)  r = Relu(t)
+        f"""{IMAGE}> {{ a = Conv(x, w)  t = Transpose<perm = [0, 2, 3, 1]>(a)  r = Relu(t)
         s = Transpose<perm = [0, 3, 1, 2]>(r)  y = Conv(s, u) }}""",
         """
         a = Conv(x, w)
         r.channels_first = Relu(a)
         y = Conv(r.channels_first, u)
+        """,
+    ),
+    "a HardSwish that is spelled out is fused, and waits for no BatchNorm": (
+        f"""{IMAGE}, float three = {{3.0}}, float zero = {{0.0}}, float six = {{6.0}}> {{ v = Abs(e)  k = Conv(x, w)
+        n = BatchNormalization(k, g, b, e, v)  a = Add(n, three)  c = Clip(a, zero, six)  p = Mul(n, c)
+        q = Div(p, six)  y = Conv(q, u) }}""",
+        """
+        n = Conv(x, w.folded, k.bias)
+        q = HardSwish(n)
+        y = Conv(q, u)
+        """,
+    ),
+    "a HardSigmoid that is spelled out is fused": (
+        f"""{IMAGE}, float one = {{1.0}}, float zero = {{0.0}}> {{ k = Conv(x, w)  m = Mul(k, half)  a = Add(m, half)
+        c = Clip(a, zero, one)  y = Conv(c, u) }}""",
+        """
+        k = Conv(x, w)
+        c = HardSigmoid(k)
+        y = Conv(c, u)
+        """,
+    ),
+    "a scale and an offset behind an activation are folded into the Conv after them": (
+        f"""{IMAGE}, float one = {{1.0}}> {{ r = Relu(x)  m = Mul(r, half)  a = Add(m, one)  y = Conv(a, u, b) }}""",
+        """
+        r = Relu(x)
+        y = Conv(r, u.folded, y.bias)
+        """,
+    ),
+    "a scale before an offset and zeros moves behind the offset, into the Conv": (
+        f"""{IMAGE}, float one = {{1.0}}> {{ r = Relu(x)  m = Mul(r, half)  a = Add(m, one)
+        y = Conv<pads = [1, 1, 1, 1]>(a, u) }}""",
+        """
+        r = Relu(x)
+        a = Add(r, one.folded)
+        y = Conv(a, u.folded)
+        """,
+    ),
+    "a Softmax between Transposes is over the last axis": (
+        f"""{IMAGE}> {{ t = Transpose<perm = [0, 2, 1, 3]>(x)  s = Softmax<axis = 1>(t)
+        y = Transpose<perm = [0, 2, 1, 3]>(s) }}""",
+        """
+        s.transpose = Transpose(x)
+        s.softmax = Softmax(s.transpose)
+        y = Transpose(s.softmax)
         """,
     ),
     "a decomposed LayerNorm is fused": (

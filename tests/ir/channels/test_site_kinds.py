@@ -298,7 +298,8 @@ GATES = {
         reason="the shift reaches 'y' scaled"),
     "divided": _rows(
         "a = MatMul(x, w)  r = Div(a, g)  y = MatMul(r, o)", "GatedMLP 4: a -> y/", reason="scales the shift"),
-    "divisor": _rows("a = MatMul(x, w)  m = Abs(a)  t = Add(m, half)  r = Div(g, t)  y = MatMul(r, o)", reason="'g'"),
+    "divisor": _rows("a = MatMul(x, w)  m = Abs(a)  t = Add(m, half)  r = Div(g, t)  y = MatMul(r, o)",
+        reason="Div 'r' does not commute"),
 }
 """Products."""
 
@@ -475,6 +476,8 @@ IMAGES = {
     "residual with a consumer that does not commute": _image(
         "a = Conv(x, w)  d = Conv(a, v, c)  r = Relu(d)  e = Conv(r, u)  z = Add(a, e)  t = Sigmoid(z)  y = Conv(t, o)",
         "Linear 6: d -> e/", reason="Sigmoid 't' does not commute"),
+    "affine behind an activation": _image(
+        "a = Conv(x, w)  h = Sigmoid(a)  m = Mul(six, h)  y = Conv(m, v)", reason="Sigmoid 'h' does not commute"),
     "residual of an input": _image(
         "a = Conv(x, w)  q = Tanh(a)  d = Conv(q, v, c)  z = Add(q, d)  y = Conv(z, o)", reason="share its transform"),
 }

@@ -1,0 +1,72 @@
+"""The fifth stage: layers that make nearly all of the noise at poor outputs stay in float, if that is shown to help."""
+
+from copy import copy
+from itertools import chain, islice
+
+import onnx_ir as ir
+
+from ..calib.holdout import MOST
+from ..ir.formats import INT8
+from ..passes.annotations import layer_records
+from ..passes.cost_model.noisy_layers import keep_in_float, noisy_layers
+from ..result import runnable
+from .candidates import noise_by_output
+from .job import Job
+from .judge import improvement
+from .plan import plan
+
+POOR = 30.0
+"""The SQNR of the worst output, in dB, below which layers may stay in float: noise of a thousandth of the signal."""
+
+LEAST_GAIN = 3.0
+"""The least gain in decibels for which they do: half of the noise."""
+
+
+def leave_noisy_layers(job: Job) -> None:
+    """Plan anew with the noisy layers in float, and take that plan if it is better and has layers in int8 all the same.
+
+    A plain recipe quantizes the graph as it is, and random data tell nothing. Costs two passes over the held-out
+    samples; where outputs are poor, the passes of `noisy_layers`; where there are noisy layers, another plan and its
+    measurement.
+
+    Raises:
+        VerificationError: a rewrite changed what the model computes.
+    """
+    if job.recipe == job.recipe.plain or job.recipe.formats != (INT8,) or job.parts.training.random:
+        return
+    shares = _shares(job)
+    if not shares:
+        return
+    other = copy(job)
+    other.recipe, other.model = job.planned_by, job.unplanned
+    keep_in_float(other.model, shares)
+    difference = plan(other)
+    if _quantized(_artifact(other)) and (gain := improvement(job, other.model, LEAST_GAIN)):
+        layers = "layer" if len(shares) == 1 else "layers"
+        job.report.notes.append(f"{len(shares)} noisy {layers} in float: {gain}")
+        job.report.verification, job.model = difference, other.model
+
+
+def _shares(job: Job) -> dict[int, float]:
+    """Return the noisy layers of the job's plan, if its outputs are poor, and their shares of the noise."""
+    with job.times("judge"):
+        artifact = _artifact(job)
+        quantized = _quantized(artifact)
+        if len(quantized) < 2:
+            return {}
+        judges = job.parts.training if job.parts.held_out is None else job.parts.held_out
+        errors = noise_by_output(job.reference, [runnable(artifact)], islice(judges, MOST))[0].sum(axis=0)
+        worst, most = float(errors.max(initial=0.0)), 10 ** (-POOR / 10)
+        if not worst > most:
+            return {}
+        feeds = tuple(islice(chain(job.parts.held_out or (), job.parts.training), MOST))
+        return noisy_layers(job.model, quantized, feeds, most / worst)
+
+
+def _artifact(job: Job) -> ir.Model:
+    return job.lowering.measurable.apply(job.model, job.report)
+
+
+def _quantized(artifact: ir.Model) -> frozenset[str]:
+    """Return the outputs of the layers in int8."""
+    return frozenset(layer.output for layer in layer_records(artifact) if layer.quantized)
