@@ -5,7 +5,7 @@
 Between kernels, values can go as integers. `requant.ir.linear` is the view of products alone; a kernel may be any node.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import prod
 
@@ -74,6 +74,20 @@ def _linked_to_convs(kernels: list[Kernel]) -> list[Kernel]:
     convs = (value for kernel in kernels if kernel.linear is not None for value in kernel.values)
     linked = set(reachable(convs, lambda value: (other for kernel in by_value[value] for other in kernel.values)))
     return [kernel for kernel in kernels if linked.issuperset(kernel.values)]
+
+
+def moved_together(kernels: Iterable[Kernel]) -> dict[ir.Value, list[ir.Value]]:
+    """Return, for each value of ``kernels``, the values that are moved into it and that it is moved into."""
+    group_of: dict[ir.Value, list[ir.Value]] = {}
+    for kernel in kernels:
+        for value in kernel.values:
+            group_of.setdefault(value, [value])
+        for value in kernel.values[1:] if kernel.moves else ():
+            group, other = group_of[kernel.values[0]], group_of[value]
+            if group is not other:
+                group += other
+                group_of.update(dict.fromkeys(other, group))
+    return group_of
 
 
 def as_kernel(node: ir.Node) -> Kernel | None:
