@@ -130,11 +130,17 @@ def _binary(kind: str) -> Callable[[ir.Node], Kernel | None]:
         operands = [value for value in node.inputs if value is not None]
         data = tuple(value for value in operands if not is_constant(value))
         constants = [value for value in operands if is_constant(value)]
-        if not data or any(kind == "Concat" or prod(constant_shape(value)) != 1 for value in constants):
+        if not data or any(kind == "Concat" or not _is_number(value, data[0]) for value in constants):
             return None
         return Kernel(kind, (node,), data, tuple(node.outputs))
 
     return view
+
+
+def _is_number(value: ir.Value, data: ir.Value) -> bool:
+    """Tell whether the constant ``value`` has one element, and would add no axis to ``data``."""
+    shape = constant_shape(value)
+    return prod(shape) == 1 and (not shape or (data.shape is not None and len(shape) <= len(data.shape)))
 
 
 def _max_pool(node: ir.Node) -> Kernel | None:
@@ -142,8 +148,9 @@ def _max_pool(node: ir.Node) -> Kernel | None:
 
 
 def _resize(node: ir.Node) -> Kernel | None:
-    nearest = node.attributes.get_string("mode", "nearest") == "nearest"
-    return _unary("Resize")(node) if nearest else None
+    """View a Resize as a kernel where each element of its output is one of its data."""
+    mode, places = (node.attributes.get_string(name, "") for name in ("mode", "coordinate_transformation_mode"))
+    return _unary("Resize")(node) if mode in ("", "nearest") and places != "tf_crop_and_resize" else None
 
 
 def _hard_sigmoid(node: ir.Node) -> Kernel | None:

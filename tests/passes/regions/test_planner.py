@@ -11,7 +11,7 @@ from requant.calib.activations import ACTIVATION, Activation
 from requant.ir.kernels import find_kernels
 from requant.ir.load import load
 from requant.passes.regions.planner import descend, plans
-from requant.passes.regions.prices import BORDER, CALL, Price
+from requant.passes.regions.prices import BORDER, CALL, Price, size
 from requant.passes.regions.problem import Problem, RoundingNoise
 
 CHAIN = "c = Conv(x, w) g = Sigmoid(c) s = Mul(c, g) d = Conv(s, w) r = Relu(d) y = Conv(r, w)"
@@ -47,9 +47,9 @@ def problem(
     made = Problem(
         kernels,
         frozenset(values),
-        frozenset(kernel.nodes[0] for kernel in kernels if kernel.outputs[0].name in floats),
+        frozenset(kernel.nodes[0] for kernel in kernels if (kernel.outputs[0].name or "") in floats),
         noise,
-        {value: int(value.name in others) for value in values},
+        {value: int((value.name or "") in others) for value in values},
         rest=1e4,
     )
     for kernel in kernels:
@@ -70,7 +70,7 @@ def prices(made: Problem) -> dict[str, Price]:
 
 
 def border(made: Problem, *names: str) -> float:
-    elements = {value.name: value.meta[ACTIVATION].elements for value in made.allowed}
+    elements = {value.name: size(value) for value in made.allowed}
     return sum(BORDER * elements[name] + CALL for name in names)
 
 

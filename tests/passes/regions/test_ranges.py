@@ -1,6 +1,7 @@
 """Ranges: the low end is that of least error behind the activation, never above 0, and the top is the data's."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -32,7 +33,7 @@ BODIES = {
 }
 
 
-def statistics(data: NDArray[np.float32]) -> ChannelStatistics:
+def statistics(data: NDArray[np.floating[Any]]) -> ChannelStatistics:
     return measure(data, 1, 0)
 
 
