@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from ...ir.constants import is_constant
 from ...ir.kernels import MOVES
 from ...ir.ops import JOINING, is_op
 from ...ir.quantizer import Quantizer
@@ -34,7 +35,9 @@ _MOST_PIECES = 16
 def measure_noise(model: ir.Model, grids: Mapping[ir.Value, Quantizer], feeds: Sequence[Feed]) -> dict[ir.Value, Noise]:
     """Measure the noise of rounding each value in ``grids``, alone, on ``feeds``."""
     values, noise = list(grids), dict[ir.Value, Noise]()
-    tapped = with_taps(model, [value.name or "" for value in pieces(model.graph)])
+    names = [value.name or "" for value in pieces(model.graph)]
+    tapped = with_taps(model, names)
+    tapped.graph.outputs[:] = [output for output in tapped.graph.outputs if output.name in names]
     for start in range(0, len(values), _PROBES):
         some = {value: grids[value] for value in values[start : start + _PROBES]}
         noise |= _measured(tapped, some, feeds)
@@ -82,7 +85,7 @@ def pieces(graph: ir.Graph) -> list[ir.Value]:
             yield from filter(None, node.inputs if node.op_type in JOINING else node.inputs[:1])
 
     values = list(reachable(graph.outputs, parts))
-    sources = [value for value in values if not any(True for _ in parts(value)) and value.graph is graph]
+    sources = [value for value in values if not any(True for _ in parts(value)) and not is_constant(value)]
     return sources if len(sources) <= _MOST_PIECES else list(graph.outputs)
 
 
