@@ -56,14 +56,23 @@ def _measured(model: ir.Model, grids: Mapping[ir.Value, Quantizer], feeds: Seque
     for value, plan in grids.items():
         kernel = {value.name or "": _rounding_step(plan)}
         outputs = [probed_outputs(run, feed, probes, kernel) for feed in feeds]
-        errors = [[y - z for y, z in zip(*both, strict=True)] for both in zip(outputs, expected, strict=True)]
+        errors = [[_error(y, z) for y, z in zip(*both, strict=True)] for both in zip(outputs, expected, strict=True)]
         noise[value] = _squares(errors) / np.where(sizes > 0, sizes, 1)
     return noise
 
 
+def _error(rounded: NDArray[np.float64], exact: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the error of an output: all of it where rounding decides on its shape or on what is finite."""
+    if rounded.shape != exact.shape or not np.array_equal(np.isfinite(rounded), np.isfinite(exact)):
+        return exact
+    with np.errstate(invalid="ignore"):  # the difference of infinities, which `_squares` leaves out
+        return rounded - exact
+
+
 def _squares(outputs: Sequence[Sequence[NDArray[np.float64]]]) -> Noise:
-    """Return the sum of squares of each output over the feeds, [P]."""
-    noise: Noise = np.array([[np.square(output).sum() for output in feed] for feed in outputs]).sum(axis=0)
+    """Return the sum of squares of what is finite in each output over the feeds, [P]."""
+    squares = [[np.square(output[np.isfinite(output)]).sum() for output in feed] for feed in outputs]
+    noise: Noise = np.array(squares).sum(axis=0)
     return noise
 
 

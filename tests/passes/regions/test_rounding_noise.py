@@ -133,3 +133,19 @@ def test_the_noise_of_a_weight_is_near_what_rounding_it_makes(name: str) -> None
         weight.const_value = ir.tensor(plan.decode(plan.encode(exact)).astype(np.float32), name=weight.name)
         expected = noise_by_hand(model, rounded, feeds())
         assert abs(10 * np.log10(float(estimated[linear.node][0]) / expected)) < 4, linear.name
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "f = Reshape(c, flat) k = Greater(f, zero) p = Compress(f, k) y = Unsqueeze(p, axes)",
+        "r = Relu(c) l = Sqrt(c) y = Add(r, l)",
+    ],
+    ids=["shape", "NaN"],
+)
+def test_rounding_that_decides_on_the_shape_or_on_what_is_finite_costs_all_of_the_output(end: str) -> None:
+    arrays = {"flat": np.array([-1]), "axes": np.array([0, 1, 2])}
+    model = measured(source(f"c = Conv(x, u, b) {end}", arrays))
+    plans = grids(find_kernels(model.graph), ir.DataType.UINT8)
+    found = {value.name: float(noise[0]) for value, noise in measure_noise(model, plans, feeds()).items()}
+    assert 0.5 < found["c"] <= 1
