@@ -16,7 +16,7 @@ from ...ir.constants import is_constant
 from ...ir.kernels import MOVES
 from ...ir.ops import JOINING, is_op
 from ...ir.quantizer import Quantizer
-from ...ir.traverse import reachable
+from ...ir.traverse import graphs_within, reachable
 from ...runtime.feeds import Feed
 from ...runtime.session import runner
 from ...runtime.taps import with_taps
@@ -77,11 +77,11 @@ def _squares(outputs: Sequence[Sequence[NDArray[np.float64]]]) -> Noise:
 
 
 def _probe_everywhere(graph: ir.Graph, value: ir.Value) -> Probe:
-    """Let all consumers of ``value`` read it rounded on demand, the outputs of the graph among them."""
+    """Let all consumers of ``value`` read it rounded on demand, the outputs of its graph among them."""
     probe, rounded_value = insert_probe(graph, value, [(use.node, use.idx) for use in value.uses()], 8)
-    for position, output in enumerate(graph.outputs):
-        if output is value:
-            graph.outputs[position] = rounded_value
+    owner = value.graph
+    assert isinstance(owner, ir.Graph)
+    owner.outputs[:] = [rounded_value if output is value else output for output in owner.outputs]
     return probe
 
 
@@ -99,9 +99,10 @@ def pieces(graph: ir.Graph) -> list[ir.Value]:
 
 
 def _all_values(graph: ir.Graph) -> Iterator[ir.Value]:
-    yield from graph.inputs
-    for node in graph.all_nodes():
-        yield from node.outputs
+    for owner in graphs_within(graph):
+        yield from owner.inputs
+        for node in owner:
+            yield from node.outputs
 
 
 def _rounding_step(plan: Quantizer) -> RoundingStep:
