@@ -28,7 +28,7 @@ def random_network(seed: int) -> onnx.ModelProto:
     )
     for _ in range(int(rng.integers(4, 13))):
         x = images[-1] if g.chance(0.9) else g.pick(images)
-        images.append(g.pick((_block, _block, _residual, _residual, _pool, _branches, _last, _asked))(g, x))
+        images.append(g.pick(BLOCKS)(g, x))
     y = images[-1].name
     if g.chance(0.6):
         flat = g.op("Flatten", g.op("GlobalAveragePool", y))
@@ -51,12 +51,44 @@ def _conv(g: Draft, x: _Image, width: int, kernel: int = 0, groups: int = 1) -> 
 
 
 def _act(g: Draft, x: _Image) -> _Image:
-    kind = g.pick(("Relu", "Relu", "Relu", "Relu", "Clip", "Clip", "none", "LeakyRelu", "HardSwish", "silu"))
+    kind = g.pick(
+        ("Relu", "Relu", "Relu", "Clip", "Clip", "none", "LeakyRelu", "HardSwish", "HardSwish", "silu", "silu")
+    )
     if kind == "Clip":
         return x._replace(name=g.op(kind, x.name, g.constant(g.pick((0.0, 0.0, -1.0))), g.constant(2.0)))
     if kind == "silu":
         return x._replace(name=g.either("Mul", x.name, g.op("Sigmoid", x.name)))
     return x if kind == "none" else x._replace(name=g.op(kind, x.name))
+
+
+def _gate(g: Draft, x: _Image) -> _Image:
+    """A block whose channels are weighed by what two layers make of their averages."""
+    y = _block(g, x)
+    average = y._replace(name=g.op("GlobalAveragePool", y.name), side=1)
+    inner = _conv(g, average, 8, 1)
+    logits = _conv(g, inner._replace(name=g.op("Relu", inner.name)), y.width, 1)
+    gate = g.op(g.pick(("Sigmoid", "HardSigmoid")), logits.name)
+    return y._replace(name=g.either("Mul", y.name, gate))
+
+
+def _pyramid(g: Draft, x: _Image) -> _Image:
+    """What is seen at half the size, beside the image."""
+    if x.side % 2 or x.side < 4:
+        return _branches(g, x)
+    kind = g.pick(("MaxPool", "AveragePool"))
+    half = x._replace(name=g.op(kind, x.name, kernel_shape=[2, 2], strides=[2, 2]), side=x.side // 2)
+    small = _act(g, _conv(g, half, 8))
+    factors = g.constant((1.0, 1.0, 2.0, 2.0))
+    large = g.op("Resize", small.name, "", factors, mode="nearest")
+    return x._replace(name=g.op("Concat", x.name, large, axis=1), width=x.width + small.width)
+
+
+def _halves(g: Draft, x: _Image) -> _Image:
+    """A layer of which one half of the channels goes through another."""
+    y = _act(g, _conv(g, x, 16))
+    first, second = g.split(y.name, 2, 1, 8)
+    first = _act(g, _conv(g, y._replace(name=first, width=8), 8)).name
+    return y._replace(name=g.op("Concat", first, second, axis=1))
 
 
 def _block(g: Draft, x: _Image) -> _Image:
@@ -109,3 +141,7 @@ def _asked(g: Draft, x: _Image) -> _Image:
     z = g.op("Relu", y.name)
     size = early or g.op("Shape", y.name)
     return y._replace(name=g.op("Resize", _conv(g, y._replace(name=z), 8).name, "", "", size, mode="nearest"))
+
+
+BLOCKS = (_block, _block, _residual, _residual, _pool, _branches, _last, _asked, _gate, _gate, _pyramid, _halves)
+"""The blocks to choose from; more than once, those of which there are to be more."""
