@@ -1,5 +1,6 @@
 """Random networks of convolutions, most of which an engine could run in codes from end to end."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -19,16 +20,24 @@ class _Image(NamedTuple):
     side: int
 
 
-def random_network(seed: int) -> onnx.ModelProto:
-    """A model of 4 to 12 blocks from ``x`` [B, 3, 12, 12] to ``y``; the same for the same seed."""
+_Block = Callable[[Draft, _Image], _Image]
+
+
+def random_network(seed: int, *, gated: bool = False) -> onnx.ModelProto:
+    """A model of 4 to 12 blocks from ``x`` [B, 3, 12, 12] to ``y``; the same for the same seed.
+
+    It may be ``gated``: with gates, images of half the size beside others, and layers that half of the channels go by.
+    """
     rng = np.random.default_rng(seed)
     g, images = (
         Draft(rng, opset=int(rng.choice((18, 20))), dynamic=bool(rng.random() < 0.3)),
         [_Image("x", CHANNELS, SIDE)],
     )
+    blocks: tuple[_Block, ...] = (_block, _block, _residual, _residual, _pool, _branches, _last, _asked)
+    blocks += (_gate, _gate, _pyramid, _halves) if gated else ()
     for _ in range(int(rng.integers(4, 13))):
         x = images[-1] if g.chance(0.9) else g.pick(images)
-        images.append(g.pick(BLOCKS)(g, x))
+        images.append(g.pick(blocks)(g, x))
     y = images[-1].name
     if g.chance(0.6):
         flat = g.op("Flatten", g.op("GlobalAveragePool", y))
@@ -51,9 +60,7 @@ def _conv(g: Draft, x: _Image, width: int, kernel: int = 0, groups: int = 1) -> 
 
 
 def _act(g: Draft, x: _Image) -> _Image:
-    kind = g.pick(
-        ("Relu", "Relu", "Relu", "Clip", "Clip", "none", "LeakyRelu", "HardSwish", "HardSwish", "silu", "silu")
-    )
+    kind = g.pick(("Relu", "Relu", "Relu", "Relu", "Clip", "Clip", "none", "LeakyRelu", "HardSwish", "silu"))
     if kind == "Clip":
         return x._replace(name=g.op(kind, x.name, g.constant(g.pick((0.0, 0.0, -1.0))), g.constant(2.0)))
     if kind == "silu":
@@ -141,7 +148,3 @@ def _asked(g: Draft, x: _Image) -> _Image:
     z = g.op("Relu", y.name)
     size = early or g.op("Shape", y.name)
     return y._replace(name=g.op("Resize", _conv(g, y._replace(name=z), 8).name, "", "", size, mode="nearest"))
-
-
-BLOCKS = (_block, _block, _residual, _residual, _pool, _branches, _last, _asked, _gate, _gate, _pyramid, _halves)
-"""The blocks to choose from; more than once, those of which there are to be more."""
