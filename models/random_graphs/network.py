@@ -1,5 +1,6 @@
 """Random networks of convolutions, most of which an engine could run in codes from end to end."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -19,16 +20,24 @@ class _Image(NamedTuple):
     side: int
 
 
-def random_network(seed: int) -> onnx.ModelProto:
-    """A model of 4 to 12 blocks from ``x`` [B, 3, 12, 12] to ``y``; the same for the same seed."""
+_Block = Callable[[Draft, _Image], _Image]
+
+
+def random_network(seed: int, *, gated: bool = False) -> onnx.ModelProto:
+    """A model of 4 to 12 blocks from ``x`` [B, 3, 12, 12] to ``y``; the same for the same seed.
+
+    It may be ``gated``: with gates, images of half the size beside others, and layers that half of the channels go by.
+    """
     rng = np.random.default_rng(seed)
     g, images = (
         Draft(rng, opset=int(rng.choice((18, 20))), dynamic=bool(rng.random() < 0.3)),
         [_Image("x", CHANNELS, SIDE)],
     )
+    blocks: tuple[_Block, ...] = (_block, _block, _residual, _residual, _pool, _branches, _last, _asked)
+    blocks += (_gate, _gate, _pyramid, _halves) if gated else ()
     for _ in range(int(rng.integers(4, 13))):
         x = images[-1] if g.chance(0.9) else g.pick(images)
-        images.append(g.pick((_block, _block, _residual, _residual, _pool, _branches, _last, _asked))(g, x))
+        images.append(g.pick(blocks)(g, x))
     y = images[-1].name
     if g.chance(0.6):
         flat = g.op("Flatten", g.op("GlobalAveragePool", y))
@@ -57,6 +66,36 @@ def _act(g: Draft, x: _Image) -> _Image:
     if kind == "silu":
         return x._replace(name=g.either("Mul", x.name, g.op("Sigmoid", x.name)))
     return x if kind == "none" else x._replace(name=g.op(kind, x.name))
+
+
+def _gate(g: Draft, x: _Image) -> _Image:
+    """A block whose channels are weighed by what two layers make of their averages."""
+    y = _block(g, x)
+    average = y._replace(name=g.op("GlobalAveragePool", y.name), side=1)
+    inner = _conv(g, average, 8, 1)
+    logits = _conv(g, inner._replace(name=g.op("Relu", inner.name)), y.width, 1)
+    gate = g.op(g.pick(("Sigmoid", "HardSigmoid")), logits.name)
+    return y._replace(name=g.either("Mul", y.name, gate))
+
+
+def _pyramid(g: Draft, x: _Image) -> _Image:
+    """What is seen at half the size, beside the image."""
+    if x.side % 2 or x.side < 4:
+        return _branches(g, x)
+    kind = g.pick(("MaxPool", "AveragePool"))
+    half = x._replace(name=g.op(kind, x.name, kernel_shape=[2, 2], strides=[2, 2]), side=x.side // 2)
+    small = _act(g, _conv(g, half, 8))
+    factors = g.constant((1.0, 1.0, 2.0, 2.0))
+    large = g.op("Resize", small.name, "", factors, mode="nearest")
+    return x._replace(name=g.op("Concat", x.name, large, axis=1), width=x.width + small.width)
+
+
+def _halves(g: Draft, x: _Image) -> _Image:
+    """A layer of which one half of the channels goes through another."""
+    y = _act(g, _conv(g, x, 16))
+    first, second = g.split(y.name, 2, 1, 8)
+    first = _act(g, _conv(g, y._replace(name=first, width=8), 8)).name
+    return y._replace(name=g.op("Concat", first, second, axis=1))
 
 
 def _block(g: Draft, x: _Image) -> _Image:

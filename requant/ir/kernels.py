@@ -5,7 +5,7 @@
 Between kernels, values can go as integers. `requant.ir.linear` is the view of products alone; a kernel may be any node.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import prod
 
@@ -76,6 +76,20 @@ def _linked_to_convs(kernels: list[Kernel]) -> list[Kernel]:
     return [kernel for kernel in kernels if linked.issuperset(kernel.values)]
 
 
+def moved_together(kernels: Iterable[Kernel]) -> dict[ir.Value, list[ir.Value]]:
+    """Return, for each value of ``kernels``, the values that are moved into it and that it is moved into."""
+    group_of: dict[ir.Value, list[ir.Value]] = {}
+    for kernel in kernels:
+        for value in kernel.values:
+            group_of.setdefault(value, [value])
+        for value in kernel.values[1:] if kernel.moves else ():
+            group, other = group_of[kernel.values[0]], group_of[value]
+            if group is not other:
+                group += other
+                group_of.update(dict.fromkeys(other, group))
+    return group_of
+
+
 def as_kernel(node: ir.Node) -> Kernel | None:
     """View ``node`` and what belongs to it as a kernel, or return None."""
     view = _VIEWS.get(node.op_type) if node.domain == "" else None
@@ -116,11 +130,17 @@ def _binary(kind: str) -> Callable[[ir.Node], Kernel | None]:
         operands = [value for value in node.inputs if value is not None]
         data = tuple(value for value in operands if not is_constant(value))
         constants = [value for value in operands if is_constant(value)]
-        if not data or any(kind == "Concat" or prod(constant_shape(value)) != 1 for value in constants):
+        if not data or any(kind == "Concat" or not _is_number(value, data[0]) for value in constants):
             return None
         return Kernel(kind, (node,), data, tuple(node.outputs))
 
     return view
+
+
+def _is_number(value: ir.Value, data: ir.Value) -> bool:
+    """Tell whether the constant ``value`` has one element, and would add no axis to ``data``."""
+    shape = constant_shape(value)
+    return prod(shape) == 1 and (not shape or (data.shape is not None and len(shape) <= len(data.shape)))
 
 
 def _max_pool(node: ir.Node) -> Kernel | None:
@@ -128,8 +148,9 @@ def _max_pool(node: ir.Node) -> Kernel | None:
 
 
 def _resize(node: ir.Node) -> Kernel | None:
-    nearest = node.attributes.get_string("mode", "nearest") == "nearest"
-    return _unary("Resize")(node) if nearest else None
+    """View a Resize as a kernel where each element of its output is one of its data."""
+    mode, places = (node.attributes.get_string(name, "") for name in ("mode", "coordinate_transformation_mode"))
+    return _unary("Resize")(node) if mode in ("", "nearest") and places != "tf_crop_and_resize" else None
 
 
 def _hard_sigmoid(node: ir.Node) -> Kernel | None:

@@ -38,6 +38,10 @@ class PlanIntegerValues(ir.passes.InPlacePass):
         convs = [linear for linear in find_linears(model.graph) if linear.node.op_type in engine.integer_outputs]
         planned = [conv for conv in convs if layer_refusal(conv, planned_layer(conv), engine) is None]
         candidates = find_candidates(model.graph, engine.activations[ir.DataType.INT8].dtype)
+        for value in candidates.quantizers:
+            value.meta.pop(INTEGER.key, None)
+        for conv in convs:
+            conv.node.meta.pop(FLOAT.key, None)
         regions = choose_regions(model.graph, candidates, planned)
         for value, plan in regions.quantizers.items():
             INTEGER.set(value, plan)

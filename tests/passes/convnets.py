@@ -41,6 +41,7 @@ def source(body: str, weights: Arrays | None = None, side: int = 14) -> onnx.Mod
     text = f"{header} g (float[1, 3, {side}, {side}] x) => (float[n, k, h, w] y) {{ {body} }}"
     proto = onnx.parser.parse_model(text)
     read = {name for node in proto.graph.node for name in node.input}
+    read -= {name for node in proto.graph.node for name in node.output}
     proto.graph.initializer.extend(
         onnx.numpy_helper.from_array(array, name) for name, array in arrays.items() if name in read
     )

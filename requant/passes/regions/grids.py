@@ -3,7 +3,7 @@
 Concat(a, b) = c, Slice(c) = d        one quantizer for a, b, c and d: integers are moved as they are
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 
@@ -14,7 +14,7 @@ from ...calib.activations import Activation, activation
 from ...calib.ranges import Interval
 from ...calib.statistics import ChannelStatistics
 from ...ir.activated import bounds
-from ...ir.kernels import Kernel
+from ...ir.kernels import Kernel, moved_together
 from ...ir.quantizer import Quantizer, code_range
 from ..magnitudes import LARGEST
 from ..scale_limits import no_range
@@ -26,7 +26,7 @@ _GATES = {"Sigmoid": (0.0, 1.0), "HardSigmoid": (0.0, 1.0)}
 
 def grids(kernels: Sequence[Kernel], dtype: ir.DataType) -> dict[ir.Value, Quantizer]:
     """Return the quantizer of each value that the ``kernels`` read or write and that was measured."""
-    groups = _groups(kernels)
+    groups = {id(group): group for group in moved_together(kernels).values()}.values()
     consumers: dict[ir.Value, list[Kernel]] = {}
     producers = {value: kernel for kernel in kernels for value in kernel.outputs}
     for kernel in kernels:
@@ -93,22 +93,3 @@ def within_bounds(kernel: Kernel, quantizers: Mapping[ir.Value, Quantizer]) -> b
         return True
     lowest, highest = _reach(quantizers[kernel.outputs[0]])
     return limits[0] <= lowest and highest <= limits[1]
-
-
-def _groups(kernels: Iterable[Kernel]) -> list[list[ir.Value]]:
-    """Partition the values of ``kernels`` into those that are moved into each other."""
-    group_of: dict[ir.Value, list[ir.Value]] = {}
-    for kernel in kernels:
-        values = kernel.values
-        for value in values:
-            group_of.setdefault(value, [value])
-        for value in values[1:] if kernel.moves else ():
-            _merge(group_of, values[0], value)
-    return list({id(group): group for group in group_of.values()}.values())
-
-
-def _merge(group_of: dict[ir.Value, list[ir.Value]], first: ir.Value, second: ir.Value) -> None:
-    group, other = group_of[first], group_of[second]
-    if group is not other:
-        group += other
-        group_of.update(dict.fromkeys(other, group))

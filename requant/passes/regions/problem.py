@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from ...ir.kernels import Kernel
+from ...ir.kernels import Kernel, moved_together
 from .prices import BORDER, CALL, Price, price, size
 from .rounding_noise import Noise
 
@@ -63,10 +63,12 @@ class Problem:
     rest: float = 0.0
     producers: dict[ir.Value, Kernel] = field(init=False, default_factory=dict)
     consumers: dict[ir.Value, list[Kernel]] = field(init=False, default_factory=dict)
+    moved: Mapping[ir.Value, Sequence[ir.Value]] = field(init=False)
     prices: dict[int, Price] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Index the kernels by value."""
+        self.moved = moved_together(self.kernels)
         for kernel in self.kernels:
             self.prices[id(kernel)] = price(kernel)
             for value in kernel.outputs:
@@ -110,15 +112,15 @@ class Problem:
             if kernel is not None
         }
         values = dict.fromkeys(value for kernel in kernels.values() for value in kernel.values)
+        moved = dict.fromkeys(value for one in flipped for value in self.moved[one])
         after = integers.symmetric_difference(flipped)
-        before, behind = (self._local(kernels.values(), values, one, trade) for one in (integers, after))
+        before, behind = (
+            self._kernel_time(kernels.values(), one)
+            + self.border_time(values, one)
+            + sum(float(trade @ noise) for noise in self._noises(kernels.values(), moved, one))
+            for one in (integers, after)
+        )
         return behind - before
-
-    def _local(
-        self, kernels: Iterable[Kernel], values: Iterable[ir.Value], integers: set[ir.Value], trade: Noise
-    ) -> float:
-        noise = sum(float(trade @ one) for one in self._noises(kernels, values, integers))
-        return self._kernel_time(kernels, integers) + self.border_time(values, integers) + noise
 
     def _kernel_time(self, kernels: Iterable[Kernel], integers: set[ir.Value]) -> float:
         return sum(self.prices[id(kernel)].of(self.is_integer(kernel, integers)) for kernel in kernels)
@@ -140,9 +142,8 @@ class Problem:
     def _noises(
         self, kernels: Iterable[Kernel], values: Iterable[ir.Value], integers: set[ir.Value]
     ) -> Iterator[Noise]:
-        for value in values:
-            if value in integers:
-                yield from (self.noise.values[source] for source in self._rounded(value, integers))
+        rounded = (source for value in values if value in integers for source in self._rounded(value, integers))
+        yield from (self.noise.values[source] for source in dict.fromkeys(rounded))
         for kernel in kernels:
             weight = None if kernel.linear is None else self.noise.weights.get(kernel.linear.node)
             if weight is not None and self.is_integer(kernel, integers):

@@ -12,10 +12,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from ...ir.constants import is_constant
 from ...ir.kernels import MOVES
 from ...ir.ops import JOINING, is_op
 from ...ir.quantizer import Quantizer
-from ...ir.traverse import reachable
+from ...ir.traverse import graphs_within, reachable
 from ...runtime.feeds import Feed
 from ...runtime.session import runner
 from ...runtime.taps import with_taps
@@ -34,7 +35,9 @@ _MOST_PIECES = 16
 def measure_noise(model: ir.Model, grids: Mapping[ir.Value, Quantizer], feeds: Sequence[Feed]) -> dict[ir.Value, Noise]:
     """Measure the noise of rounding each value in ``grids``, alone, on ``feeds``."""
     values, noise = list(grids), dict[ir.Value, Noise]()
-    tapped = with_taps(model, [value.name or "" for value in pieces(model.graph)])
+    names = [value.name or "" for value in pieces(model.graph)]
+    tapped = with_taps(model, names)
+    tapped.graph.outputs[:] = [output for output in tapped.graph.outputs if output.name in names]
     for start in range(0, len(values), _PROBES):
         some = {value: grids[value] for value in values[start : start + _PROBES]}
         noise |= _measured(tapped, some, feeds)
@@ -53,23 +56,32 @@ def _measured(model: ir.Model, grids: Mapping[ir.Value, Quantizer], feeds: Seque
     for value, plan in grids.items():
         kernel = {value.name or "": _rounding_step(plan)}
         outputs = [probed_outputs(run, feed, probes, kernel) for feed in feeds]
-        errors = [[y - z for y, z in zip(*both, strict=True)] for both in zip(outputs, expected, strict=True)]
+        errors = [[_error(y, z) for y, z in zip(*both, strict=True)] for both in zip(outputs, expected, strict=True)]
         noise[value] = _squares(errors) / np.where(sizes > 0, sizes, 1)
     return noise
 
 
+def _error(rounded: NDArray[np.float64], exact: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the error of an output: all of it where rounding decides on its shape or on what is finite."""
+    if rounded.shape != exact.shape or not np.array_equal(np.isfinite(rounded), np.isfinite(exact)):
+        return exact
+    with np.errstate(invalid="ignore"):  # the difference of infinities, which `_squares` leaves out
+        return rounded - exact
+
+
 def _squares(outputs: Sequence[Sequence[NDArray[np.float64]]]) -> Noise:
-    """Return the sum of squares of each output over the feeds, [P]."""
-    noise: Noise = np.array([[np.square(output).sum() for output in feed] for feed in outputs]).sum(axis=0)
+    """Return the sum of squares of what is finite in each output over the feeds, [P]."""
+    squares = [[np.square(output[np.isfinite(output)]).sum() for output in feed] for feed in outputs]
+    noise: Noise = np.array(squares).sum(axis=0)
     return noise
 
 
 def _probe_everywhere(graph: ir.Graph, value: ir.Value) -> Probe:
-    """Let all consumers of ``value`` read it rounded on demand, the outputs of the graph among them."""
+    """Let all consumers of ``value`` read it rounded on demand, the outputs of its graph among them."""
     probe, rounded_value = insert_probe(graph, value, [(use.node, use.idx) for use in value.uses()], 8)
-    for position, output in enumerate(graph.outputs):
-        if output is value:
-            graph.outputs[position] = rounded_value
+    owner = value.graph
+    assert isinstance(owner, ir.Graph)
+    owner.outputs[:] = [rounded_value if output is value else output for output in owner.outputs]
     return probe
 
 
@@ -82,14 +94,15 @@ def pieces(graph: ir.Graph) -> list[ir.Value]:
             yield from filter(None, node.inputs if node.op_type in JOINING else node.inputs[:1])
 
     values = list(reachable(graph.outputs, parts))
-    sources = [value for value in values if not any(True for _ in parts(value)) and value.graph is graph]
+    sources = [value for value in values if not any(True for _ in parts(value)) and not is_constant(value)]
     return sources if len(sources) <= _MOST_PIECES else list(graph.outputs)
 
 
 def _all_values(graph: ir.Graph) -> Iterator[ir.Value]:
-    yield from graph.inputs
-    for node in graph.all_nodes():
-        yield from node.outputs
+    for owner in graphs_within(graph):
+        yield from owner.inputs
+        for node in owner:
+            yield from node.outputs
 
 
 def _rounding_step(plan: Quantizer) -> RoundingStep:

@@ -12,6 +12,7 @@ from tests.passes.optimized import fused_ops, listing
 pytestmark = pytest.mark.usefixtures("integers_are_free")
 
 WEIGHTS = {"h": random((32, 16, 1, 1)), "z": random((32, 64, 1, 1)), "factors": np.array([1, 1, 2, 2], np.float32)}
+WEIGHTS |= {"minus": np.full((1, 1), -0.7, np.float32)}
 GATE = "a = GlobalAveragePool(c) d = Conv(a, w) r = Relu(d) e = Conv(r, q)"
 
 BODIES: dict[str, tuple[str, Mapping[str, int]]] = {
@@ -32,6 +33,11 @@ BODIES: dict[str, tuple[str, Mapping[str, int]]] = {
         {"QLinearConv": 3, "QLinearGlobalAveragePool": 1, "QLinearAdd": 1, "QLinearMul": 1},
     ),
     "Add": ("d = Conv(c, w) y = Add(c, d)", {"QLinearConv": 2, "QLinearAdd": 1}),
+    "number": ("g = Sigmoid(c) m = Mul(g, six) y = Add(m, c)", {"QLinearSigmoid": 1, "QLinearMul": 1, "QLinearAdd": 1}),
+    "below 0": (
+        "g = Sigmoid(c) m = Add(minus, g) y = Mul(m, c)",
+        {"QLinearSigmoid": 1, "QLinearMul": 1, "QLinearAdd": 1},
+    ),
     "Concat": ("d = Conv(c, w) y = Concat<axis = 1>(c, d)", {"QLinearConv": 2, "QLinearConcat": 1}),
     "MaxPool": ("p = MaxPool<kernel_shape = [2, 2]>(c) y = Conv(p, w)", {"QLinearConv": 2, "NhwcMaxPool": 1}),
     "AveragePool": ("y = AveragePool<kernel_shape = [2, 2]>(c)", {"QLinearAveragePool": 1}),
@@ -59,16 +65,16 @@ GOLDEN = {
         """,
     "HardSwish": """
         y.gate.scaled = DequantizeLinear(c.codes, y.gate.slope, c.zero_point)
-        y.gate.beta = DequantizeLinear(y.gate.top, y.gate.offset, y.gate.zero_point)
-        y.gate = Add(y.gate.scaled, y.gate.beta)
-        y.gate.codes = QuantizeLinear(y.gate, y.gate.scale, y.gate.zero_point.1)
-        y.gate.dequantized = DequantizeLinear(y.gate.codes, y.gate.scale, y.gate.zero_point.1)
+        y.gate.number.dequantized = DequantizeLinear(y.gate.number.codes, y.gate.number.scale, y.gate.number.zero_point)
+        y.gate = Add(y.gate.scaled, y.gate.number.dequantized)
+        y.gate.codes = QuantizeLinear(y.gate, y.gate.scale, y.gate.zero_point)
+        y.gate.dequantized = DequantizeLinear(y.gate.codes, y.gate.scale, y.gate.zero_point)
         y.float = Mul(c.dequantized, y.gate.dequantized)
         """,
     "HardSigmoid": """
         y.scaled = DequantizeLinear(c.codes, y.slope, c.zero_point)
-        y.beta = DequantizeLinear(y.top, y.offset, y.zero_point)
-        y.float = Add(y.scaled, y.beta)
+        y.number.dequantized = DequantizeLinear(y.number.codes, y.number.scale, y.number.zero_point)
+        y.float = Add(y.scaled, y.number.dequantized)
         """,
     "hard gate": """
         a = GlobalAveragePool(c.dequantized)
@@ -81,10 +87,10 @@ GOLDEN = {
         e = Conv(r.dequantized, q.dequantized)
         e.codes = QuantizeLinear(e, e.scale, e.zero_point)
         s.scaled = DequantizeLinear(e.codes, s.slope, e.zero_point)
-        s.beta = DequantizeLinear(s.top, s.offset, s.zero_point)
-        s = Add(s.scaled, s.beta)
-        s.codes = QuantizeLinear(s, s.scale, s.zero_point.1)
-        s.dequantized = DequantizeLinear(s.codes, s.scale, s.zero_point.1)
+        s.number.dequantized = DequantizeLinear(s.number.codes, s.number.scale, s.number.zero_point)
+        s = Add(s.scaled, s.number.dequantized)
+        s.codes = QuantizeLinear(s, s.scale, s.zero_point)
+        s.dequantized = DequantizeLinear(s.codes, s.scale, s.zero_point)
         y.float = Mul(s.dequantized, c.dequantized)
         """,
     "Add": """
@@ -92,6 +98,16 @@ GOLDEN = {
         d.codes = QuantizeLinear(d, d.scale, d.zero_point)
         d.dequantized = DequantizeLinear(d.codes, d.scale, d.zero_point)
         y.float = Add(c.dequantized, d.dequantized)
+        """,
+    "number": """
+        g = Sigmoid(c.dequantized)
+        g.codes = QuantizeLinear(g, g.scale, g.zero_point)
+        g.dequantized = DequantizeLinear(g.codes, g.scale, g.zero_point)
+        m.number.dequantized = DequantizeLinear(m.number.codes, m.number.scale, m.number.zero_point)
+        m = Mul(g.dequantized, m.number.dequantized)
+        m.codes = QuantizeLinear(m, m.scale, m.zero_point)
+        m.dequantized = DequantizeLinear(m.codes, m.scale, m.zero_point)
+        y.float = Add(m.dequantized, c.dequantized)
         """,
     "MaxPool": """
         p = MaxPool(c.dequantized)
