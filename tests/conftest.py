@@ -14,7 +14,6 @@ import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 
-from requant.ir.kernels import Kernel
 from requant.passes.regions.prices import Price
 from requant.runtime.session import runner
 
@@ -64,16 +63,16 @@ def deviation() -> Callable[[Arrays, Arrays], float]:
 @pytest.fixture
 def integers_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let integers be so much faster than float that networks of any size run on them."""
-    _set_prices(monkeypatch, lambda kernel: _FREE)
+    _set_prices(monkeypatch, lambda kernel, *_: _FREE)
 
 
 @pytest.fixture
 def integer_convs_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let Convs be so much faster on integers that those of any size run on them, and all else in float."""
-    _set_prices(monkeypatch, lambda kernel: _FREE if kernel.kind == "Conv" else Price(1.0, 2.0))
+    _set_prices(monkeypatch, lambda kernel, *_: _FREE if kernel.kind == "Conv" else Price(1.0, 2.0))
 
 
-def _set_prices(monkeypatch: pytest.MonkeyPatch, price: Callable[[Kernel], Price]) -> None:
+def _set_prices(monkeypatch: pytest.MonkeyPatch, price: Callable[..., Price]) -> None:
     monkeypatch.setattr("requant.passes.regions.problem.price", price)
     for border in ("BORDER", "CALL"):
         monkeypatch.setattr(f"requant.passes.regions.problem.{border}", 0.0)

@@ -24,7 +24,7 @@ def integer_regions(graph: ir.Graph, layers: Sequence[Linear], engine: Target) -
     quantizers = {value: plan for value in values if (plan := INTEGER.get(value)) is not None}
     refusals = {linear.node: refusal for linear in convs if (refusal := FLOAT.get(linear.node)) is not None}
     if not quantizers and not refusals:
-        return choose_regions(graph, find_candidates(graph, engine.activations[ir.DataType.INT8].dtype), convs)
+        return choose_regions(graph, find_candidates(graph, engine), convs)
     quantized = {linear.node for linear in convs}
     chosen = [
         kernel

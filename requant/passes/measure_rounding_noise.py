@@ -10,6 +10,7 @@ import onnx_ir as ir
 from ..calib.activations import activation
 from ..calib.collect import first_feeds
 from ..ir.linear import find_linears
+from ..runtime.feeds import Feed
 from ..runtime.targets import target
 from .annotations import NOISE, is_quantized
 from .regions.candidates import find_candidates
@@ -32,20 +33,23 @@ class MeasureRoundingNoise(ir.passes.InPlacePass):
 
     Attributes:
         target: the engine, a key of `requant.runtime.TARGETS`.
+        feeds: what to measure on; of samples that set no range, noise includes what is clipped. The first feeds of the
+            calibration data if there are none.
     """
 
     target: str = "cpu"
+    feeds: tuple[Feed, ...] = ()
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         engine = target(self.target)
         if not engine.integer_outputs:
             return ir.passes.PassResult(model, modified=False)
-        candidates = find_candidates(model.graph, engine.activations[ir.DataType.INT8].dtype)
+        candidates = find_candidates(model.graph, engine)
         convs = [linear for linear in find_linears(model.graph) if linear.node.op_type in engine.integer_outputs]
         integers, time = fastest(model.graph, candidates, [conv for conv in convs if is_quantized(conv)])
         computed = [value for value in candidates.quantizers if value in integers and _is_computed(value)]
         grids = {value: candidates.quantizers[value] for value in computed}
-        feeds = first_feeds(model)[: max(1, min(MOST_FEEDS, int(_BUDGET / max(time * len(grids), 1))))]
+        feeds = (self.feeds or first_feeds(model))[: max(1, min(MOST_FEEDS, int(_BUDGET / max(time * len(grids), 1))))]
         for value in candidates.quantizers:
             value.meta.pop(NOISE.key, None)
         for value, noise in measure_noise(model, grids, feeds).items():

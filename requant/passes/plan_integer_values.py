@@ -37,7 +37,7 @@ class PlanIntegerValues(ir.passes.InPlacePass):
             return ir.passes.PassResult(model, modified=False)
         convs = [linear for linear in find_linears(model.graph) if linear.node.op_type in engine.integer_outputs]
         planned = [conv for conv in convs if layer_refusal(conv, planned_layer(conv), engine) is None]
-        candidates = find_candidates(model.graph, engine.activations[ir.DataType.INT8].dtype)
+        candidates = find_candidates(model.graph, engine)
         for value in candidates.quantizers:
             value.meta.pop(INTEGER.key, None)
         for conv in convs:

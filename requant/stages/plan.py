@@ -3,20 +3,16 @@
 from copy import copy
 from itertools import islice
 
-import onnx_ir as ir
-
 from ..calib.activations import measure_activations
 from ..calib.collect import reaching_feeds
-from ..calib.sources import Batches
 from ..ir.channels.find import Site, find_sites
 from ..passes.cost_model.noisy_layers import number_layers
 from ..passes.gptq import Gptq
-from ..passes.measure_rounding_noise import MeasureRoundingNoise
+from ..passes.measure_rounding_noise import MOST_FEEDS, MeasureRoundingNoise
 from ..passes.parallel import one_blas_thread
 from ..passes.plan_integer_values import PlanIntegerValues
 from ..passes.plan_quantizers import PlanQuantizers
 from ..passes.select_layers import SelectLayers
-from ..recipe import Recipe
 from ..runtime.compare import common_layers
 from ..runtime.targets import target as find_target
 from ..runtime.verify import verify
@@ -37,7 +33,7 @@ def choose_plan(job: Job) -> None:
     """
     if job.calibrated:
         with job.times("plan"):
-            MeasureRoundingNoise(job.lowering.target)(job.model)
+            _measure_noise(job)
     number_layers(job.model)
     job.unplanned, job.planned_by = job.model.clone(), job.recipe
     simple = copy(job)
@@ -62,7 +58,7 @@ def plan(job: Job) -> float:
     SelectLayers(job.keep, job.lowering.target, recipe.formats)(model)
     if job.calibrated:
         with job.times("rewrite"), one_blas_thread():
-            difference = _rewrite(model, recipe, job.parts.training, job.lowering.target)
+            difference = _rewrite(job)
     with job.times("plan"), one_blas_thread():
         PlanQuantizers(recipe.formats, recipe.ranges, find_target(job.lowering.target).weight_bits)(model)
         if job.calibrated and recipe.rounding == "gptq":
@@ -71,13 +67,20 @@ def plan(job: Job) -> float:
     return difference
 
 
-def _rewrite(model: ir.Model, recipe: Recipe, data: Batches, target: str) -> float:
+def _measure_noise(job: Job) -> None:
+    """Measure the noise of rounding on held-out samples, if there are any."""
+    held_out = job.parts.held_out
+    feeds = () if held_out is None else tuple(islice(held_out, MOST_FEEDS))
+    MeasureRoundingNoise(job.lowering.target, feeds)(job.model)
+
+
+def _rewrite(job: Job) -> float:
     """Run the recipe's exact passes, each verified against the model before it; returns the largest difference.
 
     What was measured between kernels is measured again on what the passes made.
     """
-    worst, modified = 0.0, False
-    for rewrite in recipe.rewrites:
+    model, data, worst, modified = job.model, job.parts.training, 0.0, False
+    for rewrite in job.recipe.rewrites:
         before = model.clone()
         places = {
             consumer.linear.output.name or "": site.name
@@ -92,5 +95,5 @@ def _rewrite(model: ir.Model, recipe: Recipe, data: Batches, target: str) -> flo
             worst = max(worst, verify(before, model, feeds, rewrite=type(rewrite).__name__, watched=watched))
     if modified:
         measure_activations(model, data)
-        MeasureRoundingNoise(target)(model)
+        _measure_noise(job)
     return worst

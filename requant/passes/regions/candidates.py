@@ -8,6 +8,7 @@ import onnx_ir as ir
 from ...ir.kernels import Kernel, find_kernels
 from ...ir.linear import Linear, find_linears
 from ...ir.quantizer import Quantizer
+from ...runtime.targets import Target
 from ..annotations import NOISE
 from .grids import grids, within_bounds
 from .prices import product_time
@@ -17,19 +18,19 @@ from .weight_noise import weight_noise
 
 @dataclass(frozen=True)
 class Candidates:
-    """The ``kernels`` of a graph whose values were all measured, and the quantizers of these values."""
+    """The ``kernels`` of a graph that ``engine`` may run on integers, and the quantizers of measured values."""
 
+    engine: Target
     kernels: Sequence[Kernel]
     quantizers: Mapping[ir.Value, Quantizer]
 
 
-def find_candidates(graph: ir.Graph, dtype: ir.DataType) -> Candidates:
-    """Return the kernels that may run on integers of ``dtype``."""
+def find_candidates(graph: ir.Graph, engine: Target) -> Candidates:
+    """Return the kernels of ``graph`` that ``engine`` may run on integers."""
     kernels = find_kernels(graph)
-    quantizers = grids(kernels, dtype)
-    return Candidates(
-        [one for one in kernels if quantizers.keys() >= set(one.values) and within_bounds(one, quantizers)], quantizers
-    )
+    quantizers = grids(kernels, engine.activations[ir.DataType.INT8].dtype)
+    measured = [one for one in kernels if quantizers.keys() >= set(one.values) and within_bounds(one, quantizers)]
+    return Candidates(engine, measured, quantizers)
 
 
 def problem(graph: ir.Graph, candidates: Candidates, convs: Iterable[Linear], *, noisy: bool = True) -> Problem:
@@ -48,6 +49,7 @@ def problem(graph: ir.Graph, candidates: Candidates, convs: Iterable[Linear], *,
         noise,
         _others(candidates.kernels),
         sum(product_time(linear) for linear in find_linears(graph) if linear.node.op_type != "Conv"),
+        candidates.engine.multiplication_time,
     )
 
 

@@ -34,10 +34,10 @@ class Price:
         return self.in_integers if is_integer else self.in_float
 
 
-def price(kernel: Kernel) -> Price:
-    """Return the price of ``kernel`` in one feed."""
+def price(kernel: Kernel, multiplication_time: float) -> Price:
+    """Return the price of ``kernel`` in one feed, where a multiplication in int8 takes ``multiplication_time``."""
     if kernel.kind == "Conv":
-        return _conv_price(kernel)
+        return _conv_price(kernel, multiplication_time)
     per_element, integer_per_element, extra_calls = _PRICES[kernel.kind]
     elements = _elements(kernel)
     return Price(elements * per_element + CALL, elements * integer_per_element + CALL * (1 + extra_calls))
@@ -67,11 +67,11 @@ _PRICES: dict[str, tuple[float, float, int]] = {
 """By kind: an element in float, one of integers, and the calls of integer kernels beyond one."""
 
 
-_PRODUCT, _INTEGER_PRODUCT = 0.0172, 0.0044
-"""A multiplication in float, and in int8."""
+_PRODUCT = 0.0172
+"""A multiplication in float."""
 
 
-def _conv_price(kernel: Kernel) -> Price:
+def _conv_price(kernel: Kernel, multiplication_time: float) -> Price:
     conv, outputs = kernel.linear, size(kernel.outputs[0])
     assert conv is not None
     taps, per_group = prod(conv.shape[2:]), conv.shape[1]
@@ -82,7 +82,7 @@ def _conv_price(kernel: Kernel) -> Price:
     gathered, grouped = places * taps * (taps > 1), 2 if conv.groups > 1 else 1
     return Price(
         products * _PRODUCT + outputs * 0.12 * (taps == 1) + gathered * 0.7 + 2 * CALL,
-        grouped * products * _INTEGER_PRODUCT + outputs * 0.09 + gathered * conv.groups * 1.4 + 3 * CALL,
+        grouped * products * multiplication_time + outputs * 0.09 + gathered * conv.groups * 1.4 + 3 * CALL,
     )
 
 

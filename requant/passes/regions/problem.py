@@ -52,7 +52,7 @@ class Problem:
     """The kernels of a graph with what integers may cost and gain.
 
     ``others`` counts the consumers of each value that are no kernels, graph outputs among them; ``rest`` is the time of
-    nodes that no plan changes.
+    nodes that no plan changes, and ``multiplication_time`` that of a multiplication in int8.
     """
 
     kernels: Sequence[Kernel]
@@ -61,6 +61,7 @@ class Problem:
     noise: RoundingNoise
     others: Mapping[ir.Value, int]
     rest: float = 0.0
+    multiplication_time: float = 0.0
     producers: dict[ir.Value, Kernel] = field(init=False, default_factory=dict)
     consumers: dict[ir.Value, list[Kernel]] = field(init=False, default_factory=dict)
     moved: Mapping[ir.Value, Sequence[ir.Value]] = field(init=False)
@@ -70,7 +71,7 @@ class Problem:
         """Index the kernels by value."""
         self.moved = moved_together(self.kernels)
         for kernel in self.kernels:
-            self.prices[id(kernel)] = price(kernel)
+            self.prices[id(kernel)] = price(kernel, self.multiplication_time)
             for value in kernel.outputs:
                 self.producers[value] = kernel
             for value in dict.fromkeys(kernel.inputs):

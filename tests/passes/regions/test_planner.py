@@ -51,6 +51,7 @@ def problem(
         noise,
         {value: int((value.name or "") in others) for value in values},
         rest=1e4,
+        multiplication_time=0.0044,
     )
     for kernel in kernels:
         made.prices[id(kernel)] = Price(*(float(price) for price in rng.uniform(5e3, 5e4, 2)))
