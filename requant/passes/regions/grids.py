@@ -59,20 +59,26 @@ def _bounds(kernel: Kernel | None) -> Interval | None:
 
 
 def _fitted(plan: Quantizer, limits: Interval) -> Quantizer:
-    """Shrink ``plan`` so that its integers are within ``limits`` where they exceed them by less than a step.
+    """Move ``plan`` so that its integers are within ``limits`` where they exceed them by less than a step.
 
     Data that reach the bounds of a Clip have a range that ends there, and rounding the scale or the zero point moves
     the ends.
     """
     assert plan.zero_point is not None
-    lowest, highest = _reach(plan)
-    (low, high), step, zero = limits, float(plan.scale), float(plan.zero_point)
-    first, last = code_range(plan.dtype, plan.bits)
+    (low, high), (lowest, highest), step = limits, _reach(plan), float(plan.scale)
     if (low <= lowest and highest <= high) or lowest + step < low or highest - step > high:
         return plan
-    scale = min(step, *(end / (code - zero) for end, code in ((low, first), (high, last)) if code != zero))
-    largest = np.float32(scale)
-    return replace(plan, scale=np.asarray(largest if float(largest) <= scale else np.nextafter(largest, np.float32(0))))
+    first, last = code_range(plan.dtype, plan.bits)
+    zeros = (zero for zero in float(plan.zero_point) + np.arange(-1, 2) if first <= zero <= last)
+    scale, zero = max((_largest_scale(limits, (first - zero, last - zero), step), zero) for zero in zeros)
+    return replace(plan, scale=np.asarray(scale, np.float32), zero_point=np.asarray(zero, np.float32))
+
+
+def _largest_scale(limits: Interval, codes: tuple[float, float], largest: float) -> float:
+    """Return the largest scale in float32, up to ``largest``, by which the two ``codes`` are within ``limits``."""
+    exact = min(largest, *(end / code for end, code in zip(limits, codes, strict=True) if code))
+    scale = np.float32(exact)
+    return float(scale if float(scale) <= exact else np.nextafter(scale, np.float32(0)))
 
 
 def _reach(plan: Quantizer) -> Interval:

@@ -31,7 +31,7 @@ from tests.passes.optimized import fused_ops
 pytestmark = pytest.mark.usefixtures("integers_are_free")
 
 FP8_REASON = "cpu has no float8e4m3fn products"
-NO_RANGE = "an integer Conv writes int8, and no range of its output serves what reads it"
+NO_RANGE = "an integer Conv writes int8, and no range of its output suits all that reads it"
 
 
 def test_other_engines_do_not_round_the_output() -> None:

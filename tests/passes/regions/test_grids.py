@@ -8,15 +8,17 @@ from requant.calib.activations import ACTIVATION, activation
 from requant.ir.kernels import find_kernels
 from requant.ir.quantizer import Quantizer
 from requant.passes.regions.grids import grids, within_bounds
-from tests.passes.convnets import WEIGHTS, measured, random, source
+from tests.passes.convnets import WEIGHTS, Arrays, measured, random, source
 
 STEM = "c = Conv(x, u, b)"
 WIDE = {"z": random((32, 64, 1, 1)), "bound": np.array(1.5, np.float32), "floor": np.array(-0.7, np.float32)}
 
 
-def quantizers(body: str, dtype: ir.DataType = ir.DataType.UINT8, **weights: np.ndarray) -> dict[str, Quantizer]:
+def quantizers(
+    body: str, dtype: ir.DataType = ir.DataType.UINT8, weights: Arrays | None = None
+) -> dict[str, Quantizer]:
     """Return the quantizers of the values of a network by name."""
-    model = measured(source(body, {**WIDE, **weights}))
+    model = measured(source(body, {**WIDE, **(weights or {})}))
     return {value.name or "": plan for value, plan in grids(find_kernels(model.graph), dtype).items()}
 
 
@@ -84,6 +86,16 @@ def test_data_that_reach_the_bounds_of_a_clip_stay_within(clip: str, dtype: ir.D
     assert entry.statistics.maximum.max() - step < high
     assert entry.statistics.minimum.min() + step > low
     assert all(fits(body, dtype))
+
+
+@pytest.mark.parametrize("low", [-0.0525, -0.048, -0.004, -0.001, 0.0])
+def test_a_clip_with_a_low_end_of_few_steps_keeps_the_range(low: float) -> None:
+    """The zero point goes to the side that leaves the larger scale."""
+    weights = {"floor": np.array(low, np.float32), "bound": np.array(2, np.float32), "u": 3 * random(WEIGHTS["u"])}
+    plan = quantizers(f"{STEM} r = Clip(c, floor, bound) y = Conv(r, w)", weights=weights)["r"]
+    lowest, highest = plan.decode(np.array([0, 255]))
+    assert np.float32(low) <= lowest <= low + 1.01 * plan.scale
+    assert 2 - 1.01 * plan.scale <= highest <= 2
 
 
 def test_a_range_that_others_widen_is_beyond_the_bounds() -> None:
