@@ -1,6 +1,7 @@
 """Ranges chosen for what reads them: the least error of f(Q(x)), where f is the activation that reads x.
 
-    low = argmin Σ (f(Q(x)) - f(x))²        over x ≥ low ≥ min x; the top is never cut
+    low = argmin Σ (f(Q(x)) - f(x))²        over 0 ≥ low ≥ min x; the top is never cut
+    max x + (max x - max of the group of samples that comes next)
 
 SiLU and HardSwish make next to nothing of what is far below 0, where the outputs of Convs reach: a range that leaves it
 out has finer steps for what counts.
@@ -13,7 +14,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from ...calib.ranges import Interval, minmax
+from ...calib.ranges import Interval
 from ...calib.statistics import ChannelStatistics
 from ...ir.kernels import Kernel
 from ...ir.ops import SIZES, is_op
@@ -23,6 +24,9 @@ Function = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 _LOWS = (-1.0, -1.5, -2.0, -2.5, -3.0, -4.0, -5.0, -6.0, -8.0, -10.0, -12.0)
 """The ends to try below 0; where the data end before them, they end with the data."""
+
+_MOST = 0.25
+"""The most that a range is extended by, as a share of its end."""
 
 _ELEMENTS = 2**16
 """The most elements that errors are computed on."""
@@ -63,7 +67,7 @@ def function(values: Sequence[ir.Value], consumers: Iterable[Kernel]) -> Functio
 
 def interval(statistics: ChannelStatistics, read_as: Function) -> Interval:
     """Choose the interval of a value that is ``read_as`` a function of it."""
-    low, high = minmax(statistics)
+    low, high = extended(statistics)
     candidates = {max(low, end) for end in _LOWS} | {low}
     if read_as is _identity or low >= 0:
         return low, high
@@ -71,6 +75,24 @@ def interval(statistics: ChannelStatistics, read_as: Function) -> Interval:
     exact = read_as(x)
     errors = {end: np.square(read_as(rounded(x, quantizer((end, high)))) - exact).sum() for end in candidates}
     return min(errors, key=lambda end: (errors[end], end)), high
+
+
+def extended(statistics: ChannelStatistics) -> Interval:
+    """Extend the range of the samples by as far as the outermost group of them reaches beyond the next one.
+
+    Other data reach beyond the range too: for tails that fall exponentially the mean excess is that distance. Bounds
+    that several groups reach, such as those of a Relu or a Clip, stay.
+    """
+    is_present = statistics.counts > 0
+    highs = np.sort(statistics.highest[is_present].max(axis=1))
+    lows = -np.sort(-statistics.lowest[is_present].min(axis=1))
+    return _beyond(lows, statistics.minimum.min()), _beyond(highs, statistics.maximum.max())
+
+
+def _beyond(ends: NDArray[np.float64], end: float) -> float:
+    """Return the ``end`` of a range moved away from the last but one of ``ends``, by a quarter of itself at most."""
+    distance = float(end - ends[-2]) if len(ends) > 1 else 0.0
+    return float(end) + float(np.clip(distance, -_MOST * abs(end), _MOST * abs(end)))
 
 
 def quantizer(covered: Interval, dtype: ir.DataType = ir.DataType.UINT8) -> Quantizer:

@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from requant.calib.statistics import ChannelStatistics, measure
 from requant.ir.kernels import find_kernels
-from requant.passes.regions.ranges import function, interval, quantizer, rounded, sample
+from requant.passes.regions.ranges import extended, function, interval, quantizer, rounded, sample
 from tests.passes.convnets import planned
 
 Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -94,3 +94,27 @@ def test_the_quantizer_covers_0_and_the_interval(covered: tuple[float, float], d
     x = np.linspace(*covered, 1000)
     assert np.abs(rounded(x, plan) - x).max() <= 1.001 * float(plan.scale), "half a step, and half for the zero point"
     assert rounded(np.zeros(1), plan) == 0
+
+
+def by_group(ends: list[tuple[float, float]]) -> ChannelStatistics:
+    """Return the statistics of samples that reach from the one end to the other, each in a group of its own."""
+    parts = [measure(np.array([[low, high]], np.float32), 1, seed) for seed, (low, high) in enumerate(ends)]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total.merge(part)
+    return total
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        ([(-4.0, 10.0), (-3.5, 9.0), (-3.0, 8.0)], (-4.5, 11.0)),
+        ([(-4.0, 10.0), (-1.0, 2.0)], (-5.0, 12.5)),  # by a quarter at most
+        ([(0.0, 6.0), (0.0, 6.0), (0.0, 5.0)], (0.0, 6.0)),  # bounds
+        ([(-4.0, 10.0)], (-4.0, 10.0)),  # one group tells nothing of others
+    ],
+)
+def test_a_range_is_extended_by_the_distance_of_its_last_two_groups(
+    ends: list[tuple[float, float]], expected: tuple[float, float]
+) -> None:
+    assert extended(by_group(ends)) == expected
