@@ -5,7 +5,9 @@ from .convert_precision import ConvertPrecision
 from .fold_scales_into_norms import FoldScalesIntoNorms
 from .gptq import Gptq
 from .insert_qdq import InsertQDQ
+from .measure_rounding_noise import MeasureRoundingNoise
 from .migrate_channel_shifts import MigrateChannelShifts
+from .plan_integer_values import PlanIntegerValues
 from .plan_quantizers import PlanQuantizers
 from .reparameterize_scales import ReparameterizeScales
 from .restore_types import RestoreTypes
@@ -18,7 +20,9 @@ __all__ = [
     "FoldScalesIntoNorms",
     "Gptq",
     "InsertQDQ",
+    "MeasureRoundingNoise",
     "MigrateChannelShifts",
+    "PlanIntegerValues",
     "PlanQuantizers",
     "ReparameterizeScales",
     "RestoreTypes",
