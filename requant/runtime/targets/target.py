@@ -40,6 +40,7 @@ class Target:
             `requant.passes.lowering.integer_product`).
         integer_residuals: whether a Conv adds an int8 residual in its integer kernel.
         integer_outputs: the ops among `ops` whose integer kernel rounds its output to integers.
+        shared_bias: whether an integer Conv with several consumers needs a bias.
         one_sided: the ops among `ops` whose integer kernel takes data without negative values alone.
         recurrent: the recurrent ops that have an integer kernel whose data are quantized at run time.
         weight_bits: width of int8 weights; 7 where the kernel would saturate.
@@ -66,6 +67,7 @@ class Target:
     integer_products: bool = False
     integer_residuals: bool = False
     integer_outputs: frozenset[str] = frozenset()
+    shared_bias: bool = False
     one_sided: frozenset[str] = frozenset()
     recurrent: frozenset[str] = frozenset()
     weight_bits: int = 8
