@@ -57,8 +57,8 @@ class InsertQDQ(ir.passes.InPlacePass):
 
     Attributes:
         target: the engine, a key of `requant.runtime.TARGETS`.
-        zero_points: quantize one-sided data asymmetrically, with a zero point and a finer step, where the engine takes
-            any. Two engines' artifacts then no longer have the same quantized values.
+        zero_points: quantize data asymmetrically, with a zero point and a finer step, where the engine takes any, also
+            if it does not have them unasked. Two engines' artifacts then no longer have the same quantized values.
     """
 
     target: str = "tensorrt"

@@ -45,6 +45,7 @@ class Target:
         recurrent: the recurrent ops that have an integer kernel whose data are quantized at run time.
         weight_bits: width of int8 weights; 7 where the kernel would saturate.
         zero_points: whether activations may have any zero point.
+        asymmetric: whether they have one of their own unasked, since it costs the engine nothing.
         half_precision: whether it computes in half precision; if not, models in half precision get float32 inside.
         half_products: whether integer products may give float16: a Conv that writes integers, on the CPU, may not.
         highest_opset, highest_ir: the newest that it reads with Q/DQ.
@@ -72,6 +73,7 @@ class Target:
     recurrent: frozenset[str] = frozenset()
     weight_bits: int = 8
     zero_points: bool = False
+    asymmetric: bool = False
     half_precision: bool = True
     half_products: bool = True
     highest_opset: int = 27
