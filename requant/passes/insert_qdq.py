@@ -31,6 +31,7 @@ from .lowering.bias_correction import bias_correction
 from .lowering.conv_sum import quantize_residual
 from .lowering.integer_kernels import quantize_kernels
 from .lowering.integer_product import multiply_integers
+from .lowering.openvino_workarounds import bias_shared_outputs
 from .lowering.ort_workarounds import keep_in_float, prevent_skip_layer_norms
 from .lowering.quantized_values import (
     LoweringContext,
@@ -56,8 +57,8 @@ class InsertQDQ(ir.passes.InPlacePass):
 
     Attributes:
         target: the engine, a key of `requant.runtime.TARGETS`.
-        zero_points: quantize one-sided data asymmetrically, with a zero point and a finer step, where the engine takes
-            any. Two engines' artifacts then no longer have the same quantized values.
+        zero_points: quantize data asymmetrically, with a zero point and a finer step, where the engine takes any, also
+            if it does not have them unasked. Two engines' artifacts then no longer have the same quantized values.
     """
 
     target: str = "tensorrt"
@@ -80,6 +81,8 @@ class InsertQDQ(ir.passes.InPlacePass):
             _note_bias_limit(layer, contexts[layer.graph])
         for layer in layers:
             _lower(layer, contexts[layer.graph])
+        if engine.shared_bias:
+            bias_shared_outputs(layer.linear for layer in layers)
         if engine.integer_residuals:
             records = {
                 linear: _with_residual(linear, record, contexts[graph_of(linear.node)].dequantized)

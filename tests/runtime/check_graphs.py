@@ -18,8 +18,11 @@ _WEIGHTS: dict[str, ArrayLike] = {"w": _SQUARE, "thin": _SQUARE[:, :8], "v8": ra
 _WEIGHTS |= {"kernel": _SQUARE[..., None, None], "kernel8": _SQUARE[:8, :, None, None]}
 _WEIGHTS |= {"broad": np.concatenate([_SQUARE, _SQUARE.T], axis=1)[..., None, None]}
 _WEIGHTS |= {"kernel9": _SQUARE[:9, :, None, None]}
+_TERMS: dict[str, ArrayLike] = {"b0": [0] * 16, "column": np.linspace(0.5, 2, 32)[:, None, None]}
 _ARRAYS: dict[DTypeLike, dict[str, ArrayLike]] = {
-    np.float32: _SCALES | {"b": range(16), "b3": [[range(16)]], "wf": _SQUARE, "kf": _SQUARE[..., None, None]},
+    np.float32: _SCALES
+    | {"b0": [0] * 16, "column": np.linspace(0.5, 2, 32)[:, None, None]}
+    | {"b": range(16), "b3": [[range(16)]], "wf": _SQUARE, "kf": _SQUARE[..., None, None]},
     np.float16: {"s16": 0.1},
     np.uint8: {"u0": 0, "u128": 128, "u128s": [128] * 16, "wu": _SQUARE, "vu": range(150, 166)},
     np.int8: _WEIGHTS | {"i0": 0, "i5": 5, "i0s": [0], "i0000": [0] * 16},
@@ -115,6 +118,11 @@ OPENVINO: dict[str, Case] = {
         SIDES + "a = Relu (e)" + qdq("i0", "a") + _JOINED,
         SIDES + "a = Relu (e)" + qdq("u128", "a") + _JOINED,
         {"x": IMAGE},
+    ),
+    "shared-conv-output": (
+        UINT8 + CONV + "r = Relu (c) y = Add (r, c)",
+        UINT8 + CONV + "r = Relu (c) y = Add (r, r)",
+        {"x": "float[n,16,6,6] x"},
     ),
 }
 

@@ -34,17 +34,17 @@ MATMUL = "float[b, 3, 32] x, float[32, 48] w", "axis = 1", "MatMul(d, v)"
 GEMM = "float[b, 32] x, float[48, 32] w", "axis = 0", "Gemm<transB = 1, alpha = 0.5>(d, v, bias)"
 CONV = "float[b, 32, 9, 9] x, float[48, 32, 3, 3] w", "axis = 0", "Conv<pads = [1, 1, 1, 1]>(d, v, bias)"
 LAYERS = {"MatMul": MATMUL, "Gemm": GEMM, "Conv": CONV}
-SPELLINGS = {"uint8": 128, "int8": 0}
+SPELLINGS = {"uint8": ("uint8", 128), "int8": ("int8", 0), "any zero point": ("uint8", 77)}
 
 
-def layer(op_type: str, dtype: str) -> ir.Model:
+def layer(op_type: str, spelling: str) -> ir.Model:
     """One layer of quantized data and a weight with a scale for each channel."""
-    values, axis, product = LAYERS[op_type]
+    (values, axis, product), (dtype, zero_point) = LAYERS[op_type], SPELLINGS[spelling]
     x, w = values.split(", float[")
     shape = [int(size) for size in w.split("]")[0].split(", ")]
     proto = onnx.parser.parse_model(
         f"""<ir_version: 8, opset_import: ["": 17]> g ({x}) => (float y) <float s = {{0.03}},
-        {dtype} z = {{{SPELLINGS[dtype]}}}> {{ q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z)
+        {dtype} z = {{{zero_point}}}> {{ q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z)
         v = DequantizeLinear<{axis}>(codes, scales, points) y = {product} }}"""
     )
     proto.graph.output[0].type.tensor_type.ClearField("shape")
@@ -61,10 +61,10 @@ def layer(op_type: str, dtype: str) -> ir.Model:
 
 @needs_vnni
 @needs_openvino
-@pytest.mark.parametrize("dtype", SPELLINGS)
+@pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("op_type", LAYERS)
-def test_one_layer_is_exact_and_runs_in_int8(op_type: str, dtype: str) -> None:
-    model = layer(op_type, dtype)
+def test_one_layer_is_exact_and_runs_in_int8(op_type: str, spelling: str) -> None:
+    model = layer(op_type, spelling)
     shape = [size if isinstance(size, int) else 2 for size in model.graph.inputs[0].shape or ()]
     x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
     expected, actual = (outputs(model, [{"x": x}], target) for target in ("cpu", "openvino"))

@@ -100,7 +100,8 @@ def lowered_quantizer(value: ir.Value, plan: Quantizer, context: LoweringContext
     if engine.integer_outputs and integer is not None:
         return integer
     one_sided = plan.interval is not None and plan.interval[0] >= 0
-    takes_zero_point = (context.zero_points and engine.zero_points) or (one_sided and value in context.one_sided)
+    asked = engine.asymmetric or (context.zero_points and engine.zero_points)
+    takes_zero_point = asked or (one_sided and value in context.one_sided)
     if not takes_zero_point or plan.interval is None or plan.bits < 8:
         return plan
     return plan.with_zero_point(engine.activations[plan.dtype][0])

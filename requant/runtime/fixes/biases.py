@@ -1,7 +1,8 @@
-"""Fixes of a bias, for ONNX Runtime's integer kernels.
+"""Fixes of a bias, for integer kernels.
 
-As [1, …, N] it stays outside of the float Gemm that would replace the product. In int32 with the scale of the product,
-s_x · s_w, it is added within the integer one; that rounds it to a multiple of s_x · s_w.
+In ONNX Runtime, it stays outside of the float Gemm that would replace the product as [1, …, N]. In int32 with the scale
+of the product, s_x · s_w, it is added within the integer one; that rounds it to a multiple of s_x · s_w. In OpenVINO, a
+Conv with several consumers needs one.
 """
 
 import numpy as np
@@ -15,6 +16,9 @@ from ..rules.qdq_nodes import Layer
 from .node_quantizer import dequantize, node_quantizer
 
 _LARGEST = 2**31 - 1
+
+_SMALLEST = 2.0**-24
+"""The smallest number above 0 that float16 holds."""
 
 
 def as_row(graph: QdqGraph, node: ir.Node) -> bool:
@@ -44,6 +48,23 @@ def as_int32(graph: QdqGraph, node: ir.Node) -> bool:
         return False
     shaped = scale.astype(np.float32) if scale.size > 1 else scale.astype(np.float32).reshape(())
     _replace(consumer, value, _dequantized(consumer, f"{output.name}.bias", steps.astype(np.int32), shaped))
+    return True
+
+
+def smallest(graph: QdqGraph, node: ir.Node) -> bool:
+    """Give the Conv ``node`` the `small_bias`."""
+    return small_bias(node)
+
+
+def small_bias(conv: ir.Node) -> bool:
+    """Give ``conv``, which has no bias or one of zeros, the smallest one that is not 0 in any float type."""
+    weight = conv.inputs[1]
+    if weight is None or weight.shape is None or weight.dtype is None or not isinstance(weight.shape[0], int):
+        return False
+    assert isinstance(conv.graph, ir.Graph)
+    numbers = np.full(weight.shape[0], _SMALLEST, weight.dtype.numpy())
+    conv.resize_inputs(3)
+    conv.replace_input_with(2, constant(conv.graph, numbers, f"{conv.outputs[0].name}.bias"))
     return True
 
 

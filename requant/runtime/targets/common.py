@@ -53,6 +53,7 @@ NO_PAIR = SafeFix(remove_qdq.pairs, "removed the Q/DQ pair", exact=False)
 FLOAT_LAYER = SafeFix(remove_qdq.layers, "left the layer in float", exact=False)
 UINT8_ACTIVATIONS = SafeFix(requantize.unsigned, "requantized int8 activations as uint8, 128 higher")
 INT32_BIAS = SafeFix(each(biases.as_int32), "stored the bias in int32 with the scale of the product", exact=False)
+SMALL_BIAS = SafeFix(each(biases.smallest), "gave the Conv a bias of 6e-8, which is next to nothing")
 ROW_BIAS = SafeFix(each(biases.as_row), "stored the bias as [1, …, N]")
 
 FIXES: FixTable = {

@@ -1,6 +1,5 @@
 """OpenVINO. Measured with OpenVINO 2026.4.1 on x86-64."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import onnx_ir as ir
@@ -8,23 +7,10 @@ import onnx_ir as ir
 from ...ir.formats import ActivationType
 from ...ir.ops import LINEAR
 from ..openvino import runner
-from ..rules.qdq_graph import QdqGraph
-from ..rules.rule import Rule, Violation
-from ..rules.traverse import PAIR, producer
-from .common import FIXES, RULES, UINT8_ACTIVATIONS
+from ..rules.rule import Rule
+from .common import FIXES, RULES, SMALL_BIAS, UINT8_ACTIVATIONS
+from .openvino_rules import concatenated_int8, shared_conv_output
 from .target import INT4, INT8, Target
-
-_PULLED_THROUGH = PAIR | {"Mul", "Relu", "Transpose"}  # a fact of this engine, so no trait
-"""Ops that OpenVINO moves a quantizer through, towards a Concat."""
-
-
-def concatenated_int8(graph: QdqGraph) -> Iterator[Violation]:
-    """Find Convs that read a Concat in int8."""
-    for layer, dequantizer in graph.activations(ir.DataType.INT8):
-        node = producer(dequantizer.node.inputs[0], _PULLED_THROUGH)
-        if layer.node.op_type == "Conv" and node is not None and node.op_type == "Concat":
-            yield layer.node, node.name or node.outputs[0].name or "a Concat"
-
 
 OPENVINO = Target(
     name="openvino",
@@ -32,6 +18,9 @@ OPENVINO = Target(
     ops=LINEAR,
     weight_only=frozenset({INT8, INT4}),
     integer_residuals=True,
+    shared_bias=True,
+    zero_points=True,
+    asymmetric=True,
     one_sided=frozenset({"ConvTranspose"}),
     highest_opset=26,
     highest_ir=13,
@@ -45,8 +34,15 @@ OPENVINO = Target(
             "other numbers: the integer Conv computes wrong numbers from the int8 output of {what}",
             "use uint8 with zero point 128, which stands for the same real values",
         ),
+        Rule(
+            "shared-conv-output",
+            shared_conv_output,
+            "other numbers: the integer Conv has no bias, several consumers and a shape that is not known, and some "
+            "get its output without its scale or with its square ({what})",
+            "give the Conv a bias, however small, or the model fixed shapes",
+        ),
     ),
-    fixes={**FIXES, "concatenated-int8": (UINT8_ACTIVATIONS,)},
+    fixes={**FIXES, "concatenated-int8": (UINT8_ACTIVATIONS,), "shared-conv-output": (SMALL_BIAS,)},
     runner=runner,
 )
 

@@ -41,10 +41,12 @@ class Target:
         integer_residuals: whether a Conv adds an int8 residual in its integer kernel.
         integer_outputs: the ops among `ops` whose integer kernel rounds its output to integers.
         multiplication_time: nanoseconds of a multiplication in such a kernel, on the core of `requant.passes.regions`.
+        shared_bias: whether an integer Conv with several consumers needs a bias.
         one_sided: the ops among `ops` whose integer kernel takes data without negative values alone.
         recurrent: the recurrent ops that have an integer kernel whose data are quantized at run time.
         weight_bits: width of int8 weights; 7 where the kernel would saturate.
         zero_points: whether activations may have any zero point.
+        asymmetric: whether they have one of their own unasked, since it costs the engine nothing.
         half_precision: whether it computes in half precision; if not, models in half precision get float32 inside.
         half_products: whether integer products may give float16: a Conv that writes integers, on the CPU, may not.
         highest_opset, highest_ir: the newest that it reads with Q/DQ.
@@ -68,10 +70,12 @@ class Target:
     integer_residuals: bool = False
     integer_outputs: frozenset[str] = frozenset()
     multiplication_time: float = 0.0
+    shared_bias: bool = False
     one_sided: frozenset[str] = frozenset()
     recurrent: frozenset[str] = frozenset()
     weight_bits: int = 8
     zero_points: bool = False
+    asymmetric: bool = False
     half_precision: bool = True
     half_products: bool = True
     highest_opset: int = 27
