@@ -20,6 +20,10 @@ MEASURED_SAMPLES = 4
 BATCHES = "data quantized at run time have one scale for all of a batch: larger batches than those measured lose more"
 
 
+POOR = 20.0
+"""Decibels below which a note says so: the error is a tenth of the output."""
+
+
 def measure_artifact(job: Job) -> None:
     """Compare the artifact with the float model, and keep the distances in the report.
 
@@ -72,6 +76,11 @@ def _measure(
         return
     report.outputs, report.layer_distances = comparison.outputs, comparison.layers
     report.unmeasured = comparison.unmeasured
+    report.notes += [
+        f"output {name!r} has {distance.sqnr:.1f} dB, less than {POOR:g}: keep layers in float, or give more data"
+        for name, distance in comparison.outputs.items()
+        if distance.sqnr < POOR
+    ]
     if any("dynamic" in layer.format for layer in report.layers):
         report.notes.append(BATCHES)
     if not comparison.outputs:

@@ -8,6 +8,7 @@ import pytest
 
 import requant
 from requant.runtime.feeds import Feed
+from requant.stages.measure import POOR
 
 Build = Callable[[str], onnx.ModelProto]
 BODY = "p = Mul(x, x)  q = MatMul(p, w)  l = {}(q)  m = MatMul(l, u)  r = Relu(m)  y = MatMul(r, v)"
@@ -42,7 +43,7 @@ def test_a_spectrum_is_read_in_float(build: Build, target: str, count: int) -> N
     result = requant.optimize(proto, feeds(count, 0), target=target)
     assert in_float(result) == ["q"]
     assert [layer.quantized for layer in result.report.layers] == [False, True, True]
-    (note,) = (note for note in result.report.notes if "in float" in note)
+    (note,) = (note for note in result.report.notes if "noisy" in note)
     assert ("held-out" if count > 12 else "calibration") in note
     before = requant.optimize(proto, feeds(count, 0), "int8-plain", target)
     fresh = feeds(16, 1)
@@ -76,4 +77,11 @@ def test_a_plan_that_is_no_better_is_not_taken(build: Build, monkeypatch: pytest
     monkeypatch.setattr("requant.stages.float_layers.LEAST_GAIN", 200.0)
     result = requant.optimize(model(build, "Log"), feeds(24, 0), target="tensorrt")
     assert all(layer.quantized for layer in result.report.layers)
-    assert not any("in float" in note for note in result.report.notes)
+    assert not any("noisy" in note for note in result.report.notes)
+
+
+@pytest.mark.parametrize(("recipe", "is_poor"), [("int8", False), ("int8-plain", True)])
+def test_a_poor_output_is_noted(build: Build, recipe: str, is_poor: bool) -> None:
+    report = requant.optimize(model(build, "Log"), feeds(24, 0), recipe, "tensorrt").report
+    assert (report.outputs["y"].sqnr < POOR) is is_poor
+    assert any("output 'y' has" in note and "less than 20" in note for note in report.notes) is is_poor
