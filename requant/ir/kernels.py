@@ -90,6 +90,15 @@ def moved_together(kernels: Iterable[Kernel]) -> dict[ir.Value, list[ir.Value]]:
     return group_of
 
 
+def readers(kernels: Iterable[Kernel]) -> dict[ir.Value, list[Kernel]]:
+    """Return the kernels that read each value, each once."""
+    by_value: dict[ir.Value, list[Kernel]] = {}
+    for kernel in kernels:
+        for value in dict.fromkeys(kernel.inputs):
+            by_value.setdefault(value, []).append(kernel)
+    return by_value
+
+
 def as_kernel(node: ir.Node) -> Kernel | None:
     """View ``node`` and what belongs to it as a kernel, or return None."""
     view = _VIEWS.get(node.op_type) if node.domain == "" else None

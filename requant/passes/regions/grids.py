@@ -14,7 +14,7 @@ from ...calib.activations import Activation, activation
 from ...calib.ranges import Interval
 from ...calib.statistics import ChannelStatistics
 from ...ir.activated import bounds
-from ...ir.kernels import Kernel, moved_together
+from ...ir.kernels import Kernel, moved_together, readers
 from ...ir.quantizer import Quantizer, code_range
 from ..magnitudes import LARGEST
 from ..scale_limits import no_range
@@ -27,11 +27,8 @@ _GATES = {"Sigmoid": (0.0, 1.0), "HardSigmoid": (0.0, 1.0)}
 def grids(kernels: Sequence[Kernel], dtype: ir.DataType) -> dict[ir.Value, Quantizer]:
     """Return the quantizer of each value that the ``kernels`` read or write and that was measured."""
     groups = {id(group): group for group in moved_together(kernels).values()}.values()
-    consumers: dict[ir.Value, list[Kernel]] = {}
+    consumers = readers(kernels)
     producers = {value: kernel for kernel in kernels for value in kernel.outputs}
-    for kernel in kernels:
-        for value in kernel.inputs:
-            consumers.setdefault(value, []).append(kernel)
     quantizers: dict[ir.Value, Quantizer] = {}
     for values in groups:
         read_as = function(values, [kernel for value in values for kernel in consumers.get(value, ())])

@@ -17,6 +17,10 @@ _TRADES = np.logspace(-3, 2, 16)
 """λ, in units of the time and the noise of all values as integers."""
 
 
+_LEAST = 1.0
+"""The nanoseconds that a flip has to save: sums in another order differ by less."""
+
+
 def plans(problem: Problem) -> list[Plan]:
     """Return a plan for each trade of time for noise, the fastest first."""
     integers = set(problem.allowed)
@@ -40,7 +44,7 @@ def descend(problem: Problem, start: set[ir.Value], trade: Noise) -> set[ir.Valu
                 [value for value in move if value in integers],
                 [value for value in move if value not in integers],
             ):
-                if flipped and problem.change(flipped, integers, trade) < -1e-6 * problem.rest - 1.0:
+                if flipped and problem.change(flipped, integers, trade) < -_LEAST:
                     integers ^= set(flipped)
                     improves = True
     return integers
@@ -54,5 +58,5 @@ def _moves(problem: Problem) -> Iterator[list[ir.Value]]:
         yield own
         for value in kernel.outputs:
             for consumer in problem.consumers.get(value, ()):
-                others = (other for other in (*consumer.inputs, *consumer.outputs) if other in problem.allowed)
+                others = (other for other in consumer.values if other in problem.allowed)
                 yield list(dict.fromkeys([*own, *others]))

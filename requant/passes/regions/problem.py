@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from ...ir.kernels import Kernel, moved_together
+from ...ir.kernels import Kernel, moved_together, readers
 from .prices import BORDER, CALL, Price, price, size
 from .rounding_noise import Noise
 
@@ -63,19 +63,17 @@ class Problem:
     rest: float = 0.0
     multiplication_time: float = 0.0
     producers: dict[ir.Value, Kernel] = field(init=False, default_factory=dict)
-    consumers: dict[ir.Value, list[Kernel]] = field(init=False, default_factory=dict)
+    consumers: Mapping[ir.Value, Sequence[Kernel]] = field(init=False)
     moved: Mapping[ir.Value, Sequence[ir.Value]] = field(init=False)
     prices: dict[int, Price] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Index the kernels by value."""
-        self.moved = moved_together(self.kernels)
+        self.moved, self.consumers = moved_together(self.kernels), readers(self.kernels)
         for kernel in self.kernels:
             self.prices[id(kernel)] = price(kernel, self.multiplication_time)
             for value in kernel.outputs:
                 self.producers[value] = kernel
-            for value in dict.fromkeys(kernel.inputs):
-                self.consumers.setdefault(value, []).append(kernel)
 
     @property
     def allowed_in_order(self) -> list[ir.Value]:

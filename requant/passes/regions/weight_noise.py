@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...calib.activations import activation
 from ...calib.collect import statistics
-from ...ir.kernels import Kernel
+from ...ir.kernels import Kernel, readers
 from ...ir.linear import Linear
 from ...ir.quantizer import Quantizer, quantizer
 from .ranges import Function, function, rounded, sample
@@ -22,10 +22,7 @@ def weight_noise(
     kernels: Sequence[Kernel], grids: Mapping[ir.Value, Quantizer], noise: Mapping[ir.Value, Noise]
 ) -> Iterator[tuple[ir.Node, Noise]]:
     """Yield the noise of each Conv's weight, from that of its output by the ratio of the two errors there."""
-    consumers: dict[ir.Value, list[Kernel]] = {}
-    for kernel in kernels:
-        for value in kernel.inputs:
-            consumers.setdefault(value, []).append(kernel)
+    consumers = readers(kernels)
     for kernel in kernels:
         output = kernel.outputs[0]
         entry = activation(output)
