@@ -41,6 +41,8 @@ class Recipe:
         formats: the formats of data and weights; of several, each value takes the one of least loss.
         ranges: the estimator of activation ranges: "margin", "minmax", "percentile" or "mse".
         rounding: the rounding of weights: "nearest" or "gptq". "compensated" is a deprecated word for "gptq".
+        baselines: recipes, the preferred first, one of whose plans is taken unless that of this recipe is
+            significantly better on held-out samples.
     """
 
     name: str = "int8"
@@ -48,6 +50,7 @@ class Recipe:
     formats: tuple[Format, ...] = (INT8,)
     ranges: str = "margin"
     rounding: Literal["nearest", "gptq", "compensated"] = "gptq"
+    baselines: tuple["Recipe", ...] = ()
 
     def __post_init__(self) -> None:
         """Raise RequantError for a word that is no choice, and for formats for which no engine has a kernel."""
@@ -64,7 +67,7 @@ class Recipe:
     @property
     def plain(self) -> "Recipe":
         """The same formats on the graph as it is: min-max ranges, weights to nearest."""
-        return replace(self, rewrites=(), ranges="minmax", rounding="nearest")
+        return replace(self, rewrites=(), ranges="minmax", rounding="nearest", baselines=())
 
     @property
     def opset(self) -> int:
@@ -83,12 +86,15 @@ def weight_only(name: str, fmt: Format) -> Recipe:
     return Recipe(name, (fold,), (fmt,))
 
 
+_INT8, _FP8 = Recipe(), Recipe("fp8", (), (FP8,))
+_MIXED8 = SearchTransforms(formats=(INT8, FP8), insert=False, free=True)
+
 _RECIPES = (
-    Recipe(),
+    _INT8,
     Recipe("int8-plain", rewrites=(), ranges="minmax", rounding="nearest"),
     Recipe("int8-dynamic", (SearchTransforms(insert=False, free=True),), (INT8_DYNAMIC,)),
-    Recipe("fp8", (), (FP8,)),
-    Recipe("mixed8", (SearchTransforms(formats=(INT8, FP8), insert=False, free=True),), (INT8, FP8)),
+    _FP8,
+    Recipe("mixed8", (_MIXED8,), (INT8, FP8), baselines=(_INT8, _FP8)),
     weight_only("int4-weight", int4_weight()),
     weight_only("int8-weight", INT8_WEIGHT),
 )
@@ -97,7 +103,8 @@ RECIPES = {recipe.name: recipe for recipe in _RECIPES}
 """Recipes by name.
 
 "int8" splits channels, transforms them and rounds weights by GPTQ; "int8-plain" quantizes the graph as it is.
-"int8-dynamic" computes the scales of the data at run time. "fp8" is e4m3 for both, "mixed8" is int8 or e4m3 by value.
+"int8-dynamic" computes the scales of the data at run time. "fp8" is e4m3 for both, "mixed8" is int8 or e4m3 by value,
+where that is better than either for all.
 "int4-weight" and "int8-weight" are weight-only. Without calibration, those that need no ranges omit rewrites too.
 """
 

@@ -32,7 +32,8 @@ def leave_noisy_layers(job: Job) -> None:
     Raises:
         VerificationError: a rewrite changed what the model computes.
     """
-    if job.recipe == job.recipe.plain or job.recipe.formats != (INT8,) or job.parts.training.random:
+    is_plain, formats = job.recipe == job.recipe.plain, job.planned_by.formats
+    if is_plain or formats != (INT8,) or job.parts.training.random:
         return
     shares = _shares(job)
     if not shares:

@@ -13,6 +13,7 @@ from ..passes.parallel import one_blas_thread
 from ..passes.plan_integer_values import PlanIntegerValues
 from ..passes.plan_quantizers import PlanQuantizers
 from ..passes.select_layers import SelectLayers
+from ..recipe import Recipe
 from ..runtime.compare import common_layers
 from ..runtime.targets import target as find_target
 from ..runtime.verify import verify
@@ -23,7 +24,7 @@ VERIFIED_SAMPLES = 2
 
 
 def choose_plan(job: Job) -> None:
-    """Plan by the recipe, and by the plain one where that is shown to be better.
+    """Plan by the recipe and its baselines, and by the plain recipe; take another plan only where it is shown better.
 
     The calibration data flatter the plan that is fitted to them, and a margin costs there and pays on other data, so
     that they do not decide alone.
@@ -35,16 +36,45 @@ def choose_plan(job: Job) -> None:
         with job.times("plan"):
             _measure_noise(job)
     number_layers(job.model)
-    job.unplanned, job.planned_by = job.model.clone(), job.recipe
-    simple = copy(job)
-    simple.recipe, simple.model = job.recipe.plain, job.model.clone()
-    job.report.verification = plan(job)
-    if job.parts.held_out is None or job.recipe == simple.recipe:
+    job.unplanned = job.model.clone()
+    first, *others = _recipes(job)
+    _take(*_planned(first, job), job)
+    for recipe in others:
+        _take_if_better(recipe, job, f"planned by {recipe.name}")
+    if job.planned_by.name != job.recipe.name:
+        job.report.notes.append(f"planned by {job.planned_by.name}: {job.recipe.name} is not shown to be better")
+    if job.parts.held_out is not None:
+        _take_if_better(job.planned_by.plain, job, "quantized without any transform")
+
+
+def _recipes(job: Job) -> list[Recipe]:
+    """List the recipes to plan by, the preferred first: no baseline of whose formats the engine has none.
+
+    Random data tell nothing, so that they compare no plans.
+    """
+    engine, baselines = find_target(job.lowering.target), () if job.parts.training.random else job.recipe.baselines
+    return [*(one for one in baselines if not all(engine.lacks(fmt) for fmt in one.formats)), job.recipe]
+
+
+def _take_if_better(recipe: Recipe, job: Job, note: str) -> None:
+    """Plan by ``recipe`` too, and take that plan with a ``note`` if it is better than the job's."""
+    if recipe == job.planned_by:
         return
-    plan(simple)
-    if gain := improvement(job, simple.model):
-        job.report.notes.append(f"quantized without any transform: {gain}")
-        job.report.verification, job.model, job.planned_by = 0.0, simple.model, simple.recipe
+    other, difference = _planned(recipe, job)
+    if gain := improvement(job, other.model):
+        job.report.notes.append(f"{note}: {gain}")
+        _take(other, difference, job)
+
+
+def _planned(recipe: Recipe, job: Job) -> tuple[Job, float]:
+    """Return a job planned by ``recipe``, and the largest difference that a rewrite made."""
+    other = copy(job)
+    other.recipe, other.model = recipe, job.unplanned.clone()
+    return other, plan(other)
+
+
+def _take(planned: Job, difference: float, job: Job) -> None:
+    job.model, job.planned_by, job.report.verification = planned.model, planned.recipe, difference
 
 
 def plan(job: Job) -> float:

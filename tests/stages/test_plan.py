@@ -1,0 +1,48 @@
+"""The recipe whose plan is taken: another than the preferred one only where held-out samples show it to be better."""
+
+import onnx_ir as ir
+import pytest
+
+import requant
+from models.few import FAMILIES
+from requant.recipe import RECIPES
+from requant.stages.job import Job
+
+
+def codes(result: requant.Result) -> set[str]:
+    return {layer.format for layer in result.report.layers}
+
+
+@pytest.mark.parametrize("name", ["mlp", "post-norm"])
+def test_mixed8_is_int8_where_it_is_no_better(name: str) -> None:
+    family = FAMILIES[name](92_001)
+    data, fresh = family.feeds(24, 0), family.feeds(64, 1)
+    mixed, int8 = (requant.optimize(family.model, data, recipe, "tensorrt") for recipe in ("mixed8", "int8"))
+    distances = [requant.compare(family.model, one.model, fresh).outputs["y"].sqnr for one in (mixed, int8)]
+    assert distances[0] == pytest.approx(distances[1], abs=0.01)
+    assert codes(mixed) == codes(int8)
+    assert "planned by int8: mixed8 is not shown to be better" in mixed.report.notes
+    assert mixed.report.recipe == "mixed8"
+
+
+def test_the_better_recipe_is_taken_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By construction: the judge prefers another plan until it has that of fp8."""
+
+    def favoured(job: Job, model: ir.Model, least: float = 0.0) -> str:
+        return "" if job.planned_by == RECIPES["fp8"] else "9.0 dB better"
+
+    monkeypatch.setattr("requant.stages.plan.improvement", favoured)
+    family = FAMILIES["mlp"](0)
+    result = requant.optimize(family.model, family.feeds(24, 0), "mixed8", "tensorrt")
+    fp8 = requant.optimize(family.model, family.feeds(24, 0), "fp8", "tensorrt")
+    assert codes(result) == codes(fp8)
+    assert result.report.notes[:2] == [
+        "planned by fp8: 9.0 dB better",
+        "planned by fp8: mixed8 is not shown to be better",
+    ]
+
+
+def test_an_engine_without_a_format_has_no_plan_in_it() -> None:
+    family = FAMILIES["mlp"](0)
+    result = requant.optimize(family.model, family.feeds(24, 0), "mixed8", "cpu")
+    assert not any("fp8" in note for note in result.report.notes)
