@@ -8,10 +8,12 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ..api import Inspection
+from ..check_build import BuildCheck
 from ..runtime.benchmark import Latency
 from ..runtime.check import Finding
 from ..runtime.compare import Comparison
 from ..runtime.fix import AppliedFix, FixResult
+from ..runtime.tally import Tally
 from ..tables import DISTANCE, distances, line, table, unmeasured
 
 _NAMED = 3
@@ -65,6 +67,25 @@ def findings(items: Sequence[Finding], target: str) -> RenderableType:
     return table(f"Findings for {target}: {len(items)}", columns, _findings(items))
 
 
+def build(result: BuildCheck) -> RenderableType:
+    """Make tables of an engine's kernels beside the baseline's, and list what is not as planned."""
+    sides = (result.tally, result.baseline)
+    where = f" for compute capability {result.tally.capability}" if result.tally.capability else ""
+    rows = [
+        ("kernels", *(str(len(side.kernels)) for side in sides)),
+        ("MB moved", *(f"{side.megabytes:.1f}" for side in sides)),
+        *((" ".join(filter(None, key)), *(str(side.types[key]) for side in sides)) for key in _types(sides)),
+        ("attentions in one kernel", *(f"{len(side.fused)} of {len(side.attentions)}" for side in sides)),
+        ("products of several layers", *(str(len(side.merged)) for side in sides)),
+    ]
+    return Group(
+        table(f"{result.tally.target} {result.tally.version}{where}", ("", "model", "baseline"), rows),
+        table("Kernels that are no product", ("ops", "count", "MB"), _other_kernels(result.tally)),
+        line(f"{result.traffic:.2f} × the bytes of the baseline"),
+        findings(result.findings, result.tally.target),
+    )
+
+
 def fix_result(result: FixResult, target: str) -> RenderableType:
     """List the fixes that were applied, and the findings that remain."""
     columns = ("rule", "nodes", "what was done", "numbers")
@@ -76,6 +97,20 @@ def fix_entries(result: FixResult) -> dict[str, list[dict[str, Any]]]:  # JSON: 
     fixes, remaining = [vars(item) for item in result.fixes], [item.to_dict() for item in result.findings]
     old = [{"rule": item.rule, "node": item.node, "done": item.action, "exact": item.exact} for item in result.fixes]
     return {"fixes": fixes, "findings": remaining, "mended": old, "left": remaining}
+
+
+def _types(sides: Iterable[Tally]) -> Iterable[tuple[str, str, str]]:
+    return dict.fromkeys(key for side in sides for key in side.types)
+
+
+def _other_kernels(result: Tally) -> list[tuple[str, str, str]]:
+    """Make a row of each sequence of ops, by falling traffic."""
+    groups = dict[str, list[float]]()
+    for kernel in result.kernels:
+        if kernel.kind == "other":
+            groups.setdefault(kernel.title, []).append(kernel.layer.nbytes / 1e6)
+    ordered = sorted(groups.items(), key=lambda item: -sum(item[1]))
+    return [(title, str(len(sizes)), f"{sum(sizes):.1f}") for title, sizes in ordered]
 
 
 def _agreements(result: Comparison) -> RenderableType:
