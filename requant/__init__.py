@@ -7,8 +7,9 @@ repairs it.
 """
 
 from .api import Inspection, benchmark, check, compare, fix, inspect
-from .check_build import BuildCheck, check_build
+from .check_build import BuildCheck, BuildOptions, check_build
 from .errors import (
+    BuildError,
     CalibrationWarning,
     DataError,
     OutputError,
@@ -26,6 +27,8 @@ from .result import Result
 
 __all__ = [
     "BuildCheck",
+    "BuildError",
+    "BuildOptions",
     "CalibrationWarning",
     "DataError",
     "Inspection",

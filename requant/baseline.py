@@ -1,4 +1,4 @@
-"""The float16 model that a quantized artifact has to beat."""
+"""The float16 model that a quantized one has to beat."""
 
 import onnx_ir as ir
 
@@ -11,8 +11,15 @@ from .runtime.targets import Target
 _HALVES = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 
 
-def baseline(model: ir.Model, target: Target) -> ir.Model:
-    """Return the float16 model of a Q/DQ graph: without its quantizers, and in half precision if it is not by now.
+def half_precision(model: ir.Model, target: Target) -> ir.Model:
+    """Return a copy in float16 of a ``model`` in float32 and in canonical form; inputs and outputs stay as they are."""
+    copy = model.clone()
+    ConvertPrecision(products=target.half_products)(copy)
+    return copy
+
+
+def without_quantizers(model: ir.Model, target: Target) -> ir.Model:
+    """Return a Q/DQ graph without its quantizers, in float16 unless its float layers are in half precision anyway.
 
     ``model`` is not modified.
 
@@ -20,7 +27,7 @@ def baseline(model: ir.Model, target: Target) -> ir.Model:
         SourceError: a node is not what its operator takes, or a function calls itself.
     """
     plain = float_graph(model, target)
-    if not dtypes(plain) & _HALVES:
-        canonicalize(plain)
-        ConvertPrecision(products=target.half_products)(plain)
-    return plain
+    if dtypes(plain) & _HALVES:
+        return plain
+    canonicalize(plain)
+    return half_precision(plain, target)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from .calib.files import require_data
 from .calib.sources import Data
+from .check_build import BuildOptions
 from .choices import patterns
 from .errors import OutputError, RequantError, TargetWarning
 from .ir.interface import require_interface
@@ -15,6 +16,7 @@ from .progress import Progress, Stopwatch
 from .recipe import Recipe, find_recipe
 from .result import Lowering, Precision, Result
 from .runtime.targets import target as find_target
+from .runtime.trt.api import tensorrt
 from .stages import STAGES, Job
 
 
@@ -32,6 +34,7 @@ def optimize(
     finish: bool = False,
     evaluation: Data | None = None,
     report_file: str | os.PathLike[str] | None = None,
+    build: BuildOptions | None = None,
     progress: Progress = lambda stage, count: None,
 ) -> Result:
     """Quantize a float model for an engine, as close to the float model as its 8-bit kernels allow.
@@ -55,6 +58,7 @@ def optimize(
         evaluation: data to measure the result on, as ``calibration`` is given. None measures on held-out samples of the
             calibration data, where there are enough.
         report_file: where to write the report, ``.html`` or ``.json``, if anywhere; by the same rules.
+        build: build the engine too, and report its kernels beside those of the float16 model; TensorRT alone.
         progress: told each stage and its steps.
 
     Raises:
@@ -65,9 +69,11 @@ def optimize(
     require_outputs(output, report_file)
     require_data(calibration)
     require_data(evaluation)
+    if build is not None:
+        tensorrt(target)
     job = Job(
         source, calibration, full_recipe, lowering, patterns(keep), finish, evaluation, output, report_file,
-        Stopwatch(progress),
+        build, Stopwatch(progress),
     )  # fmt: skip
     for stage in STAGES:
         if not job.finished:

@@ -7,9 +7,8 @@ import typer
 
 from .. import api
 from ..check_build import check_build
-from ..runtime.profiles import Profiles
-from ..runtime.tally import CAPABILITY
 from . import render
+from .build_options import Build, Capability, Gpu, Shapes, build_options
 from .options import Json, Model, Target, beside, file_option
 from .terminal import say, show
 
@@ -23,21 +22,10 @@ def check_command(
     output: Annotated[
         Path | None, file_option("--output", "-o", help="Output file of --fix.  [default: MODEL.fixed.onnx]")
     ] = None,
-    build: Annotated[
-        bool, typer.Option("--build", help="Build the engine too, and count its kernels and their traffic.")
-    ] = False,
-    shapes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--shape",
-            help="With --build, the shape of a dynamic input, such as x=8x128, or its smallest, usual and largest, "
-            "x=1x128:8x128:32x128; repeat it.",
-        ),
-    ] = None,
-    capability: Annotated[
-        str,
-        typer.Option(help=f"With --build, the compute capability.  [default: that of the GPU, or {CAPABILITY}]"),
-    ] = "",
+    build: Build = False,
+    shapes: Shapes = None,
+    capability: Capability = "",
+    gpu: Gpu = "",
     against: Annotated[
         Path | None,
         file_option("--against", help="With --build, the model to compare with.  [default: MODEL in float16]"),
@@ -47,10 +35,13 @@ def check_command(
     """Check how an engine will run MODEL; exits with 1 if problems remain."""
     if output is not None and not fix:
         raise typer.BadParameter("--output needs --fix")
-    if build and fix:
-        raise typer.BadParameter("--build and --fix are two commands")
-    if build:
-        result = check_build(model, target, capability=capability, profiles=_profiles(shapes or []), against=against)
+    options = build_options(build, shapes, capability, gpu)
+    if options is None and against is not None:
+        raise typer.BadParameter("--against needs --build")
+    if options is not None:
+        if fix:
+            raise typer.BadParameter("--fix and --build do not go together: fix first, then build the copy")
+        result = check_build(model, target, options, against=against)
         findings = result.findings
         show(result.to_dict(), lambda: render.build(result), as_json)
     elif not fix:
@@ -64,18 +55,3 @@ def check_command(
         show(render.fix_entries(fixed), lambda: render.fix_result(fixed, target), as_json)
     if findings:
         raise typer.Exit(1)
-
-
-def _profiles(shapes: list[str]) -> Profiles:
-    """Parse the shapes of inputs, one or three of each."""
-    profiles = {}
-    for text in shapes:
-        name, _, dims = text.rpartition("=")
-        try:
-            parsed = [tuple(int(dim) for dim in shape.split("x")) for shape in dims.split(":")]
-        except ValueError:
-            parsed = []
-        if not name or len(parsed) not in (1, 3):
-            raise typer.BadParameter(f"--shape {text}: not one shape, such as x=8x128, nor three between colons")
-        profiles[name] = (parsed[0], parsed[len(parsed) // 2], parsed[-1])
-    return profiles

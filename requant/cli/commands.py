@@ -13,6 +13,7 @@ from .. import api
 from ..optimize import optimize
 from ..result import Precision
 from . import render
+from .build_options import Build, Capability, Gpu, Shapes, build_options
 from .check_command import check_command
 from .options import Json, Model, OptionalData, Recipe, Target, beside, file_option, path
 from .terminal import failed, progress, say, show, telling
@@ -65,15 +66,20 @@ def optimize_command(
         Path | None, file_option("--output", "-o", help="Output file.  [default: MODEL.TARGET.onnx]")
     ] = None,
     report: Annotated[Path | None, file_option("--report", help="Report file, .html or .json.")] = None,
+    build: Build = False,
+    shapes: Shapes = None,
+    capability: Capability = "",
+    gpu: Gpu = "",
     as_json: Json = False,
 ) -> None:
     """Quantize MODEL for an engine and write the result."""
-    destination = output or beside(model, target)
+    destination, options = output or beside(model, target), build_options(build, shapes, capability, gpu)
     with progress() as callback:
         result = optimize(
             model, calibration, recipe, target, tuple(keep or ()), destination,
             precision=precision, zero_points=zero_points, keep_io=not half_io, finish=finish,
             evaluation=evaluation, report_file=report, progress=callback,
+            build=options,
         )  # fmt: skip
     say(f"wrote {destination}")
     show(result.report.to_dict(), result.report.render, as_json)

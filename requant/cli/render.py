@@ -5,19 +5,15 @@ from itertools import groupby
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from ..api import Inspection
+from ..build_tables import build_tables
 from ..check_build import BuildCheck
+from ..finding_tables import findings, node_names
 from ..runtime.benchmark import Latency
-from ..runtime.check import Finding
 from ..runtime.compare import Comparison
 from ..runtime.fix import AppliedFix, FixResult
-from ..runtime.tally import Tally
 from ..tables import DISTANCE, distances, line, table, unmeasured
-
-_NAMED = 3
-"""How many nodes a row names; the others are counted."""
 
 
 def inspection(result: Inspection) -> RenderableType:
@@ -59,31 +55,9 @@ def latencies(items: Sequence[Latency]) -> RenderableType:
     return table("Milliseconds a run", ("model", "median", "min", "p90", "speedup"), rows)
 
 
-def findings(items: Sequence[Finding], target: str) -> RenderableType:
-    """List what the engine would not run as intended, or say that it will run all of it."""
-    if not items:
-        return Text(f"{target} will run it as intended", style="green")
-    columns = ("rule", "nodes", "what happens", "fix")
-    return table(f"Findings for {target}: {len(items)}", columns, _findings(items))
-
-
 def build(result: BuildCheck) -> RenderableType:
-    """Make tables of an engine's kernels beside the baseline's, and list what is not as planned."""
-    sides = (result.tally, result.baseline)
-    where = f" for compute capability {result.tally.capability}" if result.tally.capability else ""
-    rows = [
-        ("kernels", *(str(len(side.kernels)) for side in sides)),
-        ("MB moved", *(f"{side.megabytes:.1f}" for side in sides)),
-        *((" ".join(filter(None, key)), *(str(side.types[key]) for side in sides)) for key in _types(sides)),
-        ("attentions in one kernel", *(f"{len(side.fused)} of {len(side.attentions)}" for side in sides)),
-        ("products of several layers", *(str(len(side.merged)) for side in sides)),
-    ]
-    return Group(
-        table(f"{result.tally.target} {result.tally.version}{where}", ("", "model", "baseline"), rows),
-        table("Kernels that are no product", ("ops", "count", "MB"), _other_kernels(result.tally)),
-        line(f"{result.traffic:.2f} × the bytes of the baseline"),
-        findings(result.findings, result.tally.target),
-    )
+    """Make tables of an engine's kernels, and list what is not as planned."""
+    return Group(build_tables(result), findings(result.findings, result.tally.target))
 
 
 def fix_result(result: FixResult, target: str) -> RenderableType:
@@ -99,20 +73,6 @@ def fix_entries(result: FixResult) -> dict[str, list[dict[str, Any]]]:  # JSON: 
     return {"fixes": fixes, "findings": remaining, "mended": old, "left": remaining}
 
 
-def _types(sides: Iterable[Tally]) -> Iterable[tuple[str, str, str]]:
-    return dict.fromkeys(key for side in sides for key in side.types)
-
-
-def _other_kernels(result: Tally) -> list[tuple[str, str, str]]:
-    """Make a row of each sequence of ops, by falling traffic."""
-    groups = dict[str, list[float]]()
-    for kernel in result.kernels:
-        if kernel.kind == "other":
-            groups.setdefault(kernel.title, []).append(kernel.layer.nbytes / 1e6)
-    ordered = sorted(groups.items(), key=lambda item: -sum(item[1]))
-    return [(title, str(len(sizes)), f"{sum(sizes):.1f}") for title, sizes in ordered]
-
-
 def _agreements(result: Comparison) -> RenderableType:
     rows = [
         (name, str(item.shape), "yes" if item.finite else "no", "yes" if item.equal else "no")
@@ -121,27 +81,10 @@ def _agreements(result: Comparison) -> RenderableType:
     return table(f"Compared ({result.samples} random feeds)", ("value", "shape", "finite", "equal"), rows)
 
 
-def _findings(items: Iterable[Finding]) -> Iterator[tuple[str, ...]]:
-    for (rule, fix), group in groupby(sorted(items, key=_rule_and_fix), key=_rule_and_fix):
-        members = list(group)
-        consequences = list(dict.fromkeys(item.consequence for item in members))
-        more = f" (and {len(consequences) - 1} like it)" if len(consequences) > 1 else ""
-        yield rule, _names([item.node for item in members]), consequences[0] + more, fix
-
-
 def _fixes(items: Iterable[AppliedFix]) -> Iterator[tuple[str, ...]]:
     for (rule, action, is_exact), group in groupby(sorted(items, key=_rule_and_action), key=_rule_and_action):
-        yield rule, _names([item.node for item in group]), action, "the same" if is_exact else "change"
-
-
-def _rule_and_fix(finding: Finding) -> tuple[str, str]:
-    return finding.rule, finding.fix
+        yield rule, node_names([item.node for item in group]), action, "the same" if is_exact else "change"
 
 
 def _rule_and_action(applied: AppliedFix) -> tuple[str, str, bool]:
     return applied.rule, applied.action, applied.exact
-
-
-def _names(nodes: Sequence[str]) -> str:
-    first, more = ", ".join(nodes[:_NAMED]), len(nodes) - _NAMED
-    return f"{first} and {more} more" if more > 0 else first

@@ -7,54 +7,71 @@ import onnx_ir as ir
 
 from .rules.attention import attentions
 from .rules.qdq_graph import QdqGraph
-from .rules.qdq_nodes import Layer
+from .rules.qdq_nodes import ProductOperand
 
-_FORMATS = {ir.DataType.INT8: "int8", ir.DataType.FLOAT8E4M3FN: "fp8"}
+_FORMATS = {ir.DataType.INT8: "int8", ir.DataType.FLOAT8E4M3FN: "fp8", ir.DataType.INT4: "int4"}
 
 
 @dataclass(frozen=True)
 class PlannedProduct:
-    """A linear layer: the name of its node, and the format of both operands; empty where one is float."""
+    """A linear layer: the name of its node, and the formats of its data and its weight; empty where these are float."""
 
     name: str
-    format: str
+    data: str
+    weight: str
+
+    @property
+    def format(self) -> str:
+        """The format that its kernel has to read data in; empty where the plan says nothing of it."""
+        return self.data if self.weight else ""
 
 
 @dataclass(frozen=True)
 class PlannedAttention:
-    """An attention: the name of its second product, and of both."""
+    """An attention: the names of its products, and the format of all their operands; empty where one is float."""
 
-    name: str
-    products: tuple[str, str]
+    products: tuple[str, ...]
+    format: str
+
+    @property
+    def name(self) -> str:
+        """The name of its last product."""
+        return self.products[-1]
 
 
-def unambiguous(model: ir.Model) -> None:
+def name_nodes(model: ir.Model) -> None:
     """Give each node of ``model`` that has no name, or that of another, one of its own."""
-    names = set[str]()
+    names = {node.name for node in model.graph.all_nodes()}
+    unique = set[str]()
     for index, node in enumerate(model.graph.all_nodes()):
-        if not node.name or node.name in names:
+        if not node.name or node.name in unique:
             node.name = f"{node.op_type}.{index}"
             while node.name in names:
                 node.name += "_"
-        names.add(node.name)
+            names.add(node.name)
+        unique.add(node.name)
 
 
 def planned_products(graph: QdqGraph) -> Iterator[PlannedProduct]:
     """Iterate over the layers with a constant weight."""
     for layer in graph.layers.values():
         if layer.weight is not None:
-            yield PlannedProduct(graph.label(layer.node), _format(layer))
+            data = next(operand for operand in layer.operands if not operand.constant)
+            yield PlannedProduct(graph.label(layer.node), _format(data), _format(layer.weight))
 
 
 def planned_attentions(graph: QdqGraph) -> Iterator[PlannedAttention]:
-    """Iterate over the attentions that are decomposed."""
+    """Iterate over the attentions: decomposed ones, and those that are one node."""
     for block in attentions(graph):
-        first, second = graph.label(block.scores.node), graph.label(block.mixture.node)
-        yield PlannedAttention(second, (first, second))
+        layers = block.scores, block.mixture
+        formats = {_format(operand) for layer in layers for operand in layer.operands}
+        yield PlannedAttention(
+            tuple(graph.label(layer.node) for layer in layers), formats.pop() if len(formats) == 1 else ""
+        )
+    for node in graph.model.graph.all_nodes():
+        if node.op_type == "Attention":
+            yield PlannedAttention((graph.label(node),), "")
 
 
-def _format(layer: Layer) -> str:
-    if len(layer.dequantizers) < 2:
-        return ""
-    activation = next(operand.dequantizer for operand in layer.operands if not operand.constant)
-    return _FORMATS.get(activation.dtype, "") if activation is not None else ""
+def _format(operand: ProductOperand) -> str:
+    return _FORMATS.get(operand.dequantizer.dtype, "") if operand.dequantizer is not None else ""

@@ -1,24 +1,26 @@
 """The tally of an engine: which kernels TensorRT's builder makes of a Q/DQ graph, and what they read and write."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import onnx_ir as ir
 
-from .check import Finding
-from .engine_plan import PlannedAttention, PlannedProduct, planned_attentions, planned_products, unambiguous
+from .engine_plan import PlannedAttention, PlannedProduct, name_nodes, planned_attentions, planned_products
 from .gpu import gpu_name
 from .profiles import Profiles
-from .rules.qdq_graph import qdq_graph
+from .rules.qdq_graph import QdqGraph, qdq_graph
 from .targets import target as find_target
 from .trt.api import tensorrt
 from .trt.engine_kernel import EngineKernel, engine_kernels
 from .trt.list_layers import list_layers
+from .trt.roofline import GpuPeaks, seconds
 
 CAPABILITY = "8.9"
 """The compute capability to build for where there is no GPU: Ada, the first with products in fp8."""
+
+Kernels = tuple[EngineKernel, ...]
 
 
 @dataclass(frozen=True)
@@ -27,24 +29,29 @@ class Tally:
 
     ``capability`` is empty where the engine was built for the GPU of this machine. ``products`` and ``attentions`` map
     those of the graph to the kernels that compute them: one where all is well, none where the builder lists none.
+    ``op_types`` has those of the graph's nodes, by name.
     """
 
     target: str
     version: str
     capability: str
-    kernels: tuple[EngineKernel, ...]
-    products: Mapping[PlannedProduct, tuple[EngineKernel, ...]]
-    attentions: Mapping[PlannedAttention, tuple[EngineKernel, ...]]
+    kernels: Kernels
+    products: Mapping[PlannedProduct, Kernels]
+    attentions: Mapping[PlannedAttention, Kernels]
+    op_types: Mapping[str, str]
 
     @property
     def megabytes(self) -> float:
-        """The traffic of all kernels, each tensor read or written once by each, without caches."""
+        """The traffic of all kernels without caches: each tensor that one reads or writes, once and whole.
+
+        Infinite where shapes are dynamic.
+        """
         return sum(kernel.layer.nbytes for kernel in self.kernels) / 1e6
 
     @property
-    def types(self) -> Counter[tuple[str, str, str]]:
-        """The numbers of kernels that are products, by kind, type of the operands and type of the stored weights."""
-        return Counter((item.kind, item.dtype, item.weights) for item in self.kernels if item.kind != "other")
+    def types(self) -> Counter[str]:
+        """The numbers of kernels that are products, by kind and type."""
+        return Counter(kernel.title for kernel in self.kernels if kernel.kind != "other")
 
     @property
     def merged(self) -> list[tuple[str, ...]]:
@@ -53,37 +60,26 @@ class Tally:
         for product, kernels in self.products.items():
             for kernel in kernels:
                 groups.setdefault(kernel, []).append(product.name)
-        return [tuple(names) for kernel, names in groups.items() if len(names) > 1 and kernel.kind != "attention"]
+        return [tuple(names) for names in groups.values() if len(names) > 1]
 
     @property
-    def fused(self) -> list[str]:
-        """The attentions that are one kernel, by the name of the node behind the softmax."""
-        return [attention.name for attention, kernels in self.attentions.items() if _is_fused(kernels)]
+    def fused(self) -> list[PlannedAttention]:
+        """The attentions that are one kernel."""
+        return [attention for attention, kernels in self.attentions.items() if is_fused(kernels)]
 
     @property
-    def findings(self) -> list[Finding]:
-        """The products of the plan that are no integer kernels, and attentions in float that are not one kernel."""
-        return [*self._float_products(), *self._open_attentions()]
+    def others(self) -> dict[str, Kernels]:
+        """The kernels that are no product, by the ops in them."""
+        groups = dict[str, Kernels]()
+        for kernel in self.kernels:
+            if kernel.kind == "other":
+                ops = self._ops(kernel)
+                groups[ops] = (*groups.get(ops, ()), kernel)
+        return groups
 
-    def _float_products(self) -> Iterator[Finding]:
-        for product, kernels in self.products.items():
-            types = {kernel.dtype for kernel in kernels}
-            if product.format and types != {product.format}:
-                made = ", ".join(f"{kernel.title} in {kernel.dtype}" for kernel in kernels) or "no kernel"
-                consequence = f"runs in float: planned in {product.format}, the builder lists {made}"
-                yield Finding("built-product", product.name, consequence, "leave the layer in float")
-
-    def _open_attentions(self) -> Iterator[Finding]:
-        for attention, kernels in self.attentions.items():
-            if not _is_fused(kernels):
-                consequence = f"slower: attention is {len(kernels)} products and not one kernel"
-                wide = any(kernel.dtype == "float32" for kernel in kernels)
-                fix = (
-                    'compute in half precision: precision="float16"'
-                    if wide
-                    else "quantize Q, K, V and softmax, or none"
-                )
-                yield Finding("built-attention", attention.name, consequence, fix)
+    def microseconds(self, gpu: GpuPeaks) -> float:
+        """Estimate the time of all kernels, one after the other; see `requant.runtime.trt.roofline`."""
+        return sum(seconds(kernel, gpu) for kernel in self.kernels) * 1e6
 
     def to_dict(self) -> dict[str, Any]:  # JSON: values of any plain type
         """Return plain dictionaries, lists and numbers."""
@@ -91,19 +87,21 @@ class Tally:
             "target": self.target,
             "version": self.version,
             "capability": self.capability,
-            "kernels": [_entry(kernel) for kernel in self.kernels],
             "megabytes": self.megabytes,
-            "products": [
-                {"name": product.name, "planned": product.format, "kernels": [kernel.layer.name for kernel in kernels],
-                 "types": [kernel.dtype for kernel in kernels]}
-                for product, kernels in self.products.items()
-            ],
+            "kernels": [_entry(kernel) for kernel in self.kernels],
+            "products": [{**vars(product), **_made(kernels)} for product, kernels in self.products.items()],
             "merged": [list(names) for names in self.merged],
             "attentions": [
-                {"name": attention.name, "fused": _is_fused(kernels)} for attention, kernels in self.attentions.items()
+                {"name": attention.name, "format": attention.format, "fused": is_fused(kernels), **_made(kernels)}
+                for attention, kernels in self.attentions.items()
             ],
-            "findings": [finding.to_dict() for finding in self.findings],
-        }  # fmt: skip
+        }
+
+    def _ops(self, kernel: EngineKernel) -> str:
+        """Name the op types of the nodes of a ``kernel`` that is no product; it may have the scales of one."""
+        computed = {product.name for product, kernels in self.products.items() if kernel not in kernels}
+        names = [name for name in kernel.layer.nodes if name in self.op_types and name not in computed]
+        return ", ".join(sorted({self.op_types[name] for name in names})) or kernel.title
 
 
 def tally(model: ir.Model, target: str, *, capability: str = "", profiles: Profiles | None = None) -> Tally:
@@ -113,36 +111,54 @@ def tally(model: ir.Model, target: str, *, capability: str = "", profiles: Profi
         model: a graph, quantized or not; not modified.
         target: "tensorrt" or "tensorrt-rtx".
         capability: "tensorrt-rtx" alone: the compute capability to build for; the GPU's, or else `CAPABILITY`.
-        profiles: for each dynamic input its smallest, usual and largest shape; where they are the same, the engine is
-            that of the static shape.
+        profiles: for each dynamic input its smallest, usual and largest shape. Where the three are the same, the engine
+            is that of the static shape; elsewhere the builder lists no sizes, and there is no traffic.
 
     Raises:
-        TargetError: TensorRT is not there, finds no GPU, refuses a node, or cannot build; or an input has no profile.
+        TargetError: TensorRT is not there or finds no GPU, or an input has no profile.
+        BuildError: TensorRT refuses a node, or cannot build.
         SourceError: the model cannot be read.
     """
     trt = tensorrt(target)
     if target == "tensorrt-rtx" and not gpu_name():
         capability = capability or CAPABILITY
     graph = qdq_graph(model, find_target(target))
-    unambiguous(graph.model)
+    name_nodes(graph.model)
     kernels = engine_kernels(list_layers(graph.model, target, profiles=profiles or {}, capability=capability))
-    by_node = dict[str, list[EngineKernel]]()
+    op_types = {node.name or "": node.op_type for node in graph.model.graph.all_nodes()}
+    return Tally(target, trt.__version__, capability, kernels, *_computed(graph, kernels), op_types)
+
+
+def _computed(
+    graph: QdqGraph, kernels: Kernels
+) -> tuple[dict[PlannedProduct, Kernels], dict[PlannedAttention, Kernels]]:
+    """Map the products and attentions of ``graph`` to their kernels."""
+    products, rest = _by_node(item for item in kernels if item.kind != "other"), _by_node(kernels)
+    return (
+        {item: _of([item.name], products) or _of([item.name], rest) for item in planned_products(graph)},
+        {item: _of(item.products, products) for item in planned_attentions(graph)},
+    )
+
+
+def _by_node(kernels: Iterable[EngineKernel]) -> dict[str, list[EngineKernel]]:
+    groups = dict[str, list[EngineKernel]]()
     for kernel in kernels:
-        for name in kernel.layer.nodes if kernel.kind != "other" else ():
-            by_node.setdefault(name, []).append(kernel)
-    return Tally(
-        target, trt.__version__, capability, kernels,
-        {product: tuple(by_node.get(product.name, ())) for product in planned_products(graph)},
-        {item: _of(item.products, by_node) for item in planned_attentions(graph)},
-    )  # fmt: skip
+        for name in kernel.layer.nodes:
+            groups.setdefault(name, []).append(kernel)
+    return groups
 
 
-def _of(names: tuple[str, ...], by_node: Mapping[str, list[EngineKernel]]) -> tuple[EngineKernel, ...]:
+def _of(names: Iterable[str], by_node: Mapping[str, list[EngineKernel]]) -> Kernels:
     return tuple(dict.fromkeys(kernel for name in names for kernel in by_node.get(name, ())))
 
 
-def _is_fused(kernels: tuple[EngineKernel, ...]) -> bool:
-    return len(kernels) == 1 and kernels[0].kind == "attention"
+def is_fused(kernels: Kernels) -> bool:
+    """Tell whether ``kernels``, those of an attention, are one that does all of it."""
+    return [kernel.kind for kernel in kernels] == ["attention"]
+
+
+def _made(kernels: Kernels) -> dict[str, Any]:  # JSON: values of any plain type
+    return {"kernels": [kernel.layer.name for kernel in kernels], "types": [kernel.dtype for kernel in kernels]}
 
 
 def _entry(kernel: EngineKernel) -> dict[str, Any]:  # JSON: values of any plain type

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from ...errors import TargetError
+from ...errors import BuildError, TargetError
 from ..dtypes import dtypes
 from ..profiles import Profiles
 from .api import Builder, Config, Log, Memory, Network, Parser, TensorRT
@@ -37,7 +37,7 @@ class EngineBuild:
         network = self.builder.create_network(0 if self.weak_flags() else strong)
         parser = self.trt.OnnxParser(network, self.log.handler)
         if not (parser.parse(source) if isinstance(source, bytes) else parser.parse_from_file(source)):
-            raise TargetError(f"{self.name} refuses {self.first_error(parser)}")
+            raise BuildError(f"{self.name} refuses {self.first_error(parser)}")
         return network, parser
 
     def first_error(self, parser: Parser) -> str:
@@ -78,5 +78,5 @@ class EngineBuild:
         """Build the engine."""
         engine = self.builder.build_serialized_network(network, config)
         if engine is None:
-            raise TargetError(f"{self.name} cannot build the model: {self.log.last}")
+            raise BuildError(f"{self.name} cannot build the model: {self.log.last}")
         return engine

@@ -1,10 +1,11 @@
 """Kernels of an engine: what each computes and in which type, by the words of its name and the types of its tensors.
 
-The builder writes the ops of a kernel into its name, such as `__myl_FcAddMulAdd`, in their order. An integer product is
-a layer of its own or begins with `Fc`; where Casts stand before it, integers are dequantized first.
+The builder writes the ops of a kernel into its name, such as `__myl_FcAddMulAdd`, in their order. A product of integers
+is a layer of its own; where Casts stand before `Fc`, integers are dequantized first.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,32 +22,35 @@ TYPES = {
 _KINDS: dict[str, KernelKind] = {"gemm": "product", "correlation": "convolution", "deconv": "convolution"}
 _SYNCHRONIZATION = frozenset({"signal", "wait"})
 _GENERATED = re.compile(r"^__myl_(\w*?)_myl\d+_\d+$")
+_ATTENTION = re.compile(r"^_gemm_mha_v\d+_myl\d+_\d+$")
 _WORDS = re.compile("[A-Z][a-z]*")
-_CASTS = frozenset({"Cast", "Mul", "Sub"})
-"""Words of a dequantization before the product."""
+_PRODUCT = "Fc"
 
 
 @dataclass(frozen=True)
 class EngineKernel:
     """A kernel: its ``kind``, the ``words`` for its ops in order, and the layer that the builder lists.
 
-    ``dtype`` is the type of a product's operands, ``weights`` that of its stored weights; both are empty where there is
-    no product.
+    ``dtype`` is the type in which a product reads its data, ``weights`` that of the largest constant; both are empty
+    where there is none.
     """
 
     layer: EngineLayer
     kind: KernelKind
     words: tuple[str, ...]
-    dtype: str = ""
-    weights: str = ""
+    dtype: str
+    weights: str
 
     @property
     def title(self) -> str:
-        """What it computes, for a table."""
-        return self.kind if self.kind != "other" else "·".join(self.words) or self.layer.kind
+        """The kind and the types of a product, the ops of another kernel."""
+        if self.kind == "other":
+            return "·".join(self.words) or self.layer.kind
+        stored = f" with {self.weights} weights" if self.weights not in ("", self.dtype) else ""
+        return f"{self.kind} in {self.dtype}{stored}"
 
 
-def engine_kernels(layers: tuple[EngineLayer, ...]) -> tuple[EngineKernel, ...]:
+def engine_kernels(layers: Iterable[EngineLayer]) -> tuple[EngineKernel, ...]:
     """Return the layers that are kernels: all but those that let one stream wait for another."""
     return tuple(_kernel(layer) for layer in layers if layer.kind not in _SYNCHRONIZATION)
 
@@ -55,29 +59,29 @@ def _kernel(layer: EngineLayer) -> EngineKernel:
     generated = _GENERATED.match(layer.name)
     words = tuple(_WORDS.findall(generated[1])) if generated else ()
     kind = _kind(layer, words)
-    if kind == "other":
-        return EngineKernel(layer, kind, words)
-    weight = max(layer.constants, key=lambda tensor: tensor.nbytes, default=None)
-    return EngineKernel(layer, kind, words, _dtype(layer, words), _type(weight) if weight is not None else "")
+    dtype = "" if kind == "other" else _dtype(layer, words)
+    matrices = [tensor for tensor in layer.constants if len(tensor.shape) > 1]
+    weight = max(matrices, key=lambda tensor: tensor.elements, default=None)
+    return EngineKernel(layer, kind, words, dtype, _type(weight) if weight is not None else "")
 
 
 def _kind(layer: EngineLayer, words: tuple[str, ...]) -> KernelKind:
-    if "_mha" in layer.name and not words:
+    if _ATTENTION.match(layer.name):
         return "attention"
-    return _KINDS.get(layer.kind, "product" if "Fc" in words else "other")
+    return _KINDS.get(layer.kind, "product" if _PRODUCT in words else "other")
 
 
 def _dtype(layer: EngineLayer, words: tuple[str, ...]) -> str:
-    """Return the type that the product reads: the narrowest input's, unless that is cast to a wider one first."""
-    before = words[: words.index("Fc")] if "Fc" in words else ()
-    floats = [tensor for tensor in (*layer.inputs, *layer.outputs) if WIDTHS[tensor.dtype] >= WIDTHS["Half"]]
-    if _CASTS.intersection(before):
+    """Return the type of the narrowest input, unless it is cast to a wider one before the product."""
+    tensors = (*layer.inputs, *layer.outputs)
+    if _PRODUCT in words and "Cast" in words[: words.index(_PRODUCT)]:
+        floats = [tensor for tensor in tensors if WIDTHS.get(tensor.dtype, 0) > 1]
         return _type(max(floats, key=_width)) if floats else ""
     return _type(min(layer.inputs, key=_width)) if layer.inputs else ""
 
 
 def _width(tensor: EngineTensor) -> float:
-    return WIDTHS[tensor.dtype]
+    return WIDTHS.get(tensor.dtype, 0)
 
 
 def _type(tensor: EngineTensor) -> str:

@@ -9,7 +9,7 @@ Read from TensorRT-RTX 1.7.1. The inspector of an engine says the same, but only
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
 
 from ...errors import TargetError
 
@@ -36,15 +36,22 @@ class EngineTensor:
     dtype: str
 
     @property
+    def elements(self) -> int:
+        """The number of its elements; negative where a dimension is dynamic."""
+        return prod(self.shape) if min(self.shape, default=1) >= 0 else -1
+
+    @property
     def nbytes(self) -> float:
-        """Its size in bytes.
+        """Its size in bytes; infinite where a dimension is dynamic.
 
         Raises:
             TargetError: the type is unknown.
         """
         if self.dtype not in WIDTHS:
-            raise TargetError(f"the builder's list of layers has {self.name!r} in {self.dtype!r}: of unknown size")
-        return prod(self.shape) * WIDTHS[self.dtype]
+            raise TargetError(
+                f"the builder's list of layers has {self.name!r} in {self.dtype!r}, which has no size here"
+            )
+        return self.elements * WIDTHS[self.dtype] if self.elements >= 0 else inf
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ class EngineLayer:
 
     @property
     def nbytes(self) -> float:
-        """The bytes that it reads and writes, each tensor once."""
+        """The bytes that it reads and writes, each tensor once and whole; infinite where shapes are dynamic."""
         return sum(tensor.nbytes for tensor in {*self.inputs, *self.constants, *self.outputs})
 
 
