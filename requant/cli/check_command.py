@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .. import api
+from .. import api, finding_tables
 from ..check_build import check_build
 from . import render
 from .build_options import Build, Capability, Gpu, Shapes, build_options
@@ -46,7 +46,7 @@ def check_command(
         show(result.to_dict(), lambda: render.build(result), as_json)
     elif not fix:
         findings = api.check(model, target)
-        show([finding.to_dict() for finding in findings], lambda: render.findings(findings, target), as_json)
+        show([finding.to_dict() for finding in findings], lambda: finding_tables.findings(findings, target), as_json)
     else:
         destination = output or beside(model, "fixed")
         fixed = api.fix(model, target, destination)

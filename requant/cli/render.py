@@ -1,4 +1,4 @@
-"""The tables of the commands: sites, distances, latencies, and the findings and fixes of each rule."""
+"""The tables of the commands: sites, distances, latencies, builds, and the fixes of each rule."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby

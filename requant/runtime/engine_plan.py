@@ -39,19 +39,6 @@ class PlannedAttention:
         return self.products[-1]
 
 
-def name_nodes(model: ir.Model) -> None:
-    """Give each node of ``model`` that has no name, or that of another, one of its own."""
-    names = {node.name for node in model.graph.all_nodes()}
-    unique = set[str]()
-    for index, node in enumerate(model.graph.all_nodes()):
-        if not node.name or node.name in unique:
-            node.name = f"{node.op_type}.{index}"
-            while node.name in names:
-                node.name += "_"
-            names.add(node.name)
-        unique.add(node.name)
-
-
 def planned_products(graph: QdqGraph) -> Iterator[PlannedProduct]:
     """Iterate over the layers with a constant weight."""
     for layer in graph.layers.values():

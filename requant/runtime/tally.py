@@ -7,10 +7,12 @@ from typing import Any
 
 import onnx_ir as ir
 
-from .engine_plan import PlannedAttention, PlannedProduct, name_nodes, planned_attentions, planned_products
+from ..ir.names import separate_nodes
+from .engine_plan import PlannedAttention, PlannedProduct, planned_attentions, planned_products
 from .gpu import gpu_name
 from .profiles import Profiles
 from .rules.qdq_graph import QdqGraph, qdq_graph
+from .rules.traverse import label
 from .targets import target as find_target
 from .trt.api import tensorrt
 from .trt.engine_kernel import EngineKernel, engine_kernels
@@ -123,7 +125,9 @@ def tally(model: ir.Model, target: str, *, capability: str = "", profiles: Profi
     if target == "tensorrt-rtx" and not gpu_name():
         capability = capability or CAPABILITY
     graph = qdq_graph(model, find_target(target))
-    name_nodes(graph.model)
+    for node in graph.model.graph.all_nodes():
+        node.name = label(node)
+    separate_nodes(graph.model)
     kernels = engine_kernels(list_layers(graph.model, target, profiles=profiles or {}, capability=capability))
     op_types = {node.name or "": node.op_type for node in graph.model.graph.all_nodes()}
     return Tally(target, trt.__version__, capability, kernels, *_computed(graph, kernels), op_types)

@@ -20,7 +20,8 @@ TYPES = {
 """The type of a product by the builder's name of it."""
 
 _KINDS: dict[str, KernelKind] = {"gemm": "product", "correlation": "convolution", "deconv": "convolution"}
-_SYNCHRONIZATION = frozenset({"signal", "wait"})
+_NO_KERNELS = frozenset({"signal", "wait", "shape_call"})
+"""Layers that let one stream wait for another, or that compute shapes."""
 _GENERATED = re.compile(r"^__myl_(\w*?)_myl\d+_\d+$")
 _ATTENTION = re.compile(r"^_gemm_mha_v\d+_myl\d+_\d+$")
 _WORDS = re.compile("[A-Z][a-z]*")
@@ -51,8 +52,8 @@ class EngineKernel:
 
 
 def engine_kernels(layers: Iterable[EngineLayer]) -> tuple[EngineKernel, ...]:
-    """Return the layers that are kernels: all but those that let one stream wait for another."""
-    return tuple(_kernel(layer) for layer in layers if layer.kind not in _SYNCHRONIZATION)
+    """Return the layers that are kernels: all but those that run none."""
+    return tuple(_kernel(layer) for layer in layers if layer.kind not in _NO_KERNELS)
 
 
 def _kernel(layer: EngineLayer) -> EngineKernel:

@@ -68,7 +68,7 @@ class EngineLayer:
     @property
     def nbytes(self) -> float:
         """The bytes that it reads and writes, each tensor once and whole; infinite where shapes are dynamic."""
-        return sum(tensor.nbytes for tensor in {*self.inputs, *self.constants, *self.outputs})
+        return sum(tensor.nbytes for tensor in dict.fromkeys((*self.inputs, *self.constants, *self.outputs)))
 
 
 def engine_layers(log: Iterable[str]) -> tuple[EngineLayer, ...]:
