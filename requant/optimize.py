@@ -65,12 +65,10 @@ def optimize(
         RequantError: one line that says what is wrong with the model, the data or the target.
     """
     full_recipe, lowering = find_recipe(recipe), Lowering(target, precision, zero_points, keep_io)
-    _validate(full_recipe, lowering)
+    _validate(full_recipe, lowering, build)
     require_outputs(output, report_file)
     require_data(calibration)
     require_data(evaluation)
-    if build is not None:
-        tensorrt(target)
     job = Job(
         source, calibration, full_recipe, lowering, patterns(keep), finish, evaluation, output, report_file,
         build, Stopwatch(progress),
@@ -99,10 +97,12 @@ def _save(result: Result, job: Job) -> None:
         raise OutputError(f"{error}{note}") from error
 
 
-def _validate(recipe: Recipe, lowering: Lowering) -> None:
+def _validate(recipe: Recipe, lowering: Lowering, build: BuildOptions | None) -> None:
     """Raise or warn if no model can give what is asked for."""
     if lowering.precision in (None, "float32") and not lowering.keep_io:
         raise RequantError("inputs and outputs in half precision need a half to be in: precision float16 or bfloat16")
+    if build is not None:
+        tensorrt(lowering.target)
     missing = [find_target(lowering.target).lacks(fmt) for fmt in recipe.formats]
     if all(missing):
         warnings.warn(f"{recipe.name} leaves every layer in float: {missing[0]}", TargetWarning, stacklevel=3)
