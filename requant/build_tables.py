@@ -33,6 +33,8 @@ def _rows(check: BuildCheck) -> Iterator[tuple[str, ...]]:
         yield f"µs on {GPUS[check.gpu].title}, an estimate", *(f"{time:.0f}" for time in check.microseconds)
     for title in dict.fromkeys(title for side in sides for title in side.types):
         yield title, *(str(side.types[title]) for side in sides)
+    for fmt, (planned, made) in check.tally.planned.items():
+        yield f"layers planned in {fmt} that are", f"{made} of {planned}", ""
     if any(side.attentions for side in sides):
         yield "attentions in one kernel", *(f"{len(side.fused)} of {len(side.attentions)}" for side in sides)
     yield "layers in a product with others", *(str(sum(map(len, side.merged))) for side in sides)

@@ -65,6 +65,13 @@ class Tally:
         return [tuple(names) for names in groups.values() if len(names) > 1]
 
     @property
+    def planned(self) -> dict[str, tuple[int, int]]:
+        """How many layers are planned in each format, and how many of them are kernels that read it."""
+        counts = Counter(product.format for product in self.products if product.format)
+        made = Counter(item.format for item, kernels in self.products.items() if reads(kernels, item.format))
+        return {fmt: (count, made[fmt]) for fmt, count in counts.items()}
+
+    @property
     def fused(self) -> list[PlannedAttention]:
         """The attentions that are one kernel."""
         return [attention for attention, kernels in self.attentions.items() if is_fused(kernels)]
@@ -154,6 +161,11 @@ def _by_node(kernels: Iterable[EngineKernel]) -> dict[str, list[EngineKernel]]:
 
 def _of(names: Iterable[str], by_node: Mapping[str, list[EngineKernel]]) -> Kernels:
     return tuple(dict.fromkeys(kernel for name in names for kernel in by_node.get(name, ())))
+
+
+def reads(kernels: Kernels, fmt: str) -> bool:
+    """Tell whether ``kernels``, those of a product, read data in ``fmt`` and nothing else."""
+    return {kernel.dtype for kernel in kernels} == {fmt}
 
 
 def is_fused(kernels: Kernels) -> bool:

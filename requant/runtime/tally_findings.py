@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from .check import Finding
-from .tally import Kernels, Tally, is_fused
+from .tally import Kernels, Tally, is_fused, reads
 
 
 def tally_findings(tally: Tally) -> list[Finding]:
@@ -16,7 +16,7 @@ def tally_findings(tally: Tally) -> list[Finding]:
 
 def _float_products(tally: Tally) -> Iterator[Finding]:
     for product, kernels in tally.products.items():
-        if product.format and {kernel.dtype for kernel in kernels} != {product.format}:
+        if product.format and not reads(kernels, product.format):
             consequence = f"runs in float: planned in {product.format}, the builder lists {_titles(kernels)}"
             yield Finding("built-product", product.name, consequence, "leave the layer in float")
 
@@ -30,12 +30,12 @@ def _dequantized_weights(tally: Tally) -> Iterator[Finding]:
 
 def _open_attentions(tally: Tally) -> Iterator[Finding]:
     for attention, kernels in tally.attentions.items():
-        types = {kernel.dtype for kernel in kernels}
         if not is_fused(kernels):
-            fix = 'precision="float16"' if "float32" in types else "quantize Q, K, V and the softmax, or none of them"
+            wide = any(kernel.dtype == "float32" for kernel in kernels)
+            fix = 'precision="float16"' if wide else "quantize Q, K, V and the softmax, or none of them"
             consequence = f"slower: attention is not one kernel, but {_titles(kernels)} and what is between"
             yield Finding("built-attention", attention.name, consequence, fix)
-        elif attention.format and types != {attention.format}:
+        elif attention.format and not reads(kernels, attention.format):
             consequence = f"runs in float: planned in {attention.format}, the builder lists {_titles(kernels)}"
             yield Finding("built-attention", attention.name, consequence, "leave the attention in float")
 

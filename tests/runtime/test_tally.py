@@ -125,6 +125,7 @@ def test_an_artifact_in_float16_is_as_planned(calls: Calls) -> None:
     assert result.merged == [("layers.0.matmul_0", "layers.0.matmul_1", "layers.0.matmul_2")]
     assert (len(result.kernels), len(result.fused), round(result.megabytes, 1)) == (15, 1, 17.4)
     assert result.types == {"product in int8": 5, "attention in float16": 1}
+    assert result.planned == {"int8": (7, 7)}
     assert result.others.keys() >= {"Add, DequantizeLinear, LayerNormalization, QuantizeLinear", "Transpose"}
 
 
