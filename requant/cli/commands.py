@@ -15,7 +15,7 @@ from ..result import Precision
 from . import render
 from .build_options import Build, Capability, Gpu, Shapes, build_options
 from .check_command import check_command
-from .options import Json, Model, OptionalData, Recipe, Target, beside, file_option, path
+from .options import Json, Model, OptionalData, Recipe, Target, beside, file_option, parsed_path
 from .terminal import failed, progress, say, show, telling
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -118,7 +118,9 @@ app.command("check")(check_command)
 
 @app.command("bench")
 def bench_command(
-    models: Annotated[list[Path], typer.Argument(help="ONNX files; speedups are relative to the first.", parser=path)],
+    models: Annotated[
+        list[Path], typer.Argument(help="ONNX files; speedups are relative to the first.", parser=parsed_path)
+    ],
     data: OptionalData = None,
     target: Target = "cpu",
     runs: Annotated[int, typer.Option(help="Timed runs of each.", min=1)] = 30,

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have."""
+"""Options and arguments that several commands take."""
 
 from pathlib import Path
 from typing import Annotated, cast
@@ -10,7 +10,7 @@ from ..recipe import RECIPES
 from ..runtime.targets import TARGETS
 
 
-def path(text: str) -> Path:
+def parsed_path(text: str) -> Path:
     """Parse a path from the command line; `Path("")` would be the current folder."""
     if not text:
         raise typer.BadParameter("a path cannot be empty")
@@ -19,10 +19,10 @@ def path(text: str) -> Path:
 
 def file_option(*names: str, help: str) -> OptionInfo:
     """Make an option that takes a path and has no default."""
-    return cast(OptionInfo, typer.Option(*names, help=help, show_default=False, parser=path))
+    return cast(OptionInfo, typer.Option(*names, help=help, show_default=False, parser=parsed_path))
 
 
-Model = Annotated[Path, typer.Argument(help="An ONNX file.", show_default=False, parser=path)]
+Model = Annotated[Path, typer.Argument(help="An ONNX file.", show_default=False, parser=parsed_path)]
 Target = Annotated[str, typer.Option("--target", "-t", help=f"The engine that will run it: {', '.join(TARGETS)}.")]
 Recipe = Annotated[str, typer.Option(help=f"Quantization recipe: {', '.join(RECIPES)}, or module:object of your own.")]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on stdout.")]
