@@ -9,6 +9,7 @@ from .runtime.fixes.float_graph import float_graph
 from .runtime.targets import Target
 
 _HALVES = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
+_QUANTIZED = frozenset({ir.DataType.INT8, ir.DataType.FLOAT8E4M3FN, ir.DataType.INT4})
 
 
 def half_precision(model: ir.Model, target: Target) -> ir.Model:
@@ -26,8 +27,16 @@ def without_quantizers(model: ir.Model, target: Target) -> ir.Model:
     Raises:
         SourceError: a node is not what its operator takes, or a function calls itself.
     """
-    plain = float_graph(model, target)
-    if dtypes(plain) & _HALVES:
-        return plain
-    canonicalize(plain)
-    return half_precision(plain, target)
+    return as_reference(float_graph(model, target), target)
+
+
+def as_reference(model: ir.Model, target: Target) -> ir.Model:
+    """Return a model in float32 in float16, and one that is in half precision or quantized as it is.
+
+    ``model`` is not modified.
+    """
+    if dtypes(model) & (_HALVES | _QUANTIZED):
+        return model
+    copy = model.clone()
+    canonicalize(copy)
+    return half_precision(copy, target)

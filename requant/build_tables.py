@@ -1,6 +1,7 @@
 """Tables of an engine's kernels beside those of the float16 model."""
 
 from collections.abc import Iterator
+from math import isfinite, isnan
 
 from rich.console import Group, RenderableType
 
@@ -28,9 +29,9 @@ def build_tables(check: BuildCheck) -> RenderableType:
 def _rows(check: BuildCheck) -> Iterator[tuple[str, ...]]:
     sides = check.tally, check.baseline
     yield "kernels", *(str(len(side.kernels)) for side in sides)
-    yield "MB moved", *(f"{side.megabytes:.1f}" for side in sides)
+    yield "MB moved", *(_number(side.megabytes) for side in sides)
     if check.gpu:
-        yield f"µs on {GPUS[check.gpu].title}, an estimate", *(f"{time:.0f}" for time in check.microseconds)
+        yield f"µs on {GPUS[check.gpu].title}, an estimate", *(_number(time, 0) for time in check.microseconds)
     for title in dict.fromkeys(title for side in sides for title in side.types):
         yield title, *(str(side.types[title]) for side in sides)
     for fmt, (planned, made) in check.tally.planned.items():
@@ -44,13 +45,17 @@ def _others(tally: Tally) -> Iterator[tuple[str, ...]]:
     sizes = {ops: sum(kernel.layer.nbytes for kernel in kernels) / 1e6 for ops, kernels in tally.others.items()}
     ordered = sorted(tally.others.items(), key=lambda item: -sizes[item[0]])
     for ops, kernels in ordered[:_LARGEST]:
-        yield ops, str(len(kernels)), f"{sizes[ops]:.1f}"
+        yield ops, str(len(kernels)), _number(sizes[ops])
     if rest := ordered[_LARGEST:]:
         count, size = sum(len(kernels) for _, kernels in rest), sum(sizes[ops] for ops, _ in rest)
-        yield f"{len(rest)} more", str(count), f"{size:.1f}"
+        yield f"{len(rest)} more", str(count), _number(size)
+
+
+def _number(value: float, digits: int = 1) -> str:
+    return f"{value:.{digits}f}" if isfinite(value) else "unknown"
 
 
 def _verdict(check: BuildCheck) -> str:
-    if check.traffic != check.traffic:  # NaN: shapes are dynamic
+    if isnan(check.traffic):
         return "traffic is known where each input has one shape only"
     return f"the kernels move {check.traffic:.2f} times the bytes of those of {check.reference}"

@@ -5,7 +5,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from .baseline import without_quantizers
+from .baseline import as_reference, without_quantizers
 from .choices import require_choice
 from .errors import TargetError
 from .ir.load import Source, describe, load
@@ -93,7 +93,8 @@ def check_build(
         source: as `requant.optimize` takes it.
         target: "tensorrt" or "tensorrt-rtx".
         options: what to build for.
-        against: the model to compare with; None is ``source`` without its quantizers, in float16.
+        against: the model to compare with, in float16 if it is in float32; None is ``source`` without its quantizers.
+            Where ``source`` has nodes that an exact rewrite inserted, these stay.
 
     Raises:
         SourceError: a model cannot be read.
@@ -102,7 +103,7 @@ def check_build(
     engine, model = find_target(target), load(source)
     if against is None:
         return compare_builds(model, without_quantizers(model, engine), target, options or BuildOptions())
-    result = compare_builds(model, load(against), target, options or BuildOptions())
+    result = compare_builds(model, as_reference(load(against), engine), target, options or BuildOptions())
     return replace(result, reference=describe(against))
 
 

@@ -28,7 +28,9 @@ def check_command(
     gpu: Gpu = "",
     against: Annotated[
         Path | None,
-        file_option("--against", help="With --build, the model to compare with.  [default: MODEL in float16]"),
+        file_option(
+            "--against", help="With --build, the float model to compare with.  [default: MODEL without its quantizers]"
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from models import synthetic
 from requant import optimize
-from requant.baseline import without_quantizers
+from requant.baseline import as_reference, without_quantizers
+from requant.ir.load import load
 from requant.runtime import runner
 from requant.runtime.dtypes import dtypes
 from requant.runtime.fixes.float_graph import float_graph
@@ -83,6 +84,13 @@ def test_weights_have_the_values_of_their_integers() -> None:
     x = np.random.default_rng(0).standard_normal((2, 4)).astype(np.float32)
     (y,) = runner(float_graph(model, ENGINE))({"x": x})
     np.testing.assert_allclose(np.asarray(y, np.float32), x @ (WEIGHTS["W"] * WEIGHTS["sw"]), rtol=1e-6)
+
+
+def test_a_reference_in_float32_is_halved_and_others_stay() -> None:
+    model = load(synthetic.pre_norm(synthetic.Transformer(layers=1)))
+    half = as_reference(model, ENGINE)
+    assert (ir.DataType.FLOAT16 in dtypes(half), ir.DataType.FLOAT16 in dtypes(model)) == (True, False)
+    assert as_reference(half, ENGINE) is half
 
 
 def test_artifacts_in_both_precisions_have_one_baseline(

@@ -27,17 +27,17 @@ class GpuPeaks:
     peaks: Mapping[str, float]
 
 
-def _peaks(half: float, *, eight: float, tf32: float) -> dict[str, float]:
-    return {"float32": tf32, "float16": half, "bfloat16": half, "int8": eight, "fp8": eight}
+def _peaks(tf32: float, half: float, int8: float, fp8: float) -> dict[str, float]:
+    return {"float32": tf32, "float16": half, "bfloat16": half, "int8": int8, "fp8": fp8}
 
 
 GPUS = {
-    "l4": GpuPeaks("L4", "8.9", 300, _peaks(121, eight=242, tf32=60)),
-    "4090": GpuPeaks("RTX 4090", "8.9", 1008, _peaks(165, eight=660, tf32=83)),
-    "5090": GpuPeaks("RTX 5090", "12.0", 1792, _peaks(209, eight=838, tf32=105)),
-    "h100": GpuPeaks("H100 SXM", "8.9", 3350, _peaks(989, eight=1979, tf32=495)),
+    "l4": GpuPeaks("L4", "8.9", 300, _peaks(60, 121, 242, 242)),
+    "4090": GpuPeaks("RTX 4090", "8.9", 1008, _peaks(83, 165, 660, 330)),
+    "5090": GpuPeaks("RTX 5090", "12.0", 1792, _peaks(105, 209, 838, 419)),
+    "h100": GpuPeaks("H100 SXM", "8.9", 3350, _peaks(495, 989, 1979, 1979)),
 }
-"""By the name of an option; from NVIDIA's datasheets, without sparsity, products of halves summed in float32."""
+"""By the name of an option; from NVIDIA's datasheets, without sparsity, products of floats summed in float32."""
 
 
 def seconds(kernel: EngineKernel, gpu: GpuPeaks) -> float:
