@@ -34,16 +34,16 @@ def _rows(check: BuildCheck) -> Iterator[tuple[str, ...]]:
         yield f"µs on {GPUS[check.gpu].title}, an estimate", *(_number(time, 0) for time in check.microseconds)
     for title in dict.fromkeys(title for side in sides for title in side.types):
         yield title, *(str(side.types[title]) for side in sides)
-    for fmt, (planned, made) in check.tally.planned.items():
-        yield f"layers planned in {fmt} that are", f"{made} of {planned}", ""
+    for fmt, (count, exact) in check.tally.formats.items():
+        yield f"layers planned in {fmt} that are", f"{exact} of {count}", ""
     if any(side.attentions for side in sides):
-        yield "attentions in one kernel", *(f"{len(side.fused)} of {len(side.attentions)}" for side in sides)
-    yield "layers in a product with others", *(str(sum(map(len, side.merged))) for side in sides)
+        yield "attentions in one kernel", *(f"{len(side.fused_attentions)} of {len(side.attentions)}" for side in sides)
+    yield "layers in a product with others", *(str(sum(map(len, side.merged_layers))) for side in sides)
 
 
 def _others(tally: Tally) -> Iterator[tuple[str, ...]]:
-    sizes = {ops: sum(kernel.layer.nbytes for kernel in kernels) / 1e6 for ops, kernels in tally.others.items()}
-    ordered = sorted(tally.others.items(), key=lambda item: -sizes[item[0]])
+    sizes = {ops: sum(kernel.layer.nbytes for kernel in kernels) / 1e6 for ops, kernels in tally.other_kernels.items()}
+    ordered = sorted(tally.other_kernels.items(), key=lambda item: -sizes[item[0]])
     for ops, kernels in ordered[:_LARGEST]:
         yield ops, str(len(kernels)), _number(sizes[ops])
     if rest := ordered[_LARGEST:]:

@@ -56,7 +56,7 @@ class Tally:
         return Counter(kernel.title for kernel in self.kernels if kernel.kind != "other")
 
     @property
-    def merged(self) -> list[tuple[str, ...]]:
+    def merged_layers(self) -> list[tuple[str, ...]]:
         """The layers of the graph that became one product, such as Q, K and V."""
         groups = dict[EngineKernel, list[str]]()
         for product, kernels in self.products.items():
@@ -65,19 +65,19 @@ class Tally:
         return [tuple(names) for names in groups.values() if len(names) > 1]
 
     @property
-    def planned(self) -> dict[str, tuple[int, int]]:
-        """How many layers are planned in each format, and how many of them are kernels that read it."""
+    def formats(self) -> dict[str, tuple[int, int]]:
+        """The number of layers that are planned in each format, and of those whose kernels read it."""
         counts = Counter(product.format for product in self.products if product.format)
-        made = Counter(item.format for item, kernels in self.products.items() if reads(kernels, item.format))
-        return {fmt: (count, made[fmt]) for fmt, count in counts.items()}
+        exact = Counter(item.format for item, kernels in self.products.items() if reads(kernels, item.format))
+        return {fmt: (count, exact[fmt]) for fmt, count in counts.items()}
 
     @property
-    def fused(self) -> list[PlannedAttention]:
+    def fused_attentions(self) -> list[PlannedAttention]:
         """The attentions that are one kernel."""
         return [attention for attention, kernels in self.attentions.items() if is_fused(kernels)]
 
     @property
-    def others(self) -> dict[str, Kernels]:
+    def other_kernels(self) -> dict[str, Kernels]:
         """The kernels that are no product, by the ops in them."""
         groups = dict[str, Kernels]()
         for kernel in self.kernels:
@@ -98,10 +98,10 @@ class Tally:
             "capability": self.capability,
             "megabytes": self.megabytes,
             "kernels": [_entry(kernel) for kernel in self.kernels],
-            "products": [{**vars(product), **_made(kernels)} for product, kernels in self.products.items()],
-            "merged": [list(names) for names in self.merged],
+            "products": [{**vars(product), **_names(kernels)} for product, kernels in self.products.items()],
+            "merged": [list(names) for names in self.merged_layers],
             "attentions": [
-                {"name": attention.name, "format": attention.format, "fused": is_fused(kernels), **_made(kernels)}
+                {"name": attention.name, "format": attention.format, "fused": is_fused(kernels), **_names(kernels)}
                 for attention, kernels in self.attentions.items()
             ],
         }
@@ -173,7 +173,7 @@ def is_fused(kernels: Kernels) -> bool:
     return [kernel.kind for kernel in kernels] == ["attention"]
 
 
-def _made(kernels: Kernels) -> dict[str, Any]:  # JSON: values of any plain type
+def _names(kernels: Kernels) -> dict[str, Any]:  # JSON: values of any plain type
     return {"kernels": [kernel.layer.name for kernel in kernels], "types": [kernel.dtype for kernel in kernels]}
 
 

@@ -101,7 +101,7 @@ def test_a_product_of_a_row_reads_its_weight_as_it_is_stored(calls: Calls) -> No
     ((product, kernels),) = result.products.items()
     assert (product.data, product.weight, [one.weights for one in kernels]) == ("", "int8", ["int8"])
     assert tally_findings(result) == []
-    assert list(result.others) == ["DequantizeLinear, MatMul, Relu"]
+    assert list(result.other_kernels) == ["DequantizeLinear, MatMul, Relu"]
 
 
 def test_a_weight_that_is_dequantized_in_every_run_is_found(calls: Calls) -> None:
@@ -122,11 +122,11 @@ def test_a_product_that_the_builder_does_not_list_is_found(calls: Calls) -> None
 def test_an_artifact_in_float16_is_as_planned(calls: Calls) -> None:
     result = recorded("pre_norm_int8_float16", artifact("float16"), calls)
     assert tally_findings(result) == []
-    assert result.merged == [("layers.0.matmul_0", "layers.0.matmul_1", "layers.0.matmul_2")]
-    assert (len(result.kernels), len(result.fused), round(result.megabytes, 1)) == (15, 1, 17.4)
+    assert result.merged_layers == [("layers.0.matmul_0", "layers.0.matmul_1", "layers.0.matmul_2")]
+    assert (len(result.kernels), len(result.fused_attentions), round(result.megabytes, 1)) == (15, 1, 17.4)
     assert result.types == {"product in int8": 5, "attention in float16": 1}
-    assert result.planned == {"int8": (7, 7)}
-    assert result.others.keys() >= {"Add, DequantizeLinear, LayerNormalization, QuantizeLinear", "Transpose"}
+    assert result.formats == {"int8": (7, 7)}
+    assert result.other_kernels.keys() >= {"Add, DequantizeLinear, LayerNormalization, QuantizeLinear", "Transpose"}
 
 
 def test_attention_in_float32_is_found(calls: Calls) -> None:
@@ -190,7 +190,7 @@ def test_the_real_builder_lists_what_was_recorded() -> None:
     result = tally(artifact("float16"), "tensorrt-rtx")
     assert tally_findings(result) == []
     assert result.types == {"product in int8": 5, "attention in float16": 1}
-    assert result.merged == [("layers.0.matmul_0", "layers.0.matmul_1", "layers.0.matmul_2")]
+    assert result.merged_layers == [("layers.0.matmul_0", "layers.0.matmul_1", "layers.0.matmul_2")]
 
 
 @needs_tensorrt_rtx

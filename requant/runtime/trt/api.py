@@ -113,7 +113,7 @@ class Logger(Protocol):
 
 
 class Verbosities(Protocol):
-    """How much of its layers an engine and the log of its build describe."""
+    """The levels of detail in which the log of a build describes an engine's layers."""
 
     DETAILED: object
 
