@@ -1,8 +1,8 @@
 """Kernels and traffic of TensorRT-RTX engines, built ahead of time: python -m benchmarks.tally [subject] ...
 
 Of each model in float16 and in the number formats, at several batches, the builder's own list of kernels is read
-(`requant.runtime.tally`). Nothing is run: times are rooflines for an L4 and an RTX 4090. Recipes are plain, and a few
-samples calibrate: transforms, ranges and rounding decide no kernel. Needs the wheel tensorrt-rtx, no GPU.
+(`requant.runtime.tally`). Nothing is run: times are a roofline for an L4. Recipes are plain, and a few
+samples calibrate: ranges and rounding decide no kernel, and transforms few. Needs the wheel tensorrt-rtx, no GPU.
 """
 
 import sys
@@ -37,7 +37,7 @@ CASES = ((1, "8.9"), (8, "8.9"), (32, "8.9"), (8, "12.0"))
 """Batches and compute capabilities; times are estimated for the second case."""
 
 TOKENS, SAMPLES, OPSET = 128, 6, 21
-ESTIMATED = ("l4", "4090")
+GPU = GPUS["l4"]
 
 FORMATS: Sequence[tuple[str, Precision]] = (
     ("int8", "float16"),
@@ -58,8 +58,8 @@ def main(names: list[str]) -> None:
             row = (name, title, *cells(model))
             print(*row, sep=" | ", file=sys.stderr, flush=True)
             rows.append(row)
-    times = (f"µs on {GPUS[gpu].title}" for gpu in ESTIMATED)
-    columns = ("model", "format", *(f"batch {batch}, {capability}" for batch, capability in CASES), *times)
+    cases = (f"batch {batch}, {capability}" for batch, capability in CASES)
+    columns = ("model", "format", *cases, f"µs on {GPU.title}")
     Console(width=140).print(table("TensorRT-RTX, built ahead of time", columns, rows))
 
 
@@ -74,11 +74,10 @@ def artifacts(subject: Subject) -> Iterator[tuple[str, ir.Model]]:
 
 
 def cells(model: ir.Model) -> Iterator[str]:
-    """Yield kernels and traffic in each of `CASES`, and the estimates."""
+    """Yield kernels and traffic in each of `CASES`, and the estimate."""
     tallies = [counted(model, batch, capability) for batch, capability in CASES]
     yield from (item if isinstance(item, str) else f"{len(item.kernels)} / {item.megabytes:.0f}" for item in tallies)
-    for gpu in ESTIMATED:
-        yield "" if isinstance(tallies[1], str) else f"{tallies[1].microseconds(GPUS[gpu]):.0f}"
+    yield "" if isinstance(tallies[1], str) else f"{tallies[1].microseconds(GPU):.0f}"
 
 
 def counted(model: ir.Model, batch: int, capability: str) -> Tally | str:
