@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 LOWEST := .venv-lowest
 ENGINE := .venv-engines
 
-.PHONY: test newest lowest engines demo docs lint format bench download exporter property fuzz clean
+.PHONY: test newest lowest engines demo docs lint format bench download exporter property fuzz trt clean
 
 test: lint docs newest lowest
 
@@ -46,6 +46,10 @@ property: $(VENV)/ready
 
 fuzz: $(VENV)/ready
 	$(BIN)/python -m pytest -q -m fuzz
+
+trt: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,tensorrt-rtx]"
+	$(BIN)/python -m pytest -q -m "trt or not trt" tests/runtime/trt tests/runtime/test_tally.py tests/test_check_build.py
 
 exporter: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,exporter]"

@@ -2,11 +2,14 @@
 
 `optimize` turns an exported float graph into one that an engine runs in int8. First it rescales and shifts activation
 channels (SmoothQuant-style equivalent transformations, folded into norms and weights), so that symmetric per-tensor
-int8 loses little accuracy. `inspect`, `check`, `compare` and `benchmark` look at it; `fix` repairs it.
+int8 loses little accuracy. `inspect`, `check`, `check_build`, `compare` and `benchmark` look at it; `fix`
+repairs it.
 """
 
 from .api import Inspection, benchmark, check, compare, fix, inspect
+from .check_build import BuildCheck, BuildOptions, check_build
 from .errors import (
+    BuildError,
     CalibrationWarning,
     DataError,
     OutputError,
@@ -23,6 +26,9 @@ from .report import Report
 from .result import Result
 
 __all__ = [
+    "BuildCheck",
+    "BuildError",
+    "BuildOptions",
     "CalibrationWarning",
     "DataError",
     "Inspection",
@@ -38,6 +44,7 @@ __all__ = [
     "VerificationError",
     "benchmark",
     "check",
+    "check_build",
     "compare",
     "fix",
     "inspect",

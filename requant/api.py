@@ -1,4 +1,4 @@
-"""The functions beside `optimize`: inspect, check, fix, compare, benchmark. Each loads, calls a subpackage, returns."""
+"""The functions beside `optimize`, from `inspect` to `benchmark`. Each loads, calls a subpackage, returns."""
 
 import os
 from collections.abc import Mapping, Sequence

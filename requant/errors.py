@@ -4,6 +4,7 @@ RequantError
 ├── SourceError         a model that cannot be read, or that is not to be trusted
 ├── DataError           calibration or evaluation data that does not fit the model
 ├── TargetError         an engine that is not known or not installed
+│   └── BuildError      an engine that cannot be built of the model
 ├── OutputError         a place where nothing can be written
 └── VerificationError   a rewrite that did not leave the function unchanged
 """
@@ -23,6 +24,10 @@ class DataError(RequantError):
 
 class TargetError(RequantError):
     """The engine is unknown, or its package is not installed."""
+
+
+class BuildError(TargetError):
+    """The engine's builder refuses the model, or fails."""
 
 
 class OutputError(RequantError):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from .calib.files import require_data
 from .calib.sources import Data
+from .check_build import BuildOptions
 from .choices import patterns
 from .errors import OutputError, RequantError, TargetWarning
 from .ir.interface import require_interface
@@ -15,6 +16,7 @@ from .progress import Progress, Stopwatch
 from .recipe import Recipe, find_recipe
 from .result import Lowering, Precision, Result
 from .runtime.targets import target as find_target
+from .runtime.trt.api import tensorrt
 from .stages import STAGES, Job
 
 
@@ -32,6 +34,7 @@ def optimize(
     finish: bool = False,
     evaluation: Data | None = None,
     report_file: str | os.PathLike[str] | None = None,
+    build: BuildOptions | None = None,
     progress: Progress = lambda stage, count: None,
 ) -> Result:
     """Quantize a float model for an engine, as close to the float model as its 8-bit kernels allow.
@@ -55,19 +58,20 @@ def optimize(
         evaluation: data to measure the result on, as ``calibration`` is given. None measures on held-out samples of the
             calibration data, where there are enough.
         report_file: where to write the report, ``.html`` or ``.json``, if anywhere; by the same rules.
+        build: build the engine too, and report its kernels beside those of the float16 model; TensorRT alone.
         progress: told each stage and its steps.
 
     Raises:
         RequantError: one line that says what is wrong with the model, the data or the target.
     """
     full_recipe, lowering = find_recipe(recipe), Lowering(target, precision, zero_points, keep_io)
-    _validate(full_recipe, lowering)
+    _validate(full_recipe, lowering, build)
     require_outputs(output, report_file)
     require_data(calibration)
     require_data(evaluation)
     job = Job(
         source, calibration, full_recipe, lowering, patterns(keep), finish, evaluation, output, report_file,
-        Stopwatch(progress),
+        build, Stopwatch(progress),
     )  # fmt: skip
     for stage in STAGES:
         if not job.finished:
@@ -93,10 +97,12 @@ def _save(result: Result, job: Job) -> None:
         raise OutputError(f"{error}{note}") from error
 
 
-def _validate(recipe: Recipe, lowering: Lowering) -> None:
+def _validate(recipe: Recipe, lowering: Lowering, build: BuildOptions | None) -> None:
     """Raise or warn if no model can give what is asked for."""
     if lowering.precision in (None, "float32") and not lowering.keep_io:
         raise RequantError("inputs and outputs in half precision need a half to be in: precision float16 or bfloat16")
+    if build is not None:
+        tensorrt(lowering.target)
     missing = [find_target(lowering.target).lacks(fmt) for fmt in recipe.formats]
     if all(missing):
         warnings.warn(f"{recipe.name} leaves every layer in float: {missing[0]}", TargetWarning, stacklevel=3)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-STAGES = ("load", "analyse", "calibrate", "verify", "rewrite", "plan", "judge", "lower", "measure", "save")
+STAGES = ("load", "analyse", "calibrate", "verify", "rewrite", "plan", "judge", "lower", "measure", "build", "save")
 """What `optimize` goes through, in order."""
 
 Progress = Callable[[str, int], None]

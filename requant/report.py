@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
 from pathlib import Path
@@ -11,7 +11,10 @@ from typing import Any
 
 from rich.console import Console, Group, RenderableType
 
+from .build_tables import build_tables
+from .check_build import BuildCheck
 from .deprecation import deprecated
+from .finding_tables import findings
 from .ir.destination import appearing
 from .outputs import refuse_overwrite, require_report
 from .passes.records import LayerRecord, PrecisionRecord, SiteRecord
@@ -29,7 +32,8 @@ class Report:
     Distances compare the float model with the lowered one, both run as written, over ``measured_samples`` of what
     ``measured_on`` says. A model in bfloat16, for which ONNX Runtime's CPU has no kernels, is measured in float32: see
     ``measured_in``. ``unmeasured`` says of the other outputs and layers why their values cannot be compared. ``notes``
-    are what a user should know of the data and of choices; ``inputs`` the files that were read.
+    are what a user should know of the data and of choices; ``inputs`` the files that were read; ``build`` what the
+    engine's builder makes of the model, where that was asked for.
     """
 
     model: str
@@ -54,6 +58,7 @@ class Report:
     times: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: dict(_versions()))
     inputs: frozenset[Path] = frozenset()
+    build: BuildCheck | None = None
 
     @property
     def rebased(self) -> list[SiteRecord]:
@@ -73,13 +78,14 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:  # JSON: values of any plain type
         """The whole report as plain dictionaries, lists and numbers, as `save` writes it to JSON."""
-        content: dict[str, Any] = asdict(self)
+        content: dict[str, Any] = asdict(replace(self, build=None))
         content["layers"] = [
             {**asdict(layer), "coded": layer.format, "sqnr": self._sqnr(layer)} for layer in self.layers
         ]
         content["refused"] = [asdict(site) for site in self.sites if site.reason]
         content["sites"] = [asdict(site) | {"readers": site.consumers} for site in self.transformed]  # the old name too
         content["added_nodes"] = self.added_nodes
+        content["build"] = self.build.to_dict() if self.build is not None else None
         del content["layer_distances"], content["inputs"]
         return dict(json.loads(dumps(content)))  # tuples become lists
 
@@ -141,6 +147,9 @@ class Report:
         if self.outputs:
             yield line(f"measured on {self.measured_samples} {self.measured_on}")
         yield unmeasured(self.unmeasured)
+        if self.build is not None:
+            yield build_tables(self.build)
+            yield findings(self.build.findings, self.target)
 
 
 def _site_row(site: SiteRecord) -> tuple[str, ...]:

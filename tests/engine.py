@@ -1,6 +1,7 @@
 """What an ONNX Runtime that is too old cannot do, so that a test says why it does not run there."""
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 
 import pytest
 
@@ -27,6 +28,7 @@ RULES = {("cpu", "zero-point-left-out"): "the integer Gemm that wants a zero poi
 """What a rule's graph needs to break it, by target and rule, where old versions do well."""
 
 
+needs_tensorrt_rtx = pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="needs the wheel tensorrt-rtx")
 needs_vnni = pytest.mark.skipif(processor() == "cpu-avx2", reason="without VNNI, weights have 7 bits or saturate")
 
 

@@ -5,39 +5,20 @@ Results go to stdout, everything else to stderr.
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
-from typer.models import OptionInfo
 
 from .. import api
 from ..optimize import optimize
-from ..recipe import RECIPES
 from ..result import Precision
-from ..runtime.targets import TARGETS
 from . import render
+from .build_options import Build, Capability, Gpu, Shapes, build_options
+from .check_command import check_command
+from .options import Json, Model, OptionalData, Recipe, Target, beside, file_option, parsed_path
 from .terminal import failed, progress, say, show, telling
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-
-
-def _path(text: str) -> Path:
-    """Parse a path from the command line; `Path("")` would be the current folder."""
-    if not text:
-        raise typer.BadParameter("a path cannot be empty")
-    return Path(text)
-
-
-def _file(*names: str, help: str) -> OptionInfo:
-    """Make an option that takes a path and has no default."""
-    return cast(OptionInfo, typer.Option(*names, help=help, show_default=False, parser=_path))
-
-
-Model = Annotated[Path, typer.Argument(help="An ONNX file.", show_default=False, parser=_path)]
-Target = Annotated[str, typer.Option("--target", "-t", help=f"The engine that will run it: {', '.join(TARGETS)}.")]
-Recipe = Annotated[str, typer.Option(help=f"Quantization recipe: {', '.join(RECIPES)}, or module:object of your own.")]
-Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on stdout.")]
-OptionalData = Annotated[Path | None, _file("--data", "-d", help="An .npz, an .npy, or a folder of them.")]
 
 
 @app.callback()
@@ -49,11 +30,11 @@ def requant() -> None:
 def optimize_command(
     model: Model,
     calibration: Annotated[
-        Path | None, _file("--calibration", "-c", help="Calibration data: an .npz, an .npy, or a folder of them.")
+        Path | None, file_option("--calibration", "-c", help="Calibration data: an .npz, an .npy, or a folder of them.")
     ] = None,
     evaluation: Annotated[
         Path | None,
-        _file("--evaluate", help="Data to measure accuracy on, instead of held-out calibration samples."),
+        file_option("--evaluate", help="Data to measure accuracy on, instead of held-out calibration samples."),
     ] = None,
     target: Target = "cpu",
     recipe: Recipe = "int8",
@@ -81,17 +62,24 @@ def optimize_command(
     finish: Annotated[
         bool, typer.Option("--finish", help="Quantize the rest of a model that is quantized in part.")
     ] = False,
-    output: Annotated[Path | None, _file("--output", "-o", help="Output file.  [default: MODEL.TARGET.onnx]")] = None,
-    report: Annotated[Path | None, _file("--report", help="Report file, .html or .json.")] = None,
+    output: Annotated[
+        Path | None, file_option("--output", "-o", help="Output file.  [default: MODEL.TARGET.onnx]")
+    ] = None,
+    report: Annotated[Path | None, file_option("--report", help="Report file, .html or .json.")] = None,
+    build: Build = False,
+    shapes: Shapes = None,
+    capability: Capability = "",
+    gpu: Gpu = "",
     as_json: Json = False,
 ) -> None:
     """Quantize MODEL for an engine and write the result."""
-    destination = output or _beside(model, target)
+    destination, options = output or beside(model, target), build_options(build, shapes, capability, gpu)
     with progress() as callback:
         result = optimize(
             model, calibration, recipe, target, tuple(keep or ()), destination,
             precision=precision, zero_points=zero_points, keep_io=not half_io, finish=finish,
             evaluation=evaluation, report_file=report, progress=callback,
+            build=options,
         )  # fmt: skip
     say(f"wrote {destination}")
     show(result.report.to_dict(), result.report.render, as_json)
@@ -125,37 +113,14 @@ def compare_command(
     show(comparison.to_dict(), lambda: render.comparison(comparison), as_json)
 
 
-@app.command("check")
-def check_command(
-    model: Model,
-    target: Target = "tensorrt",
-    fix: Annotated[
-        bool, typer.Option("--fix", help="Write a copy with all safe fixes applied (no calibration data needed).")
-    ] = False,
-    output: Annotated[
-        Path | None, _file("--output", "-o", help="Output file of --fix.  [default: MODEL.fixed.onnx]")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Check how an engine will run MODEL; exits with 1 if problems remain."""
-    if not fix:
-        if output is not None:
-            raise typer.BadParameter("--output needs --fix")
-        findings = api.check(model, target)
-        show([finding.to_dict() for finding in findings], lambda: render.findings(findings, target), as_json)
-    else:
-        destination = output or _beside(model, "fixed")
-        result = api.fix(model, target, destination)
-        findings = result.findings
-        say(f"wrote {destination}")
-        show(render.fix_entries(result), lambda: render.fix_result(result, target), as_json)
-    if findings:
-        raise typer.Exit(1)
+app.command("check")(check_command)
 
 
 @app.command("bench")
 def bench_command(
-    models: Annotated[list[Path], typer.Argument(help="ONNX files; speedups are relative to the first.", parser=_path)],
+    models: Annotated[
+        list[Path], typer.Argument(help="ONNX files; speedups are relative to the first.", parser=parsed_path)
+    ],
     data: OptionalData = None,
     target: Target = "cpu",
     runs: Annotated[int, typer.Option(help="Timed runs of each.", min=1)] = 30,
@@ -165,10 +130,3 @@ def bench_command(
     """Measure the latency of MODELS side by side."""
     latencies = api.benchmark(models, data, target, runs=runs, threads=threads)
     show([latency.to_dict() for latency in latencies], lambda: render.latencies(latencies), as_json)
-
-
-def _beside(model: Path, word: str) -> Path:
-    """Return the default output path beside ``model``."""
-    if not model.name:
-        raise typer.BadParameter(f"{model} is no file")
-    return model.with_name(f"{model.stem}.{word}.onnx")

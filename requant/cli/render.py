@@ -1,21 +1,19 @@
-"""The tables of the commands: sites, distances, latencies, and the findings and fixes of each rule."""
+"""The tables of the commands: sites, distances, latencies, builds, and the fixes of each rule."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from ..api import Inspection
+from ..build_tables import build_tables
+from ..check_build import BuildCheck
+from ..finding_tables import findings, node_names
 from ..runtime.benchmark import Latency
-from ..runtime.check import Finding
 from ..runtime.compare import Comparison
 from ..runtime.fix import AppliedFix, FixResult
 from ..tables import DISTANCE, distances, line, table, unmeasured
-
-_NAMED = 3
-"""How many nodes a row names; the others are counted."""
 
 
 def inspection(result: Inspection) -> RenderableType:
@@ -57,12 +55,9 @@ def latencies(items: Sequence[Latency]) -> RenderableType:
     return table("Milliseconds a run", ("model", "median", "min", "p90", "speedup"), rows)
 
 
-def findings(items: Sequence[Finding], target: str) -> RenderableType:
-    """List what the engine would not run as intended, or say that it will run all of it."""
-    if not items:
-        return Text(f"{target} will run it as intended", style="green")
-    columns = ("rule", "nodes", "what happens", "fix")
-    return table(f"Findings for {target}: {len(items)}", columns, _findings(items))
+def build(result: BuildCheck) -> RenderableType:
+    """Make tables of an engine's kernels, and list what is not as planned."""
+    return Group(build_tables(result), findings(result.findings, result.tally.target))
 
 
 def fix_result(result: FixResult, target: str) -> RenderableType:
@@ -86,27 +81,10 @@ def _agreements(result: Comparison) -> RenderableType:
     return table(f"Compared ({result.samples} random feeds)", ("value", "shape", "finite", "equal"), rows)
 
 
-def _findings(items: Iterable[Finding]) -> Iterator[tuple[str, ...]]:
-    for (rule, fix), group in groupby(sorted(items, key=_rule_and_fix), key=_rule_and_fix):
-        members = list(group)
-        consequences = list(dict.fromkeys(item.consequence for item in members))
-        more = f" (and {len(consequences) - 1} like it)" if len(consequences) > 1 else ""
-        yield rule, _names([item.node for item in members]), consequences[0] + more, fix
-
-
 def _fixes(items: Iterable[AppliedFix]) -> Iterator[tuple[str, ...]]:
     for (rule, action, is_exact), group in groupby(sorted(items, key=_rule_and_action), key=_rule_and_action):
-        yield rule, _names([item.node for item in group]), action, "the same" if is_exact else "change"
-
-
-def _rule_and_fix(finding: Finding) -> tuple[str, str]:
-    return finding.rule, finding.fix
+        yield rule, node_names([item.node for item in group]), action, "the same" if is_exact else "change"
 
 
 def _rule_and_action(applied: AppliedFix) -> tuple[str, str, bool]:
     return applied.rule, applied.action, applied.exact
-
-
-def _names(nodes: Sequence[str]) -> str:
-    first, more = ", ".join(nodes[:_NAMED]), len(nodes) - _NAMED
-    return f"{first} and {more} more" if more > 0 else first

@@ -1,6 +1,7 @@
 """The entry point: run a command, and turn what went wrong into one line and an exit code.
 
-0 done; 1 findings or a failed verification; 2 bad usage or bad input; 3 nothing was quantized.
+0 done; 1 findings, a failed verification, or an engine that cannot be built; 2 bad usage or bad input; 3 nothing was
+quantized.
 """
 
 import sys
@@ -11,6 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from ..errors import (
+    BuildError,
     CalibrationWarning,
     RequantError,
     SyntheticCalibrationWarning,
@@ -37,7 +39,7 @@ def run(arguments: list[str]) -> int:
                 warnings.simplefilter("always", ours)
             warnings.showwarning = _show_warning
             code = app(arguments, standalone_mode=False, prog_name="requant")
-    except VerificationError as error:
+    except (VerificationError, BuildError) as error:
         return failed(error, 1)
     except RequantError as error:
         return failed(error, 2)

@@ -7,6 +7,7 @@ from .distance import Distance
 from .fix import AppliedFix, FixResult, fix
 from .ort.placement import FallbackError, FallbackWarning
 from .session import runner, session
+from .tally import Tally, tally
 from .targets import TARGETS, Target
 from .trt.build_engine import build_engine
 from .verify import verify
@@ -20,6 +21,7 @@ __all__ = [
     "FallbackWarning",
     "Finding",
     "FixResult",
+    "Tally",
     "Target",
     "build_engine",
     "check",
@@ -27,6 +29,7 @@ __all__ = [
     "fix",
     "runner",
     "session",
+    "tally",
     "verify",
 ]
 

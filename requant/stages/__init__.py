@@ -1,5 +1,6 @@
 """The stages of `requant.optimize`, in order, over one job."""
 
+from .build import build_artifact
 from .calibrate import calibrate_model
 from .canonicalize import canonicalize_model
 from .float_layers import leave_noisy_layers
@@ -17,6 +18,7 @@ STAGES = (
     leave_noisy_layers,
     lower_plan,
     measure_artifact,
+    build_artifact,
 )
 """Each takes the job and leaves in it what the next ones need; a job that is finished skips the rest."""
 

@@ -7,6 +7,7 @@ import onnx_ir as ir
 
 from ..calib.holdout import Split
 from ..calib.sources import Data
+from ..check_build import BuildOptions
 from ..ir.load import Source
 from ..progress import Stopwatch
 from ..recipe import Recipe
@@ -22,6 +23,7 @@ class Job:
         source, calibration, recipe, lowering, keep, completes, evaluation: what the call asks for; see
             `requant.optimize`, where ``completes`` is called ``finish``.
         output, report_file: where to write, None for nowhere.
+        build: what to build engines for and count their kernels, None for no build.
         times: told of each stage.
         report: what is reported, filled stage by stage.
         original: the model as it came.
@@ -44,6 +46,7 @@ class Job:
     evaluation: Data | None
     output: str | os.PathLike[str] | None
     report_file: str | os.PathLike[str] | None
+    build: BuildOptions | None
     times: Stopwatch
     report: Report = field(init=False)
     original: ir.Model = field(init=False)

@@ -1,4 +1,4 @@
-"""The last stage: measure the artifact against the float model, on held-out data wherever there are enough."""
+"""The seventh stage: measure the artifact against the float model, on held-out data wherever there are enough."""
 
 from collections.abc import Callable, Iterator
 from functools import partial

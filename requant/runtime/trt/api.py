@@ -24,6 +24,9 @@ PACKAGES = {
 }
 """By target."""
 
+_LAYER = "LayerType: "
+"""What a list of layers has in each line."""
+
 
 class Memory(Protocol):
     """A buffer that TensorRT owns."""
@@ -47,6 +50,7 @@ class Config(Protocol):
     """A configuration of a build."""
 
     num_compute_capabilities: int
+    profiling_verbosity: object
 
     def set_flag(self, flag: object, /) -> None: ...
     def add_optimization_profile(self, profile: Profile, /) -> int: ...
@@ -56,13 +60,28 @@ class Config(Protocol):
     def set_compute_capability(self, capability: object, index: int, /) -> bool: ...
 
 
+class NetworkInput(Protocol):
+    """An input of a network; its shape can be set until the network is built."""
+
+    name: str
+    shape: Sequence[int]
+
+
+class Network(Protocol):
+    """A network of layers."""
+
+    num_inputs: int
+
+    def get_input(self, index: int, /) -> NetworkInput: ...
+
+
 class Builder(Protocol):
     """A builder of engines."""
 
-    def create_network(self, flags: int, /) -> object: ...
+    def create_network(self, flags: int, /) -> Network: ...
     def create_builder_config(self) -> Config: ...
     def create_optimization_profile(self) -> Profile: ...
-    def build_serialized_network(self, network: object, config: Config, /) -> Memory | None: ...
+    def build_serialized_network(self, network: Network, config: Config, /) -> Memory | None: ...
 
 
 class ParserError(Protocol):
@@ -93,6 +112,12 @@ class Logger(Protocol):
     def __init__(self) -> None: ...
 
 
+class Verbosities(Protocol):
+    """The levels of detail in which the log of a build describes an engine's layers."""
+
+    DETAILED: object
+
+
 class NetworkFlags(Protocol):
     """The flags of a network, as positions of bits."""
 
@@ -106,9 +131,10 @@ class TensorRT(Protocol):
     ILogger: type[Logger]
     BuilderFlag: object
     NetworkDefinitionCreationFlag: NetworkFlags
+    ProfilingVerbosity: Verbosities
 
     def Builder(self, logger: object, /) -> Builder: ...  # noqa: N802
-    def OnnxParser(self, network: object, logger: object, /) -> Parser: ...  # noqa: N802
+    def OnnxParser(self, network: Network, logger: object, /) -> Parser: ...  # noqa: N802
 
 
 def tensorrt(target: str) -> TensorRT:
@@ -127,19 +153,22 @@ def tensorrt(target: str) -> TensorRT:
 
 
 class Log:
-    """A log of TensorRT's errors; pass its `handler` where TensorRT wants a logger."""
+    """A log of TensorRT's errors and of its lists of layers; pass its `handler` where TensorRT wants a logger."""
 
     def __init__(self, trt: TensorRT) -> None:
-        self.lines: list[str] = []
-        base, lines = trt.ILogger, self.lines
+        self.errors: list[str] = []
+        self.layers: list[str] = []
+        base, errors, layers = trt.ILogger, self.errors, self.layers
 
         def log(handler: object, severity: object, text: str) -> None:
             if severity in (base.ERROR, base.INTERNAL_ERROR):
-                lines.append(text)
+                errors.append(text)
+            elif _LAYER in text:
+                layers.append(text)
 
         self.handler = type("Handler", (base,), {"log": log})()
 
     @property
     def last(self) -> str:
         """The latest error on one line."""
-        return " ".join(self.lines[-1].split()) if self.lines else "it gives no reason"
+        return " ".join(self.errors[-1].split()) if self.errors else "it gives no reason"

@@ -1,11 +1,11 @@
-"""A TensorRT that records the calls made to it: version 10, whose flags allow types, and 11, which has none."""
+"""A TensorRT that records the calls made to it: version 10, whose flags allow types, 11 and RTX, which have none."""
 
 from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-TYPED = {"10.16.1.11": {"FP16": "FP16", "INT8": "INT8", "FP8": "FP8"}, "11.4.0.106": {}}
+TYPED = {"10.16.1.11": {"FP16": "FP16", "INT8": "INT8", "FP8": "FP8"}, "11.4.0.106": {}, "1.7.1.116": {}}
 """Flags by version, beside those that both have."""
 
 
@@ -22,6 +22,10 @@ class Calls:
     builds: int = 0
     refuses: str = ""
     has_gpu: bool = True
+    listing: str = ""
+    verbosity: object = None
+    capabilities: list[object] = field(default_factory=list)
+    inputs: list[SimpleNamespace] = field(default_factory=list)
 
 
 def parser_error(node: int, name: str, operator: str, text: str) -> SimpleNamespace:
@@ -39,12 +43,14 @@ def fake_tensorrt(version: str) -> tuple[ModuleType, Calls]:
         OnnxParser=partial(OnnxParser, calls),
         BuilderFlag=SimpleNamespace(TF32="TF32", **TYPED[version]),
         NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=1),
+        ProfilingVerbosity=SimpleNamespace(DETAILED="detailed"),
+        **({"ComputeCapability": SimpleNamespace(SM89="sm89", SM120="sm120")} if version.startswith("1.") else {}),
     )
     return module, calls
 
 
 class ILogger:
-    ERROR, INTERNAL_ERROR, WARNING = "error", "internal error", "warning"
+    ERROR, INTERNAL_ERROR, WARNING, VERBOSE = "error", "internal error", "warning", "verbose"
 
     def log(self, severity: str, text: str) -> None:
         raise NotImplementedError
@@ -64,8 +70,25 @@ class Cache:
 
 
 @dataclass
+class Network:
+    calls: Calls
+
+    @property
+    def num_inputs(self) -> int:
+        return len(self.calls.inputs)
+
+    def get_input(self, index: int) -> SimpleNamespace:
+        return self.calls.inputs[index]
+
+
+@dataclass
 class Config:
     calls: Calls
+    profiling_verbosity: object = None
+
+    def set_compute_capability(self, capability: object, index: int) -> bool:
+        self.calls.capabilities.append(capability)
+        return True
 
     def set_flag(self, flag: object) -> None:
         self.calls.flags.append(flag)
@@ -92,9 +115,9 @@ class Builder:
             logger.log(ILogger.ERROR, "CUDA initialization\nfailure 100")
             raise TypeError("factory function returned nullptr")
 
-    def create_network(self, flags: int) -> str:
+    def create_network(self, flags: int) -> Network:
         self.calls.network_flags.append(flags)
-        return "network"
+        return Network(self.calls)
 
     def create_builder_config(self) -> Config:
         return Config(self.calls)
@@ -102,17 +125,19 @@ class Builder:
     def create_optimization_profile(self) -> Profile:
         return Profile(self.calls)
 
-    def build_serialized_network(self, network: str, config: Config) -> bytes | None:
+    def build_serialized_network(self, network: Network, config: Config) -> bytes | None:
         self.calls.builds += 1
+        self.calls.verbosity = config.profiling_verbosity
         self.logger.log(ILogger.WARNING, "a warning is not kept")
         if self.calls.refuses:
             self.logger.log(ILogger.INTERNAL_ERROR, self.calls.refuses)
             return None
+        self.logger.log(ILogger.VERBOSE, self.calls.listing)
         return b"engine"
 
 
 class OnnxParser:
-    def __init__(self, calls: Calls, network: str, logger: ILogger) -> None:
+    def __init__(self, calls: Calls, network: Network, logger: ILogger) -> None:
         self.calls, self.num_errors = calls, len(calls.errors)
 
     def parse(self, model: bytes) -> bool:

@@ -3,7 +3,6 @@
 TensorRT is a fake that records; at the end stands the real builder of TensorRT-RTX, where that is installed.
 """
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -15,10 +14,11 @@ import pytest
 from requant.errors import OutputError, TargetError
 from requant.runtime import build_engine
 from requant.runtime.gpu import gpu_name
+from tests.engine import needs_tensorrt_rtx
 from tests.runtime.trt.fake_tensorrt import TYPED, Calls, fake_tensorrt, parser_error
 
 STRONG = 1 << 1
-TEN, ELEVEN = TYPED
+TEN, ELEVEN, _ = TYPED
 SHAPES = {"x": ((1, 16), (4, 16), (8, 16))}
 
 
@@ -181,7 +181,7 @@ def test_the_gpu_has_a_name_or_none() -> None:
     assert gpu_name() == "" or gpu_name().isprintable()
 
 
-@pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="needs tensorrt_rtx")
+@needs_tensorrt_rtx
 def test_the_real_builder_of_tensorrt_rtx(tmp_path: Path) -> None:
     path = build_engine(model(), tmp_path, profiles=SHAPES, target="tensorrt-rtx", capability="8.9")
     assert path.stat().st_size > 1000

@@ -1,0 +1,126 @@
+"""Kernels and traffic of TensorRT-RTX engines, built ahead of time: python -m benchmarks.tally [subject] ...
+
+Of each model in float16 and in the number formats, at several batches, the builder's own list of kernels is read
+(`requant.runtime.tally`). Nothing is run: times are a roofline for an L4. Recipes are plain, and a few
+samples calibrate: ranges and rounding decide no kernel, and transforms few. Needs the wheel tensorrt-rtx, no GPU.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import onnx
+import onnx_ir as ir
+from rich.console import Console
+
+import requant
+from models import synthetic
+from models.llama import LLAMA
+from models.minilm import MINILM
+from models.orientation import ORIENTATION
+from models.resnet import resnet50
+from models.subject import Feed, Subject
+from models.vit import VIT_S
+from requant.baseline import half_precision
+from requant.recipe import RECIPES
+from requant.result import Precision
+from requant.runtime.profiles import Profiles
+from requant.runtime.tally import Tally, tally
+from requant.runtime.targets import target as find_target
+from requant.runtime.trt.roofline import GPUS
+from requant.tables import table
+
+from .ablation import Calibrated
+
+TARGET = "tensorrt-rtx"
+CASES = ((1, "8.9"), (8, "8.9"), (32, "8.9"), (8, "12.0"))
+"""Batches and compute capabilities; times are estimated for the second case."""
+
+TOKENS, SAMPLES, OPSET = 128, 6, 21
+GPU = GPUS["l4"]
+
+FORMATS: Sequence[tuple[str, Precision]] = (
+    ("int8", "float16"),
+    ("fp8", "float16"),
+    ("int8", "float32"),
+    ("mixed8", "float16"),
+    ("int8-weight", "float16"),
+    ("int4-weight", "float16"),
+)
+"""Each recipe, with the precision of what it leaves in float."""
+
+
+def main(names: list[str]) -> None:
+    """Print the table of the subjects in ``names``, or of all."""
+    rows = list[tuple[str, ...]]()
+    for name in names or SUBJECTS:
+        for title, model in artifacts(SUBJECTS[name]):
+            row = (name, title, *cells(model))
+            print(*row, sep=" | ", file=sys.stderr, flush=True)
+            rows.append(row)
+    cases = (f"batch {batch}, {capability}" for batch, capability in CASES)
+    columns = ("model", "format", *cases, f"µs on {GPU.title}")
+    Console(width=140).print(table("TensorRT-RTX, built ahead of time", columns, rows))
+
+
+def artifacts(subject: Subject) -> Iterator[tuple[str, ir.Model]]:
+    """Yield the model in float16, and the artifact of each recipe and precision."""
+    few = replace(subject, calibration=lambda: subject.calibration()[:SAMPLES])
+    calibrated, engine = Calibrated(few, OPSET), find_target(TARGET)
+    yield "float16", half_precision(calibrated.model, engine)
+    for name, precision in FORMATS:
+        model, _ = calibrated.lowered(RECIPES[name].plain, TARGET)
+        yield f"{name}, {precision}", half_precision(model, engine) if precision == "float16" else model
+
+
+def cells(model: ir.Model) -> Iterator[str]:
+    """Yield kernels and traffic in each of `CASES`, and the estimate."""
+    tallies = [counted(model, batch, capability) for batch, capability in CASES]
+    yield from (item if isinstance(item, str) else f"{len(item.kernels)} / {item.megabytes:.0f}" for item in tallies)
+    yield "" if isinstance(tallies[1], str) else f"{tallies[1].microseconds(GPU):.0f}"
+
+
+def counted(model: ir.Model, batch: int, capability: str) -> Tally | str:
+    """Count the kernels at ``batch``, or say why there is no engine."""
+    try:
+        return tally(model, TARGET, capability=capability, profiles=shapes(model, batch))
+    except requant.BuildError as error:
+        return str(error)[:60]
+
+
+def shapes(model: ir.Model, batch: int) -> Profiles:
+    """Return one shape for each input: its first dimension is the batch, other dynamic ones are `TOKENS`."""
+
+    def sizes(value: ir.Value) -> tuple[int, ...]:
+        dims = enumerate(value.shape or ())
+        return tuple(dim if isinstance(dim, int) else TOKENS if axis else batch for axis, dim in dims)
+
+    return {value.name or "": (sizes(value),) * 3 for value in model.graph.inputs}
+
+
+def synthetic_subject(name: str, model: Callable[[], onnx.ModelProto]) -> Subject:
+    """Make a subject of a model with random weights, which reads noise."""
+
+    def feeds() -> list[Feed]:
+        return [dict(feed) for feed in synthetic.feeds(model(), SAMPLES)]
+
+    return Subject(name, model, feeds, feeds, lambda predict: {})
+
+
+def vit_b() -> onnx.ModelProto:
+    """Make a ViT-B/16 encoder with two of its twelve layers."""
+    return synthetic.pre_norm(synthetic.Transformer(768, 12, 2, hidden=3072, tokens=197))
+
+
+SUBJECTS = {
+    "vit-s": VIT_S,
+    "minilm": MINILM,
+    "vit-b, 2 layers": synthetic_subject("vit-b", vit_b),
+    "llama": LLAMA,
+    "resnet50": synthetic_subject("resnet50", resnet50),
+    "orientation": ORIENTATION,
+}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,44 @@
+"""The findings of a tally: where the engine is not what the graph plans."""
+
+from collections.abc import Iterator
+
+from .check import Finding
+from .tally import Kernels, Tally, is_fused, reads
+
+
+def tally_findings(tally: Tally) -> list[Finding]:
+    """List the quantized products that run in float, weights that are dequantized, and attentions in several kernels.
+
+    The names of the rules begin with "built-", those of `requant.check` do not.
+    """
+    return [*_float_products(tally), *_dequantized_weights(tally), *_open_attentions(tally)]
+
+
+def _float_products(tally: Tally) -> Iterator[Finding]:
+    for product, kernels in tally.products.items():
+        if product.format and not reads(kernels, product.format):
+            consequence = f"runs in float: planned in {product.format}, the builder lists {_titles(kernels)}"
+            yield Finding("built-product", product.name, consequence, "leave the layer in float")
+
+
+def _dequantized_weights(tally: Tally) -> Iterator[Finding]:
+    for product, kernels in tally.products.items():
+        if product.weight and not product.data and {kernel.weights for kernel in kernels} != {product.weight}:
+            consequence = f"slower: a kernel of its own dequantizes the weight in every run for {_titles(kernels)}"
+            yield Finding("built-weight", product.name, consequence, "a weight in blocks, or several rows of data")
+
+
+def _open_attentions(tally: Tally) -> Iterator[Finding]:
+    for attention, kernels in tally.attentions.items():
+        if not is_fused(kernels):
+            wide = any(kernel.dtype == "float32" for kernel in kernels)
+            fix = 'precision="float16"' if wide else "quantize Q, K, V and the softmax, or none of them"
+            consequence = f"slower: attention is not one kernel, but {_titles(kernels)} and what is between"
+            yield Finding("built-attention", attention.name, consequence, fix)
+        elif attention.format and not reads(kernels, attention.format):
+            consequence = f"runs in float: planned in {attention.format}, the builder lists {_titles(kernels)}"
+            yield Finding("built-attention", attention.name, consequence, "leave the attention in float")
+
+
+def _titles(kernels: Kernels) -> str:
+    return ", ".join(kernel.title for kernel in kernels) or "no kernel"

@@ -1,0 +1,36 @@
+"""The last stage, where it is asked for: build the engine, and compare its kernels with those of float16."""
+
+from dataclasses import replace
+from itertools import islice
+
+from ..baseline import half_precision
+from ..check_build import compare_builds
+from ..errors import BuildError
+from ..runtime.profiles import Profiles
+from ..runtime.targets import target as find_target
+from .job import Job
+
+
+def build_artifact(job: Job) -> None:
+    """Keep in the report what the builder makes of the artifact, or why it makes nothing.
+
+    An input without a profile has the shape that it has in the first sample of the calibration data.
+
+    Raises:
+        TargetError: the builder is not there, or an input has no shape.
+    """
+    if job.build is None:
+        return
+    target = job.lowering.target
+    with job.times("build"):
+        options = replace(job.build, profiles={**_first_shapes(job), **job.build.profiles})
+        baseline = half_precision(job.reference, find_target(target))
+        try:
+            job.report.build = compare_builds(job.artifact, baseline, target, options)
+        except BuildError as error:
+            job.report.notes.append(f"not built: {error}")
+
+
+def _first_shapes(job: Job) -> Profiles:
+    feed = next(islice(job.parts.training, 1), {})
+    return {name: (array.shape,) * 3 for name, array in feed.items()}
