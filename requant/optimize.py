@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from .calib.files import require_data
 from .calib.sources import Data
-from .choices import patterns
+from .choices import layers_to_keep, require_decibels
 from .errors import OutputError, RequantError, TargetWarning
 from .ir.interface import require_interface
 from .ir.load import Source
@@ -23,9 +23,10 @@ def optimize(
     calibration: Data | None = None,
     recipe: str | Recipe = "int8",
     target: str = "cpu",
-    keep: Sequence[str] = (),
+    keep: Sequence[str] | int = (),
     output: str | os.PathLike[str] | None = None,
     *,
+    min_sqnr: float | None = None,
     precision: Precision | None = None,
     zero_points: bool = False,
     keep_io: bool = True,
@@ -43,9 +44,14 @@ def optimize(
             returns one. None uses seeded synthetic inputs, and warns where the recipe needs to know ranges.
         recipe: a name in `requant.recipe.RECIPES`, ``module:object`` of the caller's own, or a `Recipe`.
         target: a name in `requant.runtime.TARGETS`.
-        keep: names or glob patterns of nodes to leave in float.
+        keep: names or glob patterns of nodes to leave in float; or a number: that of the layers which cost the outputs
+            most, by `requant.advise`.
         output: where to write the model, if anywhere; written whole or not at all. A symbolic link is followed. What
             was read, and what is no regular file, is never overwritten.
+        min_sqnr: the least SQNR in dB that each output may have on the held-out samples of the calibration data, or on
+            the first of them where nothing is held out. The cheapest plan that is measured to have it is taken: as few
+            multiplications in float as that takes, or on ``cpu`` the fastest by the prices of its kernels. The model
+            stays in float, and the report says so, where no layer can be quantized within it.
         precision: "float32", "float16" or "bfloat16": floating-point type of the layers that are not quantized. None is
             that of the file where the engine computes in it, and float32 elsewhere.
         zero_points: asymmetric quantization of non-negative activations, where the engine takes any zero point;
@@ -60,14 +66,19 @@ def optimize(
     Raises:
         RequantError: one line that says what is wrong with the model, the data or the target.
     """
+    names, keep_count = layers_to_keep(keep)
+    limit = require_decibels("min_sqnr", min_sqnr)
     full_recipe, lowering = find_recipe(recipe), Lowering(target, precision, zero_points, keep_io)
     _validate(full_recipe, lowering)
+    if calibration is None and (limit is not None or keep_count):
+        asked = f"min_sqnr={limit:g}" if limit is not None else f"keep={keep_count}"
+        raise RequantError(f"{asked} needs calibration data: the noise of layers is measured on them")
     require_outputs(output, report_file)
     require_data(calibration)
     require_data(evaluation)
     job = Job(
-        source, calibration, full_recipe, lowering, patterns(keep), finish, evaluation, output, report_file,
-        Stopwatch(progress),
+        source, calibration, full_recipe, lowering, names, finish, evaluation, output, report_file,
+        Stopwatch(progress), limit, keep_count,
     )  # fmt: skip
     for stage in STAGES:
         if not job.finished:

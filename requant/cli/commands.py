@@ -60,6 +60,10 @@ def optimize_command(
     keep: Annotated[
         list[str] | None, typer.Option(help="Name or glob pattern of nodes to leave in float; repeat it.")
     ] = None,
+    min_sqnr: Annotated[
+        float | None,
+        typer.Option(help="Least SQNR of each output in dB; layers stay in float for it.", show_default=False),
+    ] = None,
     precision: Annotated[
         Precision | None,
         typer.Option(
@@ -90,7 +94,7 @@ def optimize_command(
     with progress() as callback:
         result = optimize(
             model, calibration, recipe, target, tuple(keep or ()), destination,
-            precision=precision, zero_points=zero_points, keep_io=not half_io, finish=finish,
+            min_sqnr=min_sqnr, precision=precision, zero_points=zero_points, keep_io=not half_io, finish=finish,
             evaluation=evaluation, report_file=report, progress=callback,
         )  # fmt: skip
     say(f"wrote {destination}")

@@ -4,6 +4,8 @@ from .calibrate import calibrate_model
 from .canonicalize import canonicalize_model
 from .float_layers import leave_noisy_layers
 from .job import Job
+from .keep_costliest import keep_costliest_layers
+from .limit import meet_limit
 from .load import load_model
 from .lower import lower_plan
 from .measure import measure_artifact
@@ -14,7 +16,9 @@ STAGES = (
     canonicalize_model,
     calibrate_model,
     choose_plan,
+    keep_costliest_layers,
     leave_noisy_layers,
+    meet_limit,
     lower_plan,
     measure_artifact,
 )

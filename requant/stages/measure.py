@@ -6,6 +6,7 @@ from itertools import islice
 
 import onnx_ir as ir
 
+from ..calib.holdout import MOST
 from ..calib.sample_axes import count_samples, sample_axes
 from ..calib.sources import RANDOM, batches
 from ..errors import SourceError
@@ -50,7 +51,7 @@ def _judges(job: Job) -> Iterator[Feed]:
     elif job.parts.held_out is not None:
         report.measured_on, feeds = "held-out samples", iter(job.parts.held_out)
     else:
-        first = islice(job.parts.training, MEASURED_SAMPLES)
+        first = islice(job.parts.training, MEASURED_SAMPLES if job.min_sqnr is None else MOST)
         report.measured_on, feeds = "samples of the calibration data itself", first
     axes, report.measured_samples = sample_axes(job.model), 0
     for feed in feeds:

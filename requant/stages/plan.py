@@ -6,8 +6,8 @@ from itertools import islice
 from ..calib.activations import measure_activations
 from ..calib.collect import reaching_feeds
 from ..ir.channels.find import Site, find_sites
-from ..passes.cost_model.noisy_layers import number_layers
 from ..passes.gptq import Gptq
+from ..passes.layer_places import number_layers
 from ..passes.measure_rounding_noise import MOST_FEEDS, MeasureRoundingNoise
 from ..passes.parallel import one_blas_thread
 from ..passes.plan_integer_values import PlanIntegerValues
