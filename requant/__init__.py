@@ -5,6 +5,7 @@ channels (SmoothQuant-style equivalent transformations, folded into norms and we
 int8 loses little accuracy. `inspect`, `check`, `compare` and `benchmark` look at it; `fix` repairs it.
 """
 
+from .advice import Advice, advise
 from .api import Inspection, benchmark, check, compare, fix, inspect
 from .errors import (
     CalibrationWarning,
@@ -23,6 +24,7 @@ from .report import Report
 from .result import Result
 
 __all__ = [
+    "Advice",
     "CalibrationWarning",
     "DataError",
     "Inspection",
@@ -36,6 +38,7 @@ __all__ = [
     "TargetError",
     "TargetWarning",
     "VerificationError",
+    "advise",
     "benchmark",
     "check",
     "compare",

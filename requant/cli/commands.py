@@ -1,4 +1,4 @@
-"""The command line: optimize, inspect, compare, check, bench.
+"""The command line: optimize, advise, inspect, compare, check, bench.
 
 Results go to stdout, everything else to stderr.
 """
@@ -11,6 +11,7 @@ import typer
 from typer.models import OptionInfo
 
 from .. import api
+from ..advice import advise
 from ..optimize import optimize
 from ..recipe import RECIPES
 from ..result import Precision
@@ -101,6 +102,27 @@ def optimize_command(
     show(result.report.to_dict(), result.report.render, as_json)
     if not any(layer.planned for layer in result.report.layers):
         raise typer.Exit(failed(f"{model}: {result.report.message}", 3))
+
+
+@app.command("advise")
+def advise_command(
+    model: Model,
+    calibration: Annotated[
+        Path | None, _file("--calibration", "-c", help="Calibration data: an .npz, an .npy, or a folder of them.")
+    ] = None,
+    target: Target = "cpu",
+    recipe: Recipe = "int8",
+    keep: Annotated[
+        list[str] | None, typer.Option(help="Name or glob pattern of nodes to leave in float; repeat it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Rank the layers of MODEL by what they cost its outputs in int8, and say what some in float would buy."""
+    with progress() as callback:
+        advice = advise(model, calibration, recipe, target, tuple(keep or ()), progress=callback)
+    show(advice.to_dict(), lambda: render.advice(advice), as_json)
+    if not advice.layers:
+        raise typer.Exit(failed(f"{model}: {advice.message}", 3))
 
 
 @app.command("inspect")

@@ -11,11 +11,11 @@ from .lower import lower_plan
 from .measure import measure_artifact
 from .plan import choose_plan
 
+PLANNING = (load_model, canonicalize_model, calibrate_model, choose_plan)
+"""The stages up to a plan."""
+
 STAGES = (
-    load_model,
-    canonicalize_model,
-    calibrate_model,
-    choose_plan,
+    *PLANNING,
     keep_costliest_layers,
     leave_noisy_layers,
     meet_limit,
@@ -24,4 +24,4 @@ STAGES = (
 )
 """Each takes the job and leaves in it what the next ones need; a job that is finished skips the rest."""
 
-__all__ = ["STAGES", "Job"]
+__all__ = ["PLANNING", "STAGES", "Job"]

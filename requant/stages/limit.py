@@ -46,7 +46,9 @@ def meet_limit(job: Job) -> None:
     judge, bound = Judge.of(job), 10 ** (-job.min_sqnr / 10)
     with job.times("judge"):
         measured = judge.noise([job.model])[0]
-        if not measured.size:
+        if not any(
+            value.dtype is not None and value.dtype.is_floating_point() for value in job.reference.graph.outputs
+        ):
             job.report.notes.append(f"min_sqnr={job.min_sqnr:g} is left aside: the model has no output of floats")
             return
         if _is_fastest(job) and _worst(measured) <= bound:
@@ -64,7 +66,7 @@ def meet_limit(job: Job) -> None:
     job.model = parts.applied(picks, reasons)
     if (kept := parts.in_float(picks)) and not parts.regions:
         measured = _planned_anew(job, judge, {place: reasons[place] for place in kept}, bound, measured)
-    job.report.notes.append(_note(job, judge, measured, len(kept) + parts.convs_in_float(picks)))
+    job.report.notes.append(_note(job, judge, measured, len(parts.names_in_float(picks))))
 
 
 def _is_fastest(job: Job) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from ..ir.linear import find_linears
 from ..passes.annotations import layer_records
 from ..passes.cost_model.program import Option
 from ..passes.integer_regions import planned_convs, set_regions
@@ -58,11 +59,16 @@ class Parts:
         """Return the numbers of the `layers` that ``picks`` leave in float."""
         return [number for number, pick in enumerate(picks[: len(self.layers)]) if pick]
 
-    def convs_in_float(self, picks: Sequence[int]) -> int:
-        """Return the number of Convs that the regions of ``picks`` have in float, and the fastest ones have not."""
+    def names_in_float(self, picks: Sequence[int]) -> list[str]:
+        """Return the names of the layers that ``picks`` leave in float, and the cheapest choice does not."""
+        names = [self.layers[number].name for number in self.in_float(picks)]
         if not self.regions:
-            return 0
-        return len(self.regions[picks[-1]][0].refusals) - len(self.regions[0][0].refusals)
+            return names
+        fastest, taken = (regions.refusals for regions, _ in (self.regions[0], self.regions[picks[-1]]))
+        convs = [
+            linear.name for linear in find_linears(self.plan.graph) if linear.node in taken.keys() - fastest.keys()
+        ]
+        return [*names, *convs]
 
     def is_float(self, picks: Sequence[int]) -> bool:
         """Tell whether ``picks`` leave everything in float."""
@@ -98,15 +104,15 @@ def noise_alone(job: Job, judge: Judge, plan: ir.Model, layers: Sequence[PlacedL
         yield from judge.noise([alone(plan, layer.place, engine) for layer in group], most)
 
 
-def find_parts(job: Job, judge: Judge) -> Parts:
-    """Return the parts of the job's plan."""
-    engine = find_target(job.lowering.target)
-    layers = quantized_layers(job, judge, job.model)
-    if not engine.integer_outputs:
-        return Parts(job.model, layers, list(noise_alone(job, judge, job.model, layers)))
-    products = [layer for layer in layers if layer.op_type not in engine.integer_outputs]
-    noise = list(noise_alone(job, judge, job.model, products))
-    return Parts(job.model, products, noise, _measured_regions(job, judge, products))
+def find_parts(job: Job, judge: Judge, measured: Mapping[int, NDArray[np.float64]] | None = None) -> Parts:
+    """Return the parts of the job's plan; ``measured`` is the noise of layers alone by place, if that is known."""
+    integer_outputs = find_target(job.lowering.target).integer_outputs
+    layers = [one for one in quantized_layers(job, judge, job.model) if one.op_type not in integer_outputs]
+    if measured is None:
+        noise = list(noise_alone(job, judge, job.model, layers))
+    else:
+        noise = [measured[layer.place] for layer in layers]
+    return Parts(job.model, layers, noise, _measured_regions(job, judge, layers) if integer_outputs else ())
 
 
 def _measured_regions(job: Job, judge: Judge, products: Sequence[PlacedLayer]) -> list[tuple[IntegerRegions, Option]]:
