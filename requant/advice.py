@@ -5,20 +5,16 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
-from numpy.typing import NDArray
 
-from .calib.collect import statistics
 from .calib.files import require_data
 from .calib.sources import Data
 from .choices import patterns
 from .errors import RequantError
-from .ir.linear import Linear, find_linears
 from .ir.load import Source
-from .passes.annotations import PLACE
 from .passes.cost_model.program import Option, cheapest, total
 from .passes.layer_places import PlacedLayer, placed_layers
 from .progress import Progress, Stopwatch
+from .ranking import LayerCost, ranked
 from .recipe import Recipe, find_recipe
 from .result import Lowering
 from .stages import PLANNING, Job
@@ -29,34 +25,8 @@ from .stages.parts import Parts, find_parts, noise_alone, quantized_layers
 POINTS = 12
 """The most points of a curve that are measured."""
 
-FAR = 10.0
-"""How many times as far as the median one a channel reaches to be named."""
-
 ROUNDING = 1 + 1e-9
 """The factor of a bound by which the choice that it is made for is within it."""
-
-
-@dataclass(frozen=True)
-class LayerCost:
-    """A layer in int8: what it costs the outputs, and what leaving it in float would cost.
-
-    Attributes:
-        name: what ``keep`` takes.
-        op_type: the op of its node.
-        sqnr: of the worst output in dB with this layer in int8 and all others in float.
-        share: of the noise that all layers make together, over all outputs.
-        multiplications: its share of those of all layers.
-        bytes: by how much its weight is larger in float.
-        cause: a channel of its data that sets the step of all others, if there is one.
-    """
-
-    name: str
-    op_type: str
-    sqnr: float
-    share: float
-    multiplications: float
-    bytes: int
-    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,40 +109,9 @@ def _measured(job: Job, advice: Advice) -> Advice:
     with job.times("judge"):
         noise = dict(zip((layer.place for layer in layers), noise_alone(job, judge, job.model, layers), strict=True))
         every = {layer.name: layer for layer in placed_layers(job.model, judge.feeds[0]).values()}
-        ranking = _ranking(job.model, layers, noise, sum(layer.multiplications for layer in every.values()))
+        ranking = ranked(job.model, layers, noise, sum(layer.multiplications for layer in every.values()))
         curve = tuple(_curve(judge, find_parts(job, judge, noise), every))
     return replace(advice, samples=judge.samples, layers=ranking, curve=curve)
-
-
-def _ranking(
-    plan: ir.Model, layers: Sequence[PlacedLayer], noise: Mapping[int, NDArray[np.float64]], multiplications: float
-) -> tuple[LayerCost, ...]:
-    """Return the layers by falling noise over all outputs."""
-    causes = {PLACE.get(linear.node): _cause(linear) for linear in find_linears(plan.graph)}
-    everything = sum(float(one.sum()) for one in noise.values())
-    costs = [
-        LayerCost(
-            layer.name,
-            layer.op_type,
-            decibels(float(noise[layer.place].max(initial=0.0))),
-            float(noise[layer.place].sum()) / everything if everything else 0.0,
-            layer.multiplications / multiplications if multiplications else 0.0,
-            layer.bytes_saved,
-            causes.get(layer.place, ""),
-        )
-        for layer in layers
-    ]
-    return tuple(sorted(costs, key=lambda cost: -cost.share))
-
-
-def _cause(linear: Linear) -> str:
-    """Say which channel of the data sets the step of all others, if one reaches far beyond them."""
-    stats = statistics(linear.data)
-    if stats is None or not np.median(stats.magnitude) > 0:
-        return ""
-    channel = int(stats.magnitude.argmax())
-    ratio = float(stats.magnitude[channel] / np.median(stats.magnitude))
-    return f"channel {channel} of its input reaches {ratio:.0f} times as far as the median one" if ratio > FAR else ""
 
 
 def _curve(judge: Judge, parts: Parts, every: Mapping[str, PlacedLayer]) -> Iterator[CurvePoint]:

@@ -5,40 +5,19 @@ Results go to stdout, everything else to stderr.
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
-from typer.models import OptionInfo
 
 from .. import api
 from ..advice import advise
 from ..optimize import optimize
-from ..recipe import RECIPES
 from ..result import Precision
-from ..runtime.targets import TARGETS
 from . import render
+from .options import Calibration, Json, Keep, Model, OptionalData, Recipe, Target, file_option, parsed_path
 from .terminal import failed, progress, say, show, telling
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-
-
-def _path(text: str) -> Path:
-    """Parse a path from the command line; `Path("")` would be the current folder."""
-    if not text:
-        raise typer.BadParameter("a path cannot be empty")
-    return Path(text)
-
-
-def _file(*names: str, help: str) -> OptionInfo:
-    """Make an option that takes a path and has no default."""
-    return cast(OptionInfo, typer.Option(*names, help=help, show_default=False, parser=_path))
-
-
-Model = Annotated[Path, typer.Argument(help="An ONNX file.", show_default=False, parser=_path)]
-Target = Annotated[str, typer.Option("--target", "-t", help=f"The engine that will run it: {', '.join(TARGETS)}.")]
-Recipe = Annotated[str, typer.Option(help=f"Quantization recipe: {', '.join(RECIPES)}, or module:object of your own.")]
-Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on stdout.")]
-OptionalData = Annotated[Path | None, _file("--data", "-d", help="An .npz, an .npy, or a folder of them.")]
 
 
 @app.callback()
@@ -49,18 +28,17 @@ def requant() -> None:
 @app.command("optimize")
 def optimize_command(
     model: Model,
-    calibration: Annotated[
-        Path | None, _file("--calibration", "-c", help="Calibration data: an .npz, an .npy, or a folder of them.")
-    ] = None,
+    calibration: Calibration = None,
     evaluation: Annotated[
         Path | None,
-        _file("--evaluate", help="Data to measure accuracy on, instead of held-out calibration samples."),
+        file_option("--evaluate", help="Data to measure accuracy on, instead of held-out calibration samples."),
     ] = None,
     target: Target = "cpu",
     recipe: Recipe = "int8",
-    keep: Annotated[
-        list[str] | None, typer.Option(help="Name or glob pattern of nodes to leave in float; repeat it.")
-    ] = None,
+    keep: Keep = None,
+    keep_costliest: Annotated[
+        int, typer.Option(help="Number of layers to leave in float: those that cost the outputs most.", min=0)
+    ] = 0,
     min_sqnr: Annotated[
         float | None,
         typer.Option(help="Least SQNR of each output in dB; layers stay in float for it.", show_default=False),
@@ -86,15 +64,19 @@ def optimize_command(
     finish: Annotated[
         bool, typer.Option("--finish", help="Quantize the rest of a model that is quantized in part.")
     ] = False,
-    output: Annotated[Path | None, _file("--output", "-o", help="Output file.  [default: MODEL.TARGET.onnx]")] = None,
-    report: Annotated[Path | None, _file("--report", help="Report file, .html or .json.")] = None,
+    output: Annotated[
+        Path | None, file_option("--output", "-o", help="Output file.  [default: MODEL.TARGET.onnx]")
+    ] = None,
+    report: Annotated[Path | None, file_option("--report", help="Report file, .html or .json.")] = None,
     as_json: Json = False,
 ) -> None:
     """Quantize MODEL for an engine and write the result."""
+    if keep and keep_costliest:
+        raise typer.BadParameter("--keep-costliest takes no --keep")
     destination = output or _beside(model, target)
     with progress() as callback:
         result = optimize(
-            model, calibration, recipe, target, tuple(keep or ()), destination,
+            model, calibration, recipe, target, keep_costliest or tuple(keep or ()), destination,
             min_sqnr=min_sqnr, precision=precision, zero_points=zero_points, keep_io=not half_io, finish=finish,
             evaluation=evaluation, report_file=report, progress=callback,
         )  # fmt: skip
@@ -102,19 +84,17 @@ def optimize_command(
     show(result.report.to_dict(), result.report.render, as_json)
     if not any(layer.planned for layer in result.report.layers):
         raise typer.Exit(failed(f"{model}: {result.report.message}", 3))
+    if min_sqnr is not None and any(distance.sqnr < min_sqnr for distance in result.report.outputs.values()):
+        raise typer.Exit(failed(f"{model}: less than {min_sqnr:g} dB on {result.report.measured_on}", 1))
 
 
 @app.command("advise")
 def advise_command(
     model: Model,
-    calibration: Annotated[
-        Path | None, _file("--calibration", "-c", help="Calibration data: an .npz, an .npy, or a folder of them.")
-    ] = None,
+    calibration: Calibration = None,
     target: Target = "cpu",
     recipe: Recipe = "int8",
-    keep: Annotated[
-        list[str] | None, typer.Option(help="Name or glob pattern of nodes to leave in float; repeat it.")
-    ] = None,
+    keep: Keep = None,
     as_json: Json = False,
 ) -> None:
     """Rank the layers of MODEL by what they cost its outputs in int8, and say what some in float would buy."""
@@ -159,7 +139,7 @@ def check_command(
         bool, typer.Option("--fix", help="Write a copy with all safe fixes applied (no calibration data needed).")
     ] = False,
     output: Annotated[
-        Path | None, _file("--output", "-o", help="Output file of --fix.  [default: MODEL.fixed.onnx]")
+        Path | None, file_option("--output", "-o", help="Output file of --fix.  [default: MODEL.fixed.onnx]")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -181,7 +161,9 @@ def check_command(
 
 @app.command("bench")
 def bench_command(
-    models: Annotated[list[Path], typer.Argument(help="ONNX files; speedups are relative to the first.", parser=_path)],
+    models: Annotated[
+        list[Path], typer.Argument(help="ONNX files; speedups are relative to the first.", parser=parsed_path)
+    ],
     data: OptionalData = None,
     target: Target = "cpu",
     runs: Annotated[int, typer.Option(help="Timed runs of each.", min=1)] = 30,

@@ -40,6 +40,11 @@ def measure_artifact(job: Job) -> None:
         measurable = job.artifact if lowering == job.lowering else lowering.apply(job.model, report)
         random = data.random and job.evaluation is None
         _measure(job.reference, runnable(measurable), partial(_judges, job), report, random=random)
+        report.notes += [
+            f"output {name!r} has {distance.sqnr:.1f} dB on {report.measured_on}, less than min_sqnr={job.min_sqnr:g}"
+            for name, distance in report.outputs.items()
+            if job.min_sqnr is not None and distance.sqnr < job.min_sqnr
+        ]
 
 
 def _judges(job: Job) -> Iterator[Feed]:
