@@ -1,10 +1,12 @@
 """`requant.advise`: what each layer costs the outputs in int8, and what leaving layers in float would buy."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
 
 from .calib.files import require_data
 from .calib.sources import Data
@@ -14,9 +16,10 @@ from .ir.load import Source
 from .passes.cost_model.program import Option, cheapest, total
 from .passes.layer_places import PlacedLayer, placed_layers
 from .progress import Progress, Stopwatch
-from .ranking import LayerCost, ranked
+from .ranking import MILLISECOND, LayerCost, ranked
 from .recipe import Recipe, find_recipe
 from .result import Lowering
+from .runtime.targets import target as find_target
 from .stages import PLANNING, Job
 from .stages.candidates import decibels
 from .stages.judge import Judge
@@ -38,12 +41,14 @@ class CurvePoint:
         in_float: the names of the layers that it leaves in float beyond those that are there in every plan.
         multiplications: the share of those of all layers that are in float.
         bytes: by how much it is larger than the first point.
+        milliseconds: what it is estimated to take longer than the fastest plan, on one core; None without prices.
     """
 
     sqnr: float
     in_float: tuple[str, ...]
     multiplications: float
     bytes: int
+    milliseconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -103,41 +108,58 @@ def advise(
 def _measured(job: Job, advice: Advice) -> Advice:
     """Return ``advice`` with what is measured on the plan of ``job``."""
     judge = Judge.of(job)
-    layers = quantized_layers(job, judge, job.model)
-    if not layers:
-        return replace(advice, message=f"every linear layer stays in float on {advice.target}")
     with job.times("judge"):
-        noise = dict(zip((layer.place for layer in layers), noise_alone(job, judge, job.model, layers), strict=True))
+        parts = find_parts(job, judge)
+        fastest = parts.applied(parts.fastest, {})
+        layers = quantized_layers(job, judge, fastest)
+        if not layers:
+            return replace(advice, message=f"every linear layer stays in float on {advice.target}")
+        noise = _noise(job, judge, fastest, layers, parts)
         every = {layer.name: layer for layer in placed_layers(job.model, judge.feeds[0]).values()}
-        ranking = ranked(job.model, layers, noise, sum(layer.multiplications for layer in every.values()))
-        curve = tuple(_curve(judge, find_parts(job, judge, noise), every))
+        multiplications, priced = _multiplications(every.values()), find_target(advice.target).integer_products
+        ranking = ranked(fastest, layers, noise, multiplications, priced=priced)
+        curve = tuple(_curve(judge, parts, every, priced=priced))
     return replace(advice, samples=judge.samples, layers=ranking, curve=curve)
 
 
-def _curve(judge: Judge, parts: Parts, every: Mapping[str, PlacedLayer]) -> Iterator[CurvePoint]:
+def _noise(
+    job: Job, judge: Judge, plan: ir.Model, layers: Sequence[PlacedLayer], parts: Parts
+) -> dict[int, NDArray[np.float64]]:
+    """Return the noise of each of ``layers`` alone by its place; ``parts`` have that of all but Convs in regions."""
+    known = {layer.place: noise for layer, noise in zip(parts.layers, parts.noise, strict=True)}
+    others = [layer for layer in layers if layer.place not in known]
+    measured = noise_alone(job, judge, plan, others)
+    return known | {layer.place: noise for layer, noise in zip(others, measured, strict=True)}
+
+
+def _multiplications(layers: Iterable[PlacedLayer]) -> float:
+    return sum(layer.multiplications for layer in layers)
+
+
+def _curve(judge: Judge, parts: Parts, every: Mapping[str, PlacedLayer], *, priced: bool) -> Iterator[CurvePoint]:
     """Yield the plans that have less noise than all cheaper ones, as measured, the cheapest first."""
-    options, best = parts.options, -np.inf
-    multiplications = sum(layer.multiplications for layer in every.values())
-    for picks in judge.job.times.steps("judge", _proposals(options)):
+    options, best, multiplications = parts.options, -np.inf, _multiplications(every.values())
+    least = total(options, parts.fastest).cost
+    for picks in judge.job.times.steps("judge", _proposals(options, parts.fastest)):
         if parts.is_float(picks):
             continue
         sqnr = decibels(float(judge.noise([parts.applied(picks, {})])[0].max(initial=0.0)))
         if sqnr <= best:
             continue
         best, in_float = sqnr, [every[name] for name in parts.names_in_float(picks)]
-        share = sum(layer.multiplications for layer in in_float) / multiplications if multiplications else 0.0
-        names = tuple(layer.name for layer in in_float)
-        yield CurvePoint(sqnr, names, share, sum(layer.bytes_saved for layer in in_float))
+        share = _multiplications(in_float) / multiplications if multiplications else 0.0
+        names, size = tuple(layer.name for layer in in_float), sum(layer.bytes_saved for layer in in_float)
+        slower = (total(options, picks).cost - least) * MILLISECOND
+        yield CurvePoint(sqnr, names, share, size, slower if priced else None)
 
 
-def _proposals(options: Sequence[Sequence[Option]]) -> list[tuple[int, ...]]:
+def _proposals(options: Sequence[Sequence[Option]], fastest: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Return the cheapest choices for bounds from the noise of the fastest one down to that of the quietest part."""
     noise = [float(option.noise.max(initial=0.0)) for part in options for option in part]
-    fastest = [min(range(len(part)), key=lambda pick: part[pick].cost) for part in options]
     highest = float(total(options, fastest).noise.max(initial=0.0))
     lowest = min((one for one in noise if one > 0), default=highest)
     if not 0 < lowest <= highest < np.inf:
-        return [tuple(fastest)]
+        return [fastest]
     outputs = len(options[0][0].noise)
     bounds = np.geomspace(highest * ROUNDING, lowest * ROUNDING, POINTS)
     found = (cheapest(options, np.full(outputs, bound)) for bound in bounds)

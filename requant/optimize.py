@@ -44,14 +44,11 @@ def optimize(
             returns one. None uses seeded synthetic inputs, and warns where the recipe needs to know ranges.
         recipe: a name in `requant.recipe.RECIPES`, ``module:object`` of the caller's own, or a `Recipe`.
         target: a name in `requant.runtime.TARGETS`.
-        keep: names or glob patterns of nodes to leave in float; or a number: that of the layers which cost the outputs
-            most, by `requant.advise`.
+        keep: names or glob patterns of nodes to leave in float, or how many of the costliest by `requant.advise`.
         output: where to write the model, if anywhere; written whole or not at all. A symbolic link is followed. What
             was read, and what is no regular file, is never overwritten.
-        min_sqnr: the least SQNR in dB that each output may have on the held-out samples of the calibration data, or on
-            the first of them where nothing is held out. The cheapest plan that is measured to have it is taken: as few
-            multiplications in float as that takes, or on ``cpu`` the fastest by the prices of its kernels. The model
-            stays in float, and the report says so, where no layer can be quantized within it.
+        min_sqnr: the least SQNR in dB of each output on the held-out samples of ``calibration``, or on its first 32
+            batches where none are: the cheapest plan that was measured to have it, or float. See docs/limit.md.
         precision: "float32", "float16" or "bfloat16": floating-point type of the layers that are not quantized. None is
             that of the file where the engine computes in it, and float32 elsewhere.
         zero_points: asymmetric quantization of non-negative activations, where the engine takes any zero point;
@@ -66,16 +63,10 @@ def optimize(
     Raises:
         RequantError: one line that says what is wrong with the model, the data or the target.
     """
-    names, keep_count = layers_to_keep(keep)
-    limit = require_decibels("min_sqnr", min_sqnr)
+    names, keep_count, limit = _demands(keep, min_sqnr, calibration)
     full_recipe, lowering = find_recipe(recipe), Lowering(target, precision, zero_points, keep_io)
     _validate(full_recipe, lowering)
-    if calibration is None and (limit is not None or keep_count):
-        asked = f"min_sqnr={limit:g}" if limit is not None else f"keep={keep_count}"
-        raise RequantError(f"{asked} needs calibration data: the noise of layers is measured on them")
-    require_outputs(output, report_file)
-    require_data(calibration)
-    require_data(evaluation)
+    _require_files(output, report_file, calibration, evaluation)
     job = Job(
         source, calibration, full_recipe, lowering, names, finish, evaluation, output, report_file,
         Stopwatch(progress), limit, keep_count,
@@ -102,6 +93,29 @@ def _save(result: Result, job: Job) -> None:
     except OutputError as error:
         note = f"; the model was written to {os.fspath(job.output)}" if job.output is not None else ""
         raise OutputError(f"{error}{note}") from error
+
+
+def _require_files(
+    output: str | os.PathLike[str] | None,
+    report_file: str | os.PathLike[str] | None,
+    calibration: Data | None,
+    evaluation: Data | None,
+) -> None:
+    """Raise unless the outputs can be written and the data can be read, before any work."""
+    require_outputs(output, report_file)
+    require_data(calibration)
+    require_data(evaluation)
+
+
+def _demands(
+    keep: Sequence[str] | int, min_sqnr: float | None, calibration: Data | None
+) -> tuple[tuple[str, ...], int, float | None]:
+    """Return the names and the number of layers to keep, and the least SQNR, if a model can have them."""
+    (names, count), limit = layers_to_keep(keep), require_decibels("min_sqnr", min_sqnr)
+    if calibration is None and (limit is not None or count):
+        asked = f"min_sqnr={limit:g}" if limit is not None else f"keep={count}"
+        raise RequantError(f"{asked} needs calibration data: the noise of layers is measured on them")
+    return names, count, limit
 
 
 def _validate(recipe: Recipe, lowering: Lowering) -> None:

@@ -13,9 +13,13 @@ from .ir.traverse import producers
 from .passes.annotations import PLACE
 from .passes.layer_places import PlacedLayer
 from .stages.candidates import decibels
+from .stages.parts import SAVED
 
 FAR = 10.0
 """How many times as far as the median one a channel reaches to be named."""
+
+MILLISECOND = 1e-6
+"""Of a nanosecond."""
 
 MOST_WRITERS = 2
 """The most layers right before another one that are named."""
@@ -32,6 +36,7 @@ class LayerCost:
         share: of the noise that all layers make together, over all outputs.
         multiplications: its share of those of all layers.
         bytes: by how much its weight is larger in float.
+        milliseconds: what it is estimated to take longer in float on one core; None on engines without prices.
         cause: a channel of its data that sets the step of all others, if there is one.
     """
 
@@ -41,11 +46,17 @@ class LayerCost:
     share: float
     multiplications: float
     bytes: int
+    milliseconds: float | None = None
     cause: str = ""
 
 
 def ranked(
-    plan: ir.Model, layers: Sequence[PlacedLayer], noise: Mapping[int, NDArray[np.float64]], multiplications: float
+    plan: ir.Model,
+    layers: Sequence[PlacedLayer],
+    noise: Mapping[int, NDArray[np.float64]],
+    multiplications: float,
+    *,
+    priced: bool,
 ) -> tuple[LayerCost, ...]:
     """Return the layers by falling noise over all outputs."""
     causes = {PLACE.get(linear.node): _cause(linear) for linear in find_linears(plan.graph)}
@@ -58,6 +69,7 @@ def ranked(
             float(noise[layer.place].sum()) / everything if everything else 0.0,
             layer.multiplications / multiplications if multiplications else 0.0,
             layer.bytes_saved,
+            SAVED * layer.multiplications * MILLISECOND if priced else None,
             causes.get(layer.place, ""),
         )
         for layer in layers

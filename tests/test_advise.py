@@ -64,6 +64,15 @@ def test_noises_of_layers_alone_add_up_and_the_curve_rises() -> None:
     assert "held-out" in advice.samples
 
 
+def test_what_float_costs_has_a_time_on_the_cpu() -> None:
+    family = FAMILIES["mlp"](1)
+    advice = requant.advise(family.model, family.feeds(16, 0), "int8-plain", "cpu")
+    times = {cost.name: cost.milliseconds or 0.0 for cost in advice.layers}
+    assert all(time > 0 for time in times.values())
+    for point in advice.curve:
+        assert point.milliseconds == pytest.approx(sum(times[name] for name in point.in_float))
+
+
 def test_a_plan_on_the_curve_is_what_keep_gives() -> None:
     family = FAMILIES["lora"](1)
     data = family.feeds(24, 0)
@@ -89,7 +98,9 @@ def test_the_command_prints_tables_and_json(folder: Path, capsys: pytest.Capture
     assert run([*arguments, "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert {"layers", "curve", "samples"} <= content.keys()
-    assert content["layers"][0].keys() == {"name", "op_type", "sqnr", "share", "multiplications", "bytes", "cause"}
+    costs = {"multiplications", "bytes", "milliseconds"}
+    assert content["layers"][0].keys() == {"name", "op_type", "sqnr", "share", "cause"} | costs
+    assert content["layers"][0]["milliseconds"] is None, "a GPU has no prices"
     assert content["curve"][0]["in_float"] == []
     assert run([*arguments, "--keep", "*"]) == 3
 

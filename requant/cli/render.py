@@ -62,6 +62,7 @@ def advice(result: Advice) -> RenderableType:
             f"{layer.share:.1%}",
             f"{layer.multiplications:.1%}",
             f"{layer.bytes / 1e3:.1f} kB",
+            _milliseconds(layer.milliseconds),
             layer.cause,
         )
         for rank, layer in enumerate(result.layers, 1)
@@ -72,16 +73,21 @@ def advice(result: Advice) -> RenderableType:
             str(len(point.in_float)),
             f"{point.multiplications:.1%}",
             f"{point.bytes / 1e3:.1f} kB",
+            _milliseconds(point.milliseconds),
             _names(point.in_float),
         )
         for point in result.curve
     ]
-    costs = ("multiplications", "bytes more")
+    costs = ("multiplications", "bytes more", "ms more")
     return Group(
         line(f"{result.model} → {result.target} ({result.recipe}), measured on {result.samples}", style="bold"),
         table("Layers by what they cost", ("", "layer", "op", "alone", "of the noise", *costs, "because"), ranking),
         table("Plans", ("SQNR", "in float", *costs, "layers"), curve),
     )
+
+
+def _milliseconds(estimate: float | None) -> str:
+    return "" if estimate is None else f"≈ {estimate:.3g}"
 
 
 def latencies(items: Sequence[Latency]) -> RenderableType:

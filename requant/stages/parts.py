@@ -55,6 +55,11 @@ class Parts:
         """True where a part has another option than float."""
         return any(len(part) > 1 for part in self.options)
 
+    @property
+    def fastest(self) -> tuple[int, ...]:
+        """The options that cost least."""
+        return tuple(min(range(len(part)), key=lambda pick: part[pick].cost) for part in self.options)
+
     def in_float(self, picks: Sequence[int]) -> list[int]:
         """Return the numbers of the `layers` that ``picks`` leave in float."""
         return [number for number, pick in enumerate(picks[: len(self.layers)]) if pick]
@@ -104,14 +109,11 @@ def noise_alone(job: Job, judge: Judge, plan: ir.Model, layers: Sequence[PlacedL
         yield from judge.noise([alone(plan, layer.place, engine) for layer in group], most)
 
 
-def find_parts(job: Job, judge: Judge, measured: Mapping[int, NDArray[np.float64]] | None = None) -> Parts:
-    """Return the parts of the job's plan; ``measured`` is the noise of layers alone by place, if that is known."""
+def find_parts(job: Job, judge: Judge) -> Parts:
+    """Return the parts of the job's plan."""
     integer_outputs = find_target(job.lowering.target).integer_outputs
     layers = [one for one in quantized_layers(job, judge, job.model) if one.op_type not in integer_outputs]
-    if measured is None:
-        noise = list(noise_alone(job, judge, job.model, layers))
-    else:
-        noise = [measured[layer.place] for layer in layers]
+    noise = list(noise_alone(job, judge, job.model, layers))
     return Parts(job.model, layers, noise, _measured_regions(job, judge, layers) if integer_outputs else ())
 
 

@@ -9,6 +9,9 @@ import pytest
 import requant
 from models.few import FAMILIES, Feed
 from requant.passes.records import LayerRecord
+from tests.passes import convnets
+from tests.passes.convnets import source
+from tests.passes.test_plan_integer_values import BODY, SIDE, weights
 
 Build = Callable[[str], onnx.ModelProto]
 
@@ -19,6 +22,23 @@ def worst(result: requant.Result) -> float:
 
 def in_float(result: requant.Result) -> list[str]:
     return [layer.name for layer in result.report.layers if not layer.quantized]
+
+
+def test_a_limit_decides_on_integer_convs_in_both_directions() -> None:
+    """Without one, time and noise are weighed; the first Conv writes a channel that is far larger than the others."""
+    proto, data = source(BODY, weights(outlier=300.0), SIDE), convnets.feeds(16, SIDE)
+    layers = [
+        [layer.quantized for layer in requant.optimize(proto, data, "int8-plain", "cpu", min_sqnr=limit).report.layers]
+        for limit in (None, 10, 30, 90)
+    ]
+    assert layers == [
+        [False, False, True, True],
+        [True, True, True, True],
+        [False, False, True, True],
+        [False, False, False, False],
+    ]
+    ranking = requant.advise(proto, data, "int8-plain", "cpu").layers
+    assert ranking[0].name in ("c", "d"), "both round that channel"
 
 
 @pytest.mark.parametrize(
