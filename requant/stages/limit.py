@@ -124,7 +124,7 @@ def _planned_anew(
 
 def _reasons(job: Job, parts: Parts, bound: float) -> dict[int, str]:
     """Return, for each layer by its place, why it is in float if it is."""
-    reason = "in int8 it would make {:.0%} of the noise that min_sqnr={:g} allows"
+    reason = "quantized, it would make {:.0%} of the noise that min_sqnr={:g} allows"
     return {
         layer.place: reason.format(_worst(noise) / bound, job.min_sqnr)
         for layer, noise in zip(parts.layers, parts.noise, strict=True)
@@ -138,11 +138,11 @@ def _note(job: Job, judge: Judge, noise: NDArray[np.float64], kept: int) -> str:
 
 
 def _leave_in_float(job: Job, judge: Judge, parts: Parts) -> None:
-    """Finish the job in float: no plan with a layer in int8 holds."""
+    """Finish the job in float: no plan with a quantized layer holds."""
     quietest = min((_worst(option.noise) for part in parts.options for option in part[:-1]), default=0.0)
     reason = (
-        f"no plan with a layer in int8 was found to have min_sqnr={job.min_sqnr:g} at every output on {judge.samples}; "
-        f"the part that costs least has {decibels(quietest):.1f} dB alone"
+        f"no plan with a quantized layer was found to have min_sqnr={job.min_sqnr:g} at every output "
+        f"on {judge.samples}; the one that costs least has {decibels(quietest):.1f} dB alone"
     )
     job.report.layers = list(float_layers(job.model, reason))
     job.finish(f"nothing to quantize: {reason}")
