@@ -1,7 +1,5 @@
 """The stage for ``keep=3``: the layers that cost the outputs most stay in float, the plan is made without them."""
 
-from copy import copy
-
 import numpy as np
 
 from ..passes.layer_places import keep_places
@@ -9,7 +7,7 @@ from .candidates import decibels
 from .job import Job
 from .judge import Judge
 from .parts import noise_alone, quantized_layers
-from .plan import plan
+from .plan import planned, take
 
 
 def keep_costliest_layers(job: Job) -> None:
@@ -33,6 +31,4 @@ def keep_costliest_layers(job: Job) -> None:
         layers[number].place: reason.format(rank, decibels(noise[number])) for rank, number in enumerate(costliest, 1)
     }
     keep_places(job.unplanned, reasons)
-    other = copy(job)
-    other.recipe, other.model = job.planned_by, job.unplanned.clone()
-    job.report.verification, job.model = plan(other), other.model
+    take(*planned(job.planned_by, job), job)

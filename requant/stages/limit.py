@@ -7,7 +7,6 @@ measured, and what it may propose next is corrected by what that showed. The pla
 """
 
 from collections.abc import Mapping
-from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ from .candidates import decibels
 from .job import Job
 from .judge import Judge
 from .parts import Parts, find_parts, has_regions, quantized_layers
-from .plan import plan
+from .plan import planned, take
 
 ROUNDS = 6
 """The most proposals that are measured."""
@@ -110,15 +109,13 @@ def _planned_anew(
     job: Job, judge: Judge, reasons: Mapping[int, str], bound: float, measured: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Plan without work for the layers in float; take that plan if it holds too. Returns the noise of what is taken."""
-    other = copy(job)
-    other.recipe, other.model = job.planned_by, job.unplanned.clone()
-    keep_places(other.model, reasons)
-    difference = plan(other)
+    keep_places(job.unplanned, reasons)
+    other, difference = planned(job.planned_by, job)
     with job.times("judge"):
         noise: NDArray[np.float64] = judge.noise([other.model])[0]
         if _worst(noise) > bound or not quantized_layers(job, judge, other.model):
             return measured
-    job.report.verification, job.model = difference, other.model
+    take(other, difference, job)
     return noise
 
 
