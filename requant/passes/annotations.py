@@ -2,7 +2,7 @@
 
 | annotation      | on    | written by                                 | read by                                    |
 |-----------------|-------|--------------------------------------------|--------------------------------------------|
-| `KEPT`          | node  | SelectLayers, PlanQuantizers               | every pass after them                      |
+| `KEPT`          | node  | SelectLayers, PlanQuantizers, a limit      | every pass after them                      |
 | `SKIPPED`       | node  | SelectLayers                               | SplitChannels, passes that transform sites |
 | `DIRECT`        | node  | SelectLayers                               | SplitChannels, SearchTransforms            |
 | `DYNAMIC`       | node  | PlanQuantizers                             | InsertQDQ                                  |

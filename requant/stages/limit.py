@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from ..passes.cost_model.program import cheapest, total
 from ..passes.layer_places import keep_places
 from ..passes.layer_records import float_layers
-from ..runtime.targets import target as find_target
 from .candidates import decibels
 from .job import Job
 from .judge import Judge
@@ -34,8 +33,8 @@ _MOST_CORRECTION = 100.0
 def meet_limit(job: Job) -> None:
     """Take the cheapest plan within the limit, or leave the model in float and say why.
 
-    Costs the passes of `find_parts` unless all layers in int8 are within it, and for each proposal those of a
-    measurement.
+    Costs the passes of `find_parts`, unless the plan is within it and no other one is faster, and for each proposal
+    those of a measurement. The planner of regions has weighed time and noise, so that there others may be.
 
     Raises:
         VerificationError: a rewrite changed what the model computes.
@@ -44,13 +43,10 @@ def meet_limit(job: Job) -> None:
         return
     judge, bound = Judge.of(job), 10 ** (-job.min_sqnr / 10)
     with job.times("judge"):
-        measured = judge.noise([job.model])[0]
-        if not any(
-            value.dtype is not None and value.dtype.is_floating_point() for value in job.reference.graph.outputs
-        ):
+        if not _has_floats(job):
             job.report.notes.append(f"min_sqnr={job.min_sqnr:g} is left aside: the model has no output of floats")
             return
-        if _is_fastest(job) and _worst(measured) <= bound:
+        if not has_regions(job) and _worst(measured := judge.noise([job.model])[0]) <= bound:
             job.report.notes.append(_note(job, judge, measured, 0))
             return
         parts = find_parts(job, judge)
@@ -68,9 +64,9 @@ def meet_limit(job: Job) -> None:
     job.report.notes.append(_note(job, judge, measured, len(parts.names_in_float(picks))))
 
 
-def _is_fastest(job: Job) -> bool:
-    """Tell whether no other plan of the job's layers is faster: the planner of regions has weighed time and noise."""
-    return not find_target(job.lowering.target).integer_outputs or not has_regions(job)
+def _has_floats(job: Job) -> bool:
+    outputs = job.reference.graph.outputs
+    return any(value.dtype is not None and value.dtype.is_floating_point() for value in outputs)
 
 
 def _worst(noise: NDArray[np.float64]) -> float:
