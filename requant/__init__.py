@@ -6,6 +6,7 @@ int8 loses little accuracy. `inspect`, `check`, `check_build`, `compare` and `be
 repairs it.
 """
 
+from .advice import Advice, advise
 from .api import Inspection, benchmark, check, compare, fix, inspect
 from .check_build import BuildCheck, BuildOptions, check_build
 from .errors import (
@@ -26,9 +27,7 @@ from .report import Report
 from .result import Result
 
 __all__ = [
-    "BuildCheck",
-    "BuildError",
-    "BuildOptions",
+    "Advice",
     "CalibrationWarning",
     "DataError",
     "Inspection",
@@ -42,6 +41,7 @@ __all__ = [
     "TargetError",
     "TargetWarning",
     "VerificationError",
+    "advise",
     "benchmark",
     "check",
     "check_build",

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from .calib.files import require_data
 from .calib.sources import Data
-from .check_build import BuildOptions
-from .choices import patterns
+from .choices import layers_to_keep, require_decibels
 from .errors import OutputError, RequantError, TargetWarning
 from .ir.interface import require_interface
 from .ir.load import Source
@@ -25,9 +24,10 @@ def optimize(
     calibration: Data | None = None,
     recipe: str | Recipe = "int8",
     target: str = "cpu",
-    keep: Sequence[str] = (),
+    keep: Sequence[str] | int = (),
     output: str | os.PathLike[str] | None = None,
     *,
+    min_sqnr: float | None = None,
     precision: Precision | None = None,
     zero_points: bool = False,
     keep_io: bool = True,
@@ -46,9 +46,11 @@ def optimize(
             returns one. None uses seeded synthetic inputs, and warns where the recipe needs to know ranges.
         recipe: a name in `requant.recipe.RECIPES`, ``module:object`` of the caller's own, or a `Recipe`.
         target: a name in `requant.runtime.TARGETS`.
-        keep: names or glob patterns of nodes to leave in float.
+        keep: names or glob patterns of nodes to leave in float, or how many of the costliest by `requant.advise`.
         output: where to write the model, if anywhere; written whole or not at all. A symbolic link is followed. What
             was read, and what is no regular file, is never overwritten.
+        min_sqnr: the least SQNR in dB of each output on the held-out samples of ``calibration``, or on its first 32
+            batches where none are: the cheapest plan that was measured to have it, or float. See docs/limit.md.
         precision: "float32", "float16" or "bfloat16": floating-point type of the layers that are not quantized. None is
             that of the file where the engine computes in it, and float32 elsewhere.
         zero_points: asymmetric quantization of non-negative activations, where the engine takes any zero point;
@@ -64,14 +66,13 @@ def optimize(
     Raises:
         RequantError: one line that says what is wrong with the model, the data or the target.
     """
+    names, keep_count, limit = _demands(keep, min_sqnr, calibration)
     full_recipe, lowering = find_recipe(recipe), Lowering(target, precision, zero_points, keep_io)
-    _validate(full_recipe, lowering, build)
-    require_outputs(output, report_file)
-    require_data(calibration)
-    require_data(evaluation)
+    _validate(full_recipe, lowering)
+    _require_files(output, report_file, calibration, evaluation)
     job = Job(
-        source, calibration, full_recipe, lowering, patterns(keep), finish, evaluation, output, report_file,
-        build, Stopwatch(progress),
+        source, calibration, full_recipe, lowering, names, finish, evaluation, output, report_file,
+        Stopwatch(progress), limit, keep_count,
     )  # fmt: skip
     for stage in STAGES:
         if not job.finished:
@@ -97,7 +98,30 @@ def _save(result: Result, job: Job) -> None:
         raise OutputError(f"{error}{note}") from error
 
 
-def _validate(recipe: Recipe, lowering: Lowering, build: BuildOptions | None) -> None:
+def _require_files(
+    output: str | os.PathLike[str] | None,
+    report_file: str | os.PathLike[str] | None,
+    calibration: Data | None,
+    evaluation: Data | None,
+) -> None:
+    """Raise unless the outputs can be written and the data can be read, before any work."""
+    require_outputs(output, report_file)
+    require_data(calibration)
+    require_data(evaluation)
+
+
+def _demands(
+    keep: Sequence[str] | int, min_sqnr: float | None, calibration: Data | None
+) -> tuple[tuple[str, ...], int, float | None]:
+    """Return the names and the number of layers to keep, and the least SQNR, if a model can have them."""
+    (names, count), limit = layers_to_keep(keep), require_decibels("min_sqnr", min_sqnr)
+    if calibration is None and (limit is not None or count):
+        asked = f"min_sqnr={limit:g}" if limit is not None else f"keep={count}"
+        raise RequantError(f"{asked} needs calibration data: the noise of layers is measured on them")
+    return names, count, limit
+
+
+def _validate(recipe: Recipe, lowering: Lowering) -> None:
     """Raise or warn if no model can give what is asked for."""
     if lowering.precision in (None, "float32") and not lowering.keep_io:
         raise RequantError("inputs and outputs in half precision need a half to be in: precision float16 or bfloat16")

@@ -1,4 +1,4 @@
-"""The command line: optimize, inspect, compare, check, bench.
+"""The command line: optimize, advise, inspect, compare, check, bench.
 
 Results go to stdout, everything else to stderr.
 """
@@ -10,12 +10,11 @@ from typing import Annotated
 import typer
 
 from .. import api
+from ..advice import advise
 from ..optimize import optimize
 from ..result import Precision
 from . import render
-from .build_options import Build, Capability, Gpu, Shapes, build_options
-from .check_command import check_command
-from .options import Json, Model, OptionalData, Recipe, Target, beside, file_option, parsed_path
+from .options import Calibration, Json, Keep, Model, OptionalData, Recipe, Target, file_option, parsed_path
 from .terminal import failed, progress, say, show, telling
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -29,17 +28,20 @@ def requant() -> None:
 @app.command("optimize")
 def optimize_command(
     model: Model,
-    calibration: Annotated[
-        Path | None, file_option("--calibration", "-c", help="Calibration data: an .npz, an .npy, or a folder of them.")
-    ] = None,
+    calibration: Calibration = None,
     evaluation: Annotated[
         Path | None,
         file_option("--evaluate", help="Data to measure accuracy on, instead of held-out calibration samples."),
     ] = None,
     target: Target = "cpu",
     recipe: Recipe = "int8",
-    keep: Annotated[
-        list[str] | None, typer.Option(help="Name or glob pattern of nodes to leave in float; repeat it.")
+    keep: Keep = None,
+    keep_costliest: Annotated[
+        int, typer.Option(help="Number of layers to leave in float: those that cost the outputs most.", min=0)
+    ] = 0,
+    min_sqnr: Annotated[
+        float | None,
+        typer.Option(help="Least SQNR of each output in dB; layers stay in float for it.", show_default=False),
     ] = None,
     precision: Annotated[
         Precision | None,
@@ -66,18 +68,16 @@ def optimize_command(
         Path | None, file_option("--output", "-o", help="Output file.  [default: MODEL.TARGET.onnx]")
     ] = None,
     report: Annotated[Path | None, file_option("--report", help="Report file, .html or .json.")] = None,
-    build: Build = False,
-    shapes: Shapes = None,
-    capability: Capability = "",
-    gpu: Gpu = "",
     as_json: Json = False,
 ) -> None:
     """Quantize MODEL for an engine and write the result."""
-    destination, options = output or beside(model, target), build_options(build, shapes, capability, gpu)
+    if keep and keep_costliest:
+        raise typer.BadParameter("--keep-costliest takes no --keep")
+    destination = output or _beside(model, target)
     with progress() as callback:
         result = optimize(
-            model, calibration, recipe, target, tuple(keep or ()), destination,
-            precision=precision, zero_points=zero_points, keep_io=not half_io, finish=finish,
+            model, calibration, recipe, target, keep_costliest or tuple(keep or ()), destination,
+            min_sqnr=min_sqnr, precision=precision, zero_points=zero_points, keep_io=not half_io, finish=finish,
             evaluation=evaluation, report_file=report, progress=callback,
             build=options,
         )  # fmt: skip
@@ -85,6 +85,25 @@ def optimize_command(
     show(result.report.to_dict(), result.report.render, as_json)
     if not any(layer.planned for layer in result.report.layers):
         raise typer.Exit(failed(f"{model}: {result.report.message}", 3))
+    if min_sqnr is not None and any(distance.sqnr < min_sqnr for distance in result.report.outputs.values()):
+        raise typer.Exit(failed(f"{model}: less than {min_sqnr:g} dB on {result.report.measured_on}", 1))
+
+
+@app.command("advise")
+def advise_command(
+    model: Model,
+    calibration: Calibration = None,
+    target: Target = "cpu",
+    recipe: Recipe = "int8",
+    keep: Keep = None,
+    as_json: Json = False,
+) -> None:
+    """Rank the layers of MODEL by what they cost its outputs in int8, and say what some in float would buy."""
+    with progress() as callback:
+        advice = advise(model, calibration, recipe, target, tuple(keep or ()), progress=callback)
+    show(advice.to_dict(), lambda: render.advice(advice), as_json)
+    if not advice.layers:
+        raise typer.Exit(failed(f"{model}: {advice.message}", 3))
 
 
 @app.command("inspect")
@@ -113,7 +132,32 @@ def compare_command(
     show(comparison.to_dict(), lambda: render.comparison(comparison), as_json)
 
 
-app.command("check")(check_command)
+@app.command("check")
+def check_command(
+    model: Model,
+    target: Target = "tensorrt",
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Write a copy with all safe fixes applied (no calibration data needed).")
+    ] = False,
+    output: Annotated[
+        Path | None, file_option("--output", "-o", help="Output file of --fix.  [default: MODEL.fixed.onnx]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check how an engine will run MODEL; exits with 1 if problems remain."""
+    if not fix:
+        if output is not None:
+            raise typer.BadParameter("--output needs --fix")
+        findings = api.check(model, target)
+        show([finding.to_dict() for finding in findings], lambda: render.findings(findings, target), as_json)
+    else:
+        destination = output or _beside(model, "fixed")
+        result = api.fix(model, target, destination)
+        findings = result.findings
+        say(f"wrote {destination}")
+        show(render.fix_entries(result), lambda: render.fix_result(result, target), as_json)
+    if findings:
+        raise typer.Exit(1)
 
 
 @app.command("bench")

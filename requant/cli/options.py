@@ -27,10 +27,7 @@ Target = Annotated[str, typer.Option("--target", "-t", help=f"The engine that wi
 Recipe = Annotated[str, typer.Option(help=f"Quantization recipe: {', '.join(RECIPES)}, or module:object of your own.")]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on stdout.")]
 OptionalData = Annotated[Path | None, file_option("--data", "-d", help="An .npz, an .npy, or a folder of them.")]
-
-
-def beside(model: Path, word: str) -> Path:
-    """Return the default output path beside ``model``."""
-    if not model.name:
-        raise typer.BadParameter(f"{model} is no file")
-    return model.with_name(f"{model.stem}.{word}.onnx")
+Calibration = Annotated[
+    Path | None, file_option("--calibration", "-c", help="Calibration data: an .npz, an .npy, or a folder of them.")
+]
+Keep = Annotated[list[str] | None, typer.Option(help="Name or glob pattern of nodes to leave in float; repeat it.")]

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 
+from ..advice import Advice
 from ..api import Inspection
 from ..build_tables import build_tables
 from ..check_build import BuildCheck
@@ -44,6 +45,47 @@ def comparison(result: Comparison) -> RenderableType:
         table("Layers", ("layer", *DISTANCE), distances(result.layers)),
         unmeasured(result.unmeasured),
     )
+
+
+def advice(result: Advice) -> RenderableType:
+    """Make tables of what layers cost and of the curve, or give the reason for none."""
+    if not result.layers:
+        return line(result.message, style="yellow")
+    ranking = [
+        (
+            str(rank),
+            layer.name,
+            layer.op_type,
+            f"{layer.sqnr:.1f} dB",
+            f"{layer.share:.1%}",
+            f"{layer.multiplications:.1%}",
+            f"{layer.bytes / 1e3:.1f} kB",
+            _milliseconds(layer.milliseconds),
+            layer.cause,
+        )
+        for rank, layer in enumerate(result.layers, 1)
+    ]
+    curve = [
+        (
+            f"{point.sqnr:.1f} dB",
+            str(len(point.in_float)),
+            f"{point.multiplications:.1%}",
+            f"{point.bytes / 1e3:.1f} kB",
+            _milliseconds(point.milliseconds),
+            _names(point.in_float),
+        )
+        for point in result.curve
+    ]
+    costs = ("multiplications", "bytes more", "ms more")
+    return Group(
+        line(f"{result.model} → {result.target} ({result.recipe}), measured on {result.samples}", style="bold"),
+        table("Layers by what they cost", ("", "layer", "op", "alone", "of the noise", *costs, "because"), ranking),
+        table("Plans", ("SQNR", "in float", *costs, "layers"), curve),
+    )
+
+
+def _milliseconds(estimate: float | None) -> str:
+    return "" if estimate is None else f"≈ {estimate:.3g}"
 
 
 def latencies(items: Sequence[Latency]) -> RenderableType:

@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from ..errors import OutputError
 from ..plain import dumps
 from ..printable import one_line, plainer
-from ..progress import STAGES
+from ..progress import STAGES, Steps
 
 
 class _Console(Console):
@@ -80,10 +81,24 @@ def progress() -> Iterator[Callable[[str, int], None]]:
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task("starting", total=len(STAGES))
 
+        starts: dict[int, float] = {}
+
         def show(stage: str, count: int) -> None:
-            bar.update(task, completed=STAGES.index(stage), description=f"{stage} {count}" if count else stage)
+            left = ""
+            if isinstance(count, Steps):
+                starts[count.total] = time.monotonic() if count == 0 else starts[count.total]
+                left = _left(count, time.monotonic() - starts[count.total])
+            description = f"{stage} {count}{left}" if count or left else stage
+            bar.update(task, completed=STAGES.index(stage), description=description)
 
         yield show
+
+
+def _left(steps: Steps, seconds: float) -> str:
+    """Say of how many steps it is, and the time left where one of them is done."""
+    if not steps:
+        return f" of {steps.total}"
+    return f" of {steps.total}, {seconds / steps * (steps.total - steps):.0f} s left"
 
 
 def show(content: Any, render: Callable[[], RenderableType], as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 | annotation      | on    | written by                                 | read by                                    |
 |-----------------|-------|--------------------------------------------|--------------------------------------------|
-| `KEPT`          | node  | SelectLayers, PlanQuantizers               | every pass after them                      |
+| `KEPT`          | node  | SelectLayers, PlanQuantizers, a limit      | every pass after them                      |
 | `SKIPPED`       | node  | SelectLayers                               | SplitChannels, passes that transform sites |
 | `DIRECT`        | node  | SelectLayers                               | SplitChannels, SearchTransforms            |
 | `DYNAMIC`       | node  | PlanQuantizers                             | InsertQDQ                                  |
@@ -10,7 +10,7 @@
 | `INTEGER`       | value | PlanIntegerValues                          | InsertQDQ                                  |
 | `FLOAT`         | node  | PlanIntegerValues                          | InsertQDQ                                  |
 | `NOISE`         | value | MeasureRoundingNoise                       | PlanIntegerValues                          |
-| `PLACE`         | node  | `number_layers`                            | `noisy_layers`                             |
+| `PLACE`         | node  | `number_layers`                            | `noisy_layers`, `layer_places`             |
 | `MARGIN`        | value | passes that transform sites                | PlanQuantizers                             |
 | `CHANNEL_ORDER` | value | SplitChannels                              | SearchTransforms                           |
 | `SITES`         | model | SplitChannels, passes that transform sites | the report                                 |

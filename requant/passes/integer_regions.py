@@ -1,14 +1,16 @@
 """The regions of a plan that an engine whose kernels write integers runs on integers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import onnx_ir as ir
 
 from ..ir.kernels import find_kernels
-from ..ir.linear import Linear
+from ..ir.linear import Linear, find_linears
 from ..ir.refusal import Refusal
 from ..runtime.targets import Target
 from .annotations import FLOAT, INTEGER
+from .layer_refusal import layer_refusal
+from .planned_layer import planned_layer
 from .regions.candidates import find_candidates
 from .regions.choose import NOT_MEASURED, IntegerRegions, choose_regions
 
@@ -34,3 +36,21 @@ def integer_regions(graph: ir.Graph, layers: Sequence[Linear], engine: Target) -
     nodes = {node for kernel in chosen for node in kernel.nodes}
     missing = {node: Refusal.at(node, NOT_MEASURED) for node in quantized - nodes - refusals.keys()}
     return IntegerRegions(chosen, quantizers, {**missing, **refusals})
+
+
+def planned_convs(graph: ir.Graph, engine: Target) -> list[Linear]:
+    """Return the Convs that ``engine`` may run on integers by their plan, whatever is around them."""
+    convs = [linear for linear in find_linears(graph) if linear.node.op_type in engine.integer_outputs]
+    return [conv for conv in convs if layer_refusal(conv, planned_layer(conv), engine) is None]
+
+
+def set_regions(graph: ir.Graph, regions: IntegerRegions, values: Iterable[ir.Value]) -> None:
+    """Leave ``regions`` in ``graph`` in place of those that were planned before, with quantizers for ``values``."""
+    for value in values:
+        value.meta.pop(INTEGER.key, None)
+    for linear in find_linears(graph):
+        linear.node.meta.pop(FLOAT.key, None)
+    for value, plan in regions.quantizers.items():
+        INTEGER.set(value, plan)
+    for node, refusal in regions.refusals.items():
+        FLOAT.set(node, refusal)

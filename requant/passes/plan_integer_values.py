@@ -9,11 +9,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from ..ir.linear import find_linears
 from ..runtime.targets import target
-from .annotations import FLOAT, INTEGER
-from .layer_refusal import layer_refusal
-from .planned_layer import planned_layer
+from .integer_regions import planned_convs, set_regions
 from .regions.candidates import find_candidates
 from .regions.choose import choose_regions
 
@@ -35,16 +32,7 @@ class PlanIntegerValues(ir.passes.InPlacePass):
         engine = target(self.target)
         if not engine.integer_outputs:
             return ir.passes.PassResult(model, modified=False)
-        convs = [linear for linear in find_linears(model.graph) if linear.node.op_type in engine.integer_outputs]
-        planned = [conv for conv in convs if layer_refusal(conv, planned_layer(conv), engine) is None]
-        candidates = find_candidates(model.graph, engine)
-        for value in candidates.quantizers:
-            value.meta.pop(INTEGER.key, None)
-        for conv in convs:
-            conv.node.meta.pop(FLOAT.key, None)
-        regions = choose_regions(model.graph, candidates, planned)
-        for value, plan in regions.quantizers.items():
-            INTEGER.set(value, plan)
-        for node, refusal in regions.refusals.items():
-            FLOAT.set(node, refusal)
+        candidates, convs = find_candidates(model.graph, engine), planned_convs(model.graph, engine)
+        regions = choose_regions(model.graph, candidates, convs)
+        set_regions(model.graph, regions, candidates.quantizers)
         return ir.passes.PassResult(model, bool(regions.quantizers))

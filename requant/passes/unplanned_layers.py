@@ -25,7 +25,8 @@ def lower_unplanned(model: ir.Model, engine: Target) -> dict[ir.Node, LayerRecor
     records = _quantized_layers(model)  # before LSTMs are lowered, which then look like those of a file
     for layer in list(find_unsupported(model.graph)):
         recurrent = as_recurrent(layer.node)
-        is_planned = DYNAMIC.get(layer.node) is not None and layer.node.op_type in engine.recurrent
+        is_kept = KEPT.get(layer.node) is not None
+        is_planned = DYNAMIC.get(layer.node) is not None and not is_kept and layer.node.op_type in engine.recurrent
         if is_planned and isinstance(recurrent, Recurrent):
             name, op_type, output = layer.name, layer.node.op_type, layer.output
             multiply_integers_in(graph_of(layer.node), recurrent, engine.weight_bits)

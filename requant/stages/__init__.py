@@ -5,21 +5,25 @@ from .calibrate import calibrate_model
 from .canonicalize import canonicalize_model
 from .float_layers import leave_noisy_layers
 from .job import Job
+from .keep_costliest import keep_costliest_layers
+from .limit import meet_limit
 from .load import load_model
 from .lower import lower_plan
 from .measure import measure_artifact
 from .plan import choose_plan
 
+PLANNING = (load_model, canonicalize_model, calibrate_model, choose_plan)
+"""The stages up to a plan."""
+
 STAGES = (
-    load_model,
-    canonicalize_model,
-    calibrate_model,
-    choose_plan,
+    *PLANNING,
+    keep_costliest_layers,
     leave_noisy_layers,
+    meet_limit,
     lower_plan,
     measure_artifact,
     build_artifact,
 )
 """Each takes the job and leaves in it what the next ones need; a job that is finished skips the rest."""
 
-__all__ = ["STAGES", "Job"]
+__all__ = ["PLANNING", "STAGES", "Job"]

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from ..runtime.distance import standard_error, sums
+from ..runtime.distance import CEILING, standard_error, sums
 from ..runtime.feeds import Feed, fitted
 from ..runtime.outputs import holds_floats, layout
 from ..runtime.session import runner
@@ -35,7 +35,7 @@ def noise_by_output(reference: ir.Model, candidates: Sequence[ir.Model], feeds: 
     """Measure the squared error of each of the ``candidates``, [candidates, feeds, outputs], all run as written.
 
     Each float output counts by its own size over all feeds. What is not finite where the reference is has infinite
-    error; an output of another shape, which depends on the data, has none.
+    error; outputs of integers, of another shape, which depends on the data, and those that are always 0 have none.
     """
     names = [value.name for value in reference.graph.outputs]
     runs = [_in_order(model, names) for model in candidates]
@@ -46,8 +46,7 @@ def noise_by_output(reference: ir.Model, candidates: Sequence[ir.Model], feeds: 
         sizes += [_energy(output) for output in reference_outputs]
         losses.append([[_lost(y, z) for y, z in zip(reference_outputs, run(feed), strict=True)] for run in runs])
     errors = np.array(losses)  # [feeds, candidates, outputs]
-    has_signal = sizes > 0
-    relative: NDArray[np.float64] = (errors[..., has_signal] / sizes[has_signal]).swapaxes(0, 1)
+    relative: NDArray[np.float64] = np.where(sizes > 0, errors / np.where(sizes > 0, sizes, 1), 0).swapaxes(0, 1)
     return relative
 
 
@@ -61,6 +60,11 @@ def advantage(baseline: NDArray[np.float64], candidate: NDArray[np.float64]) -> 
     gains = [_decibels(baseline.sum() - a, candidate.sum() - b) for a, b in zip(baseline, candidate, strict=True)]
     significant = gain > FLOOR and gain > standard_error(gains) * float(student.ppf(CONFIDENCE, len(gains) - 1))
     return gain if significant else 0.0
+
+
+def decibels(noise: float) -> float:
+    """Return the SQNR of ``noise`` that is relative to the signal, at most `CEILING`."""
+    return float(np.clip(_decibels(1.0, noise), -CEILING, CEILING))
 
 
 def _decibels(a: float, b: float) -> float:

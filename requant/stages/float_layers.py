@@ -32,6 +32,8 @@ def leave_noisy_layers(job: Job) -> None:
     Raises:
         VerificationError: a rewrite changed what the model computes.
     """
+    if job.min_sqnr is not None:  # a limit says itself which layers
+        return
     is_plain, formats = job.recipe == job.recipe.plain, job.planned_by.formats
     if is_plain or formats != (INT8,) or job.parts.training.random:
         return

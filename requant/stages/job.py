@@ -20,8 +20,9 @@ class Job:
     """A model to quantize, the data, and what to make of them.
 
     Attributes:
-        source, calibration, recipe, lowering, keep, completes, evaluation: what the call asks for; see
+        source, calibration, recipe, lowering, keep, completes, evaluation, min_sqnr: what the call asks for; see
             `requant.optimize`, where ``completes`` is called ``finish``.
+        keep_count: how many layers that cost the outputs most are to stay in float.
         output, report_file: where to write, None for nowhere.
         build: what to build engines for and count their kernels, None for no build.
         times: told of each stage.
@@ -48,6 +49,8 @@ class Job:
     report_file: str | os.PathLike[str] | None
     build: BuildOptions | None
     times: Stopwatch
+    min_sqnr: float | None = None
+    keep_count: int = 0
     report: Report = field(init=False)
     original: ir.Model = field(init=False)
     float_model: ir.Model = field(init=False)

@@ -6,6 +6,7 @@ from itertools import islice
 
 import onnx_ir as ir
 
+from ..calib.holdout import MOST
 from ..calib.sample_axes import count_samples, sample_axes
 from ..calib.sources import RANDOM, batches
 from ..errors import SourceError
@@ -39,6 +40,11 @@ def measure_artifact(job: Job) -> None:
         measurable = job.artifact if lowering == job.lowering else lowering.apply(job.model, report)
         random = data.random and job.evaluation is None
         _measure(job.reference, runnable(measurable), partial(_judges, job), report, random=random)
+        report.notes += [
+            f"output {name!r} has {distance.sqnr:.1f} dB on {report.measured_on}, less than min_sqnr={job.min_sqnr:g}"
+            for name, distance in report.outputs.items()
+            if job.min_sqnr is not None and distance.sqnr < job.min_sqnr
+        ]
 
 
 def _judges(job: Job) -> Iterator[Feed]:
@@ -50,7 +56,7 @@ def _judges(job: Job) -> Iterator[Feed]:
     elif job.parts.held_out is not None:
         report.measured_on, feeds = "held-out samples", iter(job.parts.held_out)
     else:
-        first = islice(job.parts.training, MEASURED_SAMPLES)
+        first = islice(job.parts.training, MEASURED_SAMPLES if job.min_sqnr is None else MOST)
         report.measured_on, feeds = "samples of the calibration data itself", first
     axes, report.measured_samples = sample_axes(job.model), 0
     for feed in feeds:

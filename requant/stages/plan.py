@@ -6,8 +6,8 @@ from itertools import islice
 from ..calib.activations import measure_activations
 from ..calib.collect import reaching_feeds
 from ..ir.channels.find import Site, find_sites
-from ..passes.cost_model.noisy_layers import number_layers
 from ..passes.gptq import Gptq
+from ..passes.layer_places import number_layers
 from ..passes.measure_rounding_noise import MOST_FEEDS, MeasureRoundingNoise
 from ..passes.parallel import one_blas_thread
 from ..passes.plan_integer_values import PlanIntegerValues
@@ -38,7 +38,7 @@ def choose_plan(job: Job) -> None:
     number_layers(job.model)
     job.unplanned = job.model.clone()
     first, *others = _recipes(job)
-    _take(*_planned(first, job), job)
+    take(*planned(first, job), job)
     for recipe in others:
         _take_if_better(recipe, job, f"planned by {recipe.name}")
     if job.planned_by.name != job.recipe.name:
@@ -60,21 +60,22 @@ def _take_if_better(recipe: Recipe, job: Job, note: str) -> None:
     """Plan by ``recipe`` too, and take that plan with a ``note`` if it is better than the job's."""
     if recipe == job.planned_by:
         return
-    other, difference = _planned(recipe, job)
+    other, difference = planned(recipe, job)
     if gain := improvement(job, other.model):
         job.report.notes.append(f"{note}: {gain}")
-        _take(other, difference, job)
+        take(other, difference, job)
 
 
-def _planned(recipe: Recipe, job: Job) -> tuple[Job, float]:
+def planned(recipe: Recipe, job: Job) -> tuple[Job, float]:
     """Return a job planned by ``recipe``, and the largest difference that a rewrite made."""
     other = copy(job)
     other.recipe, other.model = recipe, job.unplanned.clone()
     return other, plan(other)
 
 
-def _take(planned: Job, difference: float, job: Job) -> None:
-    job.model, job.planned_by, job.report.verification = planned.model, planned.recipe, difference
+def take(other: Job, difference: float, job: Job) -> None:
+    """Take the plan of the ``other`` job, and the ``difference`` that its rewrites made, for ``job``."""
+    job.model, job.planned_by, job.report.verification = other.model, other.recipe, difference
 
 
 def plan(job: Job) -> float:

@@ -17,10 +17,10 @@ import onnx_ir as ir
 from ...ir.linear import Linear, find_linears
 from ...ir.quantized import is_partly_quantized
 from ...ir.quantizer import quantizer
-from ...ir.refusal import Refusal
 from ...runtime.feeds import Feed
 from ...runtime.session import runner
-from ..annotations import KEPT, PLACE
+from ..annotations import PLACE
+from ..layer_places import keep_places
 from .sensitivity import RoundingStep, SensitivityProbe, insert_probe, probed_outputs
 
 MOST_RUNS = 256
@@ -31,12 +31,6 @@ LEAST_SHARE, MOST_LAYERS, LEAST_SUM = 1 / 3, 1 / 2, 3 / 4
 
 _LOST = 1e30
 """The noise of a layer that loses values, or turns them into NaN or infinity."""
-
-
-def number_layers(model: ir.Model) -> None:
-    """Number the layers of ``model``, so that they can be found in it by those of its plan."""
-    for place, linear in enumerate(find_linears(model.graph)):
-        PLACE.set(linear.node, place)
 
 
 def noisy_layers(
@@ -77,11 +71,8 @@ def select(noise: Mapping[int, float], enough: float = 0.0) -> dict[int, float]:
 
 def keep_in_float(model: ir.Model, shares: Mapping[int, float]) -> None:
     """Refuse the layers of ``model`` whose numbers are in ``shares``."""
-    for linear in find_linears(model.graph):
-        place = PLACE.get(linear.node)
-        if place is not None and place in shares:
-            reason = f"in int8 it would make {shares[place]:.0%} of the noise at the model's outputs"
-            KEPT.set(linear.node, Refusal.at(linear.node, reason))
+    reason = "in int8 it would make {:.0%} of the noise at the model's outputs"
+    keep_places(model, {place: reason.format(share) for place, share in shares.items()})
 
 
 def _step(linear: Linear) -> RoundingStep | None:

@@ -1,6 +1,6 @@
 """Choose the kernels of a graph that run on integers, and say of the other Convs why they do not."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,19 +41,36 @@ def choose_regions(graph: ir.Graph, candidates: Candidates, convs: Iterable[Line
     if not candidates.kernels:
         return IntegerRegions(refusals={node: Refusal.at(node, NOT_MEASURED) for node in quantized})
     choice = problem(graph, candidates, quantized.values())
-    plan, refusals = _best(choice)
+    return _regions(graph, choice, candidates, *_best(choice))
+
+
+def alternatives(
+    graph: ir.Graph, candidates: Candidates, convs: Iterable[Linear]
+) -> list[tuple[IntegerRegions, float]]:
+    """Return the regions of each plan that gains enough, then none at all, each with the estimated time of the model.
+
+    The fastest come first. They trade time for noise, and leave it to the caller what to take.
+    """
+    choice = problem(graph, candidates, convs)
+    chosen = {plan.integers: (plan, refusals) for plan, refusals, gain in _gaining_plans(choice) if gain >= LEAST_GAIN}
+    in_float = choice.plan(set())
+    chosen.setdefault(in_float.integers, (in_float, Refusals()))
+    in_order = sorted(chosen.values(), key=lambda pair: pair[0].time)
+    return [(_regions(graph, choice, candidates, plan, refusals), plan.time) for plan, refusals in in_order]
+
+
+def _regions(
+    graph: ir.Graph, choice: Problem, candidates: Candidates, plan: Plan, refusals: Refusals
+) -> IntegerRegions:
+    """Return the regions of ``plan``, with a reason for each Conv outside of them."""
     kernels = [kernel for kernel in choice.kernels if choice.is_integer(kernel, set(plan.integers))]
     used = dict.fromkeys(value for kernel in kernels for value in kernel.values)
-    missing = quantized.keys() - {node for kernel in kernels for node in kernel.nodes}
-    return IntegerRegions(
-        kernels,
-        {value: candidates.quantizers[value] for value in used},
-        {
-            linear.node: refusals.get(linear.node) or _refusal(linear, choice, plan)
-            for linear in find_linears(graph)
-            if linear.node in missing
-        },
-    )
+    inside = {node for kernel in kernels for node in kernel.nodes}
+    missing = [
+        linear for linear in find_linears(graph) if linear.node not in choice.floats and linear.node not in inside
+    ]
+    reasons = {linear.node: refusals.get(linear.node) or _refusal(linear, choice, plan) for linear in missing}
+    return IntegerRegions(kernels, {value: candidates.quantizers[value] for value in used}, reasons)
 
 
 def _best(choice: Problem) -> tuple[Plan, Refusals]:
@@ -61,18 +78,24 @@ def _best(choice: Problem) -> tuple[Plan, Refusals]:
     in_float = choice.plan(set())
     best, refusals = in_float, Refusals()
     slow: tuple[float, Refusals] = 0.0, Refusals()
-    for candidate in plans(choice):
-        integers, left_out = gaining(choice, set(candidate.integers))
-        plan = choice.plan(integers)
-        gain = in_float.time / plan.time
+    for plan, left_out, gain in _gaining_plans(choice):
         if gain < LEAST_GAIN:
-            kernels = [kernel for kernel in choice.kernels if choice.is_integer(kernel, integers)]
+            kernels = [kernel for kernel in choice.kernels if choice.is_integer(kernel, set(plan.integers))]
             slow = max(
                 slow, (gain, left_out | too_slow(kernels, "the model", gain, LEAST_GAIN)), key=lambda one: one[0]
             )
         elif plan.merit < best.merit:
             best, refusals = plan, left_out
     return (best, refusals) if best is not in_float else (best, slow[1])
+
+
+def _gaining_plans(choice: Problem) -> Iterator[tuple[Plan, Refusals, float]]:
+    """Yield each plan without the regions that gain too little, what it leaves out, and the gain of the model."""
+    in_float = choice.plan(set()).time
+    for candidate in plans(choice):
+        integers, left_out = gaining(choice, set(candidate.integers))
+        plan = choice.plan(integers)
+        yield plan, left_out, in_float / plan.time
 
 
 def _refusal(conv: Linear, choice: Problem, plan: Plan) -> Refusal:

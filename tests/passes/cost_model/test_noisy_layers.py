@@ -12,7 +12,8 @@ from requant.ir.linear import find_linears
 from requant.ir.load import load
 from requant.passes import InsertQDQ, PlanQuantizers, SelectLayers
 from requant.passes.annotations import layer_records
-from requant.passes.cost_model.noisy_layers import keep_in_float, noisy_layers, number_layers, select
+from requant.passes.cost_model.noisy_layers import keep_in_float, noisy_layers, select
+from requant.passes.layer_places import number_layers
 
 Build = Callable[[str], onnx.ModelProto]
 SHARES = [

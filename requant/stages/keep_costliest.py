@@ -1,0 +1,34 @@
+"""The stage for ``keep=3``: the layers that cost the outputs most stay in float, the plan is made without them."""
+
+import numpy as np
+
+from ..passes.layer_places import keep_places
+from .candidates import decibels
+from .job import Job
+from .judge import Judge
+from .parts import noise_alone, quantized_layers
+from .plan import planned, take
+
+
+def keep_costliest_layers(job: Job) -> None:
+    """Leave as many of the layers in float as the call asks for, and plan anew.
+
+    The order is that of `requant.advise`: by the noise of a layer alone, all others in float, over all outputs. Layers
+    that are in float anyway do not count.
+
+    Raises:
+        VerificationError: a rewrite changed what the model computes.
+    """
+    if not job.keep_count:
+        return
+    with job.times("judge"):
+        judge = Judge.of(job)
+        layers = quantized_layers(job, judge, job.model)
+        noise = [float(one.sum()) for one in noise_alone(job, judge, job.model, layers)]
+    costliest = np.argsort(noise, kind="stable")[::-1][: job.keep_count]
+    reason = "kept by request: of all layers it is number {}, with {:.1f} dB at the outputs alone"
+    reasons = {
+        layers[number].place: reason.format(rank, decibels(noise[number])) for rank, number in enumerate(costliest, 1)
+    }
+    keep_places(job.unplanned, reasons)
+    take(*planned(job.planned_by, job), job)
