@@ -1,0 +1,82 @@
+"""Prices: nanoseconds that the kernels of an engine take on one core, in float and on integers.
+
+time = multiplications · a + elements · b + taps · c + d
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+CONV, POINTWISE, DEPTHWISE, PRODUCT = "Conv", "Conv 1x1", "depthwise Conv", "MatMul"
+"""Kernels with weights; a Conv of other sizes than 1 × 1 gathers its data first."""
+
+KERNELS = (
+    *(CONV, POINTWISE, DEPTHWISE, PRODUCT, "Silu", "HardSwish", "HardSigmoid", "Sigmoid", "LeakyRelu", "Mul", "Add"),
+    *("Concat", "MaxPool", "Resize", "AveragePool", "GlobalAveragePool", "Move"),
+)
+"""The names of all kernels that have a price: those with weights, and the kinds of `requant.ir.kernels`."""
+
+LEAST_REGION_GAIN = 1.1
+"""The gain below which a region of kernels, or a product alone, is not worth its rounding."""
+
+
+class Amounts(NamedTuple):
+    """The multiplications of a kernel, the elements that its time goes by, and its places times gathered taps."""
+
+    multiplications: float = 0.0
+    elements: float = 0.0
+    taps: float = 0.0
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Nanoseconds of a multiplication, of an element, of a place and tap that is gathered, and of a call."""
+
+    multiplication: float = 0.0
+    element: float = 0.0
+    tap: float = 0.0
+    call: float = 0.0
+
+    def time(self, amounts: Amounts) -> float:
+        """Return the nanoseconds of one call."""
+        products, elements, taps = amounts
+        return products * self.multiplication + elements * self.element + taps * self.tap + self.call
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The rates of a kernel in float and on integers."""
+
+    in_float: Rate
+    in_integers: Rate
+
+
+@dataclass(frozen=True)
+class Prices:
+    """The prices of a processor.
+
+    Only their ratios count.
+
+    Attributes:
+        source: the processor, and how they were measured.
+        kernels: by the names in `KERNELS`.
+        border: a QuantizeLinear or DequantizeLinear between integer kernels and float nodes, with its change of layout.
+        quantize: a QuantizeLinear before an integer product.
+        quantize_dynamically: one that computes its scale at run time.
+        dequantize: what such a product does to give floats.
+    """
+
+    source: str
+    kernels: Mapping[str, Rates]
+    border: Rate
+    quantize: Rate
+    quantize_dynamically: Rate
+    dequantize: Rate
+
+    def product_gain(self, inputs: int, outputs: int, *, dynamic: bool = False) -> float:
+        """Return how many times as fast as in float a product of ``inputs`` to ``outputs`` channels is, row by row."""
+        rates, multiplications = self.kernels[PRODUCT], inputs * outputs
+        quantize = self.quantize_dynamically if dynamic else self.quantize
+        borders = inputs * quantize.element + outputs * self.dequantize.element
+        in_float, in_integers = (one.multiplication for one in (rates.in_float, rates.in_integers))
+        return multiplications * in_float / (multiplications * in_integers + borders)
