@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 from .calib.files import require_data
 from .calib.sources import Data
@@ -10,10 +11,12 @@ from .choices import patterns
 from .errors import OutputError, RequantError, TargetWarning
 from .ir.interface import require_interface
 from .ir.load import Source
-from .outputs import require_outputs
+from .outputs import refuse_overwrite, require_outputs
 from .progress import Progress, Stopwatch
 from .recipe import Recipe, find_recipe
 from .result import Lowering, Precision, Result
+from .runtime.prices import Prices
+from .runtime.prices_file import read_prices
 from .runtime.targets import target as find_target
 from .stages import STAGES, Job
 
@@ -31,6 +34,7 @@ def optimize(
     keep_io: bool = True,
     finish: bool = False,
     evaluation: Data | None = None,
+    prices: Prices | str | os.PathLike[str] | None = None,
     report_file: str | os.PathLike[str] | None = None,
     progress: Progress = lambda stage, count: None,
 ) -> Result:
@@ -54,15 +58,21 @@ def optimize(
         finish: take a model that is quantized in part: that part stays as it is, the rest is quantized beside it.
         evaluation: data to measure the result on, as ``calibration`` is given. None measures on held-out samples of the
             calibration data, where there are enough.
+        prices: what kernels take on the machine that will run the model, as `requant.measure_prices` measures it, or a
+            file of that; for ``target`` "cpu", where it decides what runs on integers. None is the table of the
+            processor's kind that comes with requant.
         report_file: where to write the report, ``.html`` or ``.json``, if anywhere; by the same rules.
         progress: told each stage and its steps.
 
     Raises:
         RequantError: one line that says what is wrong with the model, the data or the target.
     """
-    full_recipe, lowering = find_recipe(recipe), Lowering(target, precision, zero_points, keep_io)
+    table = read_prices(prices) if isinstance(prices, str | os.PathLike) else prices
+    full_recipe, lowering = find_recipe(recipe), Lowering(target, precision, zero_points, keep_io, table)
     _validate(full_recipe, lowering)
     require_outputs(output, report_file)
+    if isinstance(prices, str | os.PathLike):
+        refuse_overwrite([Path(prices)], output, report_file)
     require_data(calibration)
     require_data(evaluation)
     job = Job(

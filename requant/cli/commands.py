@@ -1,4 +1,4 @@
-"""The command line: optimize, inspect, compare, check, bench.
+"""The command line: optimize, inspect, compare, check, bench, prices.
 
 Results go to stdout, everything else to stderr.
 """
@@ -12,8 +12,10 @@ from typer.models import OptionInfo
 
 from .. import api
 from ..optimize import optimize
+from ..pricing.measure_prices import measure_prices
 from ..recipe import RECIPES
 from ..result import Precision
+from ..runtime.prices_file import to_dict
 from ..runtime.targets import TARGETS
 from . import render
 from .terminal import failed, progress, say, show, telling
@@ -78,6 +80,10 @@ def optimize_command(
     half_io: Annotated[
         bool, typer.Option("--half-io", help="Convert inputs and outputs to half precision too.")
     ] = False,
+    prices: Annotated[
+        Path | None,
+        _file("--prices", help="What kernels take on the machine that will run it: a file of `requant prices`."),
+    ] = None,
     finish: Annotated[
         bool, typer.Option("--finish", help="Quantize the rest of a model that is quantized in part.")
     ] = False,
@@ -91,7 +97,7 @@ def optimize_command(
         result = optimize(
             model, calibration, recipe, target, tuple(keep or ()), destination,
             precision=precision, zero_points=zero_points, keep_io=not half_io, finish=finish,
-            evaluation=evaluation, report_file=report, progress=callback,
+            evaluation=evaluation, prices=prices, report_file=report, progress=callback,
         )  # fmt: skip
     say(f"wrote {destination}")
     show(result.report.to_dict(), result.report.render, as_json)
@@ -165,6 +171,19 @@ def bench_command(
     """Measure the latency of MODELS side by side."""
     latencies = api.benchmark(models, data, target, runs=runs, threads=threads)
     show([latency.to_dict() for latency in latencies], lambda: render.latencies(latencies), as_json)
+
+
+@app.command("prices")
+def prices_command(
+    output: Annotated[Path | None, _file("--output", "-o", help="File to write, for --prices of optimize.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure what kernels take on this machine, by which optimize decides what runs in int8 on the CPU."""
+    say("measuring kernels, about a minute")
+    prices = measure_prices(output)
+    if output is not None:
+        say(f"wrote {output}")
+    show(to_dict(prices), lambda: render.prices(prices), as_json)
 
 
 def _beside(model: Path, word: str) -> Path:

@@ -1,6 +1,7 @@
 """The tables of the commands: sites, distances, latencies, and the findings and fixes of each rule."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple
 from itertools import groupby
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..runtime.benchmark import Latency
 from ..runtime.check import Finding
 from ..runtime.compare import Comparison
 from ..runtime.fix import AppliedFix, FixResult
+from ..runtime.prices import Prices
 from ..tables import DISTANCE, distances, line, table, unmeasured
 
 _NAMED = 3
@@ -55,6 +57,17 @@ def latencies(items: Sequence[Latency]) -> RenderableType:
         for item in items
     ]
     return table("Milliseconds a run", ("model", "median", "min", "p90", "speedup"), rows)
+
+
+def prices(result: Prices) -> RenderableType:
+    """Make a table of nanoseconds, of each kernel in float and on integers."""
+    rates = [
+        (f"{name}, {form}", rate)
+        for name, both in result.kernels.items()
+        for form, rate in (("float", both.in_float), ("int8", both.in_integers))
+    ]
+    rows = [(name, *(f"{number:g}" for number in astuple(rate))) for name, rate in (*rates, ("border", result.border))]
+    return table(f"Nanoseconds, {result.source}", ("kernel", "multiplication", "element", "tap", "call"), rows)
 
 
 def findings(items: Sequence[Finding], target: str) -> RenderableType:

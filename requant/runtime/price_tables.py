@@ -5,7 +5,7 @@
 
 from dataclasses import replace
 
-from .prices import CONV, DEPTHWISE, POINTWISE, PRODUCT, Prices, Rate, Rates
+from .prices import CONV, DEPTHWISE, DYNAMIC_PRODUCT, POINTWISE, PRODUCT, Prices, Rate, Rates
 
 _CALL = 4000.0
 
@@ -21,7 +21,8 @@ VNNI = Prices(
         CONV: Rates(Rate(0.0172, tap=0.7, call=2 * _CALL), Rate(0.0044, 0.09, 1.4, 3 * _CALL)),
         POINTWISE: Rates(Rate(0.0172, 0.12, call=2 * _CALL), Rate(0.0044, 0.09, call=3 * _CALL)),
         DEPTHWISE: Rates(Rate(0.27 / 9, call=_CALL), Rate(0.42 / 9, tap=8.5 / 9, call=_CALL)),
-        PRODUCT: Rates(Rate(0.0172, call=_CALL), Rate(0.0044, call=_CALL)),
+        PRODUCT: Rates(Rate(0.0172, call=_CALL), Rate(0.0044, 0.135, call=_CALL)),
+        DYNAMIC_PRODUCT: Rates(Rate(0.0172, call=_CALL), Rate(0.0044, 0.2, call=_CALL)),
         "Silu": _elementwise(0.29, 0.45, 2),
         "HardSwish": _elementwise(0.28, 0.32, 2),
         "HardSigmoid": _elementwise(0.15, 0.14),
@@ -37,9 +38,6 @@ VNNI = Prices(
         "Move": _elementwise(0.15, 0.06),
     },
     border=Rate(element=0.27, call=_CALL),
-    quantize=Rate(element=0.12, call=_CALL),
-    quantize_dynamically=Rate(element=0.2, call=_CALL),
-    dequantize=Rate(element=0.15, call=_CALL),
 )
 
 AVX2 = Prices(
@@ -48,7 +46,8 @@ AVX2 = Prices(
         CONV: Rates(Rate(0.0240, tap=1.2, call=2 * _CALL), Rate(0.0110, 0.50, 1.0, 3 * _CALL)),
         POINTWISE: Rates(Rate(0.0230, 0.18, call=2 * _CALL), Rate(0.0110, 0.18, call=3 * _CALL)),
         DEPTHWISE: Rates(Rate(0.065, call=_CALL), Rate(0.11, tap=1.0, call=_CALL)),
-        PRODUCT: Rates(Rate(0.0230, call=_CALL), Rate(0.0110, call=_CALL)),
+        PRODUCT: Rates(Rate(0.0230, call=_CALL), Rate(0.0110, 0.2, call=_CALL)),
+        DYNAMIC_PRODUCT: Rates(Rate(0.0230, call=_CALL), Rate(0.0110, 0.3, call=_CALL)),
         "Silu": _elementwise(0.68, 0.61, 2),
         "HardSwish": _elementwise(0.50, 0.375, 2),
         "HardSigmoid": _elementwise(0.25, 0.1),
@@ -64,9 +63,6 @@ AVX2 = Prices(
         "Move": _elementwise(0.15, 0.06),
     },
     border=Rate(element=0.4, call=_CALL),
-    quantize=Rate(element=0.18, call=_CALL),
-    quantize_dynamically=Rate(element=0.3, call=_CALL),
-    dequantize=Rate(element=0.26, call=_CALL),
 )
 
 ARM = replace(VNNI, source="not measured: those of a Zen 4 core with AVX512-VNNI")

@@ -4,14 +4,33 @@ time = multiplications · a + elements · b + taps · c + d
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-CONV, POINTWISE, DEPTHWISE, PRODUCT = "Conv", "Conv 1x1", "depthwise Conv", "MatMul"
-"""Kernels with weights; a Conv of other sizes than 1 × 1 gathers its data first."""
+CONV, POINTWISE, DEPTHWISE = "Conv", "Conv 1x1", "depthwise Conv"
+"""Convs; one of other sizes than 1 × 1 gathers its data first."""
+
+PRODUCT, DYNAMIC_PRODUCT = "MatMul", "MatMul, dynamic"
+"""Products of matrices, on integers with what quantizes their data, by a calibrated scale or one of run time."""
+
+BORDER = "border"
+"""A Q or a DQ between integer kernels and float nodes, with its change of layout."""
 
 KERNELS = (
-    *(CONV, POINTWISE, DEPTHWISE, PRODUCT, "Silu", "HardSwish", "HardSigmoid", "Sigmoid", "LeakyRelu", "Mul", "Add"),
+    *(
+        CONV,
+        POINTWISE,
+        DEPTHWISE,
+        PRODUCT,
+        DYNAMIC_PRODUCT,
+        "Silu",
+        "HardSwish",
+        "HardSigmoid",
+        "Sigmoid",
+        "LeakyRelu",
+        "Mul",
+        "Add",
+    ),
     *("Concat", "MaxPool", "Resize", "AveragePool", "GlobalAveragePool", "Move"),
 )
 """The names of all kernels that have a price: those with weights, and the kinds of `requant.ir.kernels`."""
@@ -21,7 +40,10 @@ LEAST_REGION_GAIN = 1.1
 
 
 class Amounts(NamedTuple):
-    """The multiplications of a kernel, the elements that its time goes by, and its places times gathered taps."""
+    """The multiplications of a kernel, the elements that its time goes by, and its places times gathered taps.
+
+    The elements are those of the output; of a mean over all places those of the input; of a product both.
+    """
 
     multiplications: float = 0.0
     elements: float = 0.0
@@ -61,22 +83,14 @@ class Prices:
         source: the processor, and how they were measured.
         kernels: by the names in `KERNELS`.
         border: a QuantizeLinear or DequantizeLinear between integer kernels and float nodes, with its change of layout.
-        quantize: a QuantizeLinear before an integer product.
-        quantize_dynamically: one that computes its scale at run time.
-        dequantize: what such a product does to give floats.
     """
 
     source: str
     kernels: Mapping[str, Rates]
     border: Rate
-    quantize: Rate
-    quantize_dynamically: Rate
-    dequantize: Rate
 
     def product_gain(self, inputs: int, outputs: int, *, dynamic: bool = False) -> float:
         """Return how many times as fast as in float a product of ``inputs`` to ``outputs`` channels is, row by row."""
-        rates, multiplications = self.kernels[PRODUCT], inputs * outputs
-        quantize = self.quantize_dynamically if dynamic else self.quantize
-        borders = inputs * quantize.element + outputs * self.dequantize.element
-        in_float, in_integers = (one.multiplication for one in (rates.in_float, rates.in_integers))
-        return multiplications * in_float / (multiplications * in_integers + borders)
+        rates, row = self.kernels[DYNAMIC_PRODUCT if dynamic else PRODUCT], Amounts(inputs * outputs, inputs + outputs)
+        in_float, in_integers = (replace(rate, call=0.0).time(row) for rate in (rates.in_float, rates.in_integers))
+        return in_float / in_integers

@@ -11,12 +11,12 @@ from ...ir.formats import ActivationType
 from ..versions import latest, number
 from .cpu import CPU, CPU_ARM, CPU_AVX2, ROUNDS_HALVES
 from .cuda import CUDA
-from .machine import processor
+from .machine import processor, processor_name
 from .openvino import OPENVINO, OPENVINO_AVX2
 from .target import Target
 from .tensorrt import TENSORRT, TENSORRT_RTX
 
-__all__ = ["READ", "ROUNDS_HALVES", "TARGETS", "ActivationType", "Target", "processor", "target"]
+__all__ = ["READ", "ROUNDS_HALVES", "TARGETS", "ActivationType", "Target", "processor", "processor_name", "target"]
 
 _ROWS = (CPU, CPU_AVX2, CPU_ARM, CUDA, TENSORRT, TENSORRT_RTX, OPENVINO, OPENVINO_AVX2)
 
