@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from requant.runtime.price_tables import VNNI
-from requant.runtime.prices import CONV, DEPTHWISE, DYNAMIC_PRODUCT, KERNELS, POINTWISE, PRODUCT, Prices, Rate, Rates
+from requant.runtime.prices import KERNELS, LAYERS, Prices, Rate, Rates
 from requant.runtime.session import runner
 from requant.runtime.targets import TARGETS
 
@@ -81,7 +81,7 @@ def integers_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def integer_convs_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let Convs be so much faster on integers that those of any size run on them, and all else in float."""
-    free = dict.fromkeys((CONV, POINTWISE, DEPTHWISE, PRODUCT, DYNAMIC_PRODUCT), _FREE)
+    free = dict.fromkeys(LAYERS, _FREE)
     _set_prices(monkeypatch, _without_borders(dict.fromkeys(KERNELS, _DEAR) | free))
 
 

@@ -16,22 +16,11 @@ PRODUCT, DYNAMIC_PRODUCT = "MatMul", "MatMul, dynamic"
 BORDER = "border"
 """A Q or a DQ between integer kernels and float nodes, with its change of layout."""
 
+LAYERS = (CONV, POINTWISE, DEPTHWISE, PRODUCT, DYNAMIC_PRODUCT)
 KERNELS = (
-    *(
-        CONV,
-        POINTWISE,
-        DEPTHWISE,
-        PRODUCT,
-        DYNAMIC_PRODUCT,
-        "Silu",
-        "HardSwish",
-        "HardSigmoid",
-        "Sigmoid",
-        "LeakyRelu",
-        "Mul",
-        "Add",
-    ),
-    *("Concat", "MaxPool", "Resize", "AveragePool", "GlobalAveragePool", "Move"),
+    *LAYERS,
+    *("Silu", "HardSwish", "HardSigmoid", "Sigmoid", "LeakyRelu", "Mul", "Add", "Concat", "MaxPool", "Resize"),
+    *("AveragePool", "GlobalAveragePool", "Move"),
 )
 """The names of all kernels that have a price: those with weights, and the kinds of `requant.ir.kernels`."""
 
@@ -40,9 +29,12 @@ LEAST_REGION_GAIN = 1.1
 
 
 class Amounts(NamedTuple):
-    """The multiplications of a kernel, the elements that its time goes by, and its places times gathered taps.
+    """What the time of a kernel goes by.
 
-    The elements are those of the output; of a mean over all places those of the input; of a product both.
+    Attributes:
+        multiplications: those of a Conv or a product; of a pool, the elements times the taps of its window.
+        elements: those of the output; of a mean over all places those of the input, of a product both.
+        taps: those of a Conv that gathers its data, at all of its places.
     """
 
     multiplications: float = 0.0

@@ -58,7 +58,9 @@ def amounts(kernel: Kernel, *, on_integers: bool) -> Amounts:
     """
     conv, kind = kernel.linear, name(kernel)
     if conv is None:
-        return Amounts(elements=sum(map(size, kernel.inputs if kind == "GlobalAveragePool" else kernel.outputs)))
+        elements = sum(map(size, kernel.inputs if kind == "GlobalAveragePool" else kernel.outputs))
+        window = prod(kernel.nodes[0].attributes.get_ints("kernel_shape", ()))
+        return Amounts(elements * window * (kind in ("MaxPool", "AveragePool")), elements)
     outputs, taps = size(kernel.outputs[0]), prod(conv.shape[2:])
     places, multiplications = outputs / conv.outputs, outputs * taps * conv.shape[1]
     if kind == DEPTHWISE:
