@@ -22,7 +22,7 @@ VNNI = Prices(
         POINTWISE: Rates(Rate(0.0172, 0.12, call=2 * _CALL), Rate(0.0044, 0.09, call=3 * _CALL)),
         DEPTHWISE: Rates(Rate(0.27 / 9, call=_CALL), Rate(0.42 / 9, tap=8.5 / 9, call=_CALL)),
         PRODUCT: Rates(Rate(0.0172, call=_CALL), Rate(0.0044, 0.135, call=_CALL)),
-        DYNAMIC_PRODUCT: Rates(Rate(0.0172, call=_CALL), Rate(0.0044, 0.2, call=_CALL)),
+        DYNAMIC_PRODUCT: Rates(Rate(0.0172, call=_CALL), Rate(0.0044, 0.16, call=_CALL)),  # as AVX2 to the one above
         "Silu": _elementwise(0.29, 0.45, 2),
         "HardSwish": _elementwise(0.28, 0.32, 2),
         "HardSigmoid": _elementwise(0.15, 0.14),
@@ -41,28 +41,36 @@ VNNI = Prices(
 )
 
 AVX2 = Prices(
-    source="a Zen 3 core, without VNNI, ONNX Runtime 1.32",
+    source="a Zen 3 core, which has no VNNI, ONNX Runtime 1.32",
     kernels={
-        CONV: Rates(Rate(0.0240, tap=1.2, call=2 * _CALL), Rate(0.0110, 0.50, 1.0, 3 * _CALL)),
-        POINTWISE: Rates(Rate(0.0230, 0.18, call=2 * _CALL), Rate(0.0110, 0.18, call=3 * _CALL)),
-        DEPTHWISE: Rates(Rate(0.065, call=_CALL), Rate(0.11, tap=1.0, call=_CALL)),
-        PRODUCT: Rates(Rate(0.0230, call=_CALL), Rate(0.0110, 0.2, call=_CALL)),
-        DYNAMIC_PRODUCT: Rates(Rate(0.0230, call=_CALL), Rate(0.0110, 0.3, call=_CALL)),
-        "Silu": _elementwise(0.68, 0.61, 2),
-        "HardSwish": _elementwise(0.50, 0.375, 2),
-        "HardSigmoid": _elementwise(0.25, 0.1),
-        "Sigmoid": _elementwise(0.42, 0.33),
-        "LeakyRelu": _elementwise(0.2, 0.32),
-        "Mul": _elementwise(0.21, 0.28),
-        "Add": _elementwise(0.28, 0.18),
-        "Concat": _elementwise(0.14, 0.05),
-        "MaxPool": Rates(Rate(0.036, call=_CALL), Rate(0.036, call=_CALL)),
-        "Resize": _elementwise(0.18, 1.3),
-        "AveragePool": Rates(Rate(0.038, call=_CALL), Rate(1.55, call=_CALL)),
-        "GlobalAveragePool": _elementwise(0.26, 0.058),
-        "Move": _elementwise(0.15, 0.06),
+        CONV: Rates(Rate(multiplication=0.022, tap=1.3), Rate(multiplication=0.011, element=0.17, tap=0.33)),
+        POINTWISE: Rates(
+            Rate(multiplication=0.022, element=0.048, call=100), Rate(multiplication=0.011, element=0.17, call=3100)
+        ),
+        DEPTHWISE: Rates(
+            Rate(multiplication=0.048, tap=0.21, call=1300), Rate(multiplication=0.072, tap=1.2, call=1500)
+        ),
+        PRODUCT: Rates(
+            Rate(multiplication=0.022, element=0.08, call=700), Rate(multiplication=0.01, element=0.33, call=1200)
+        ),
+        DYNAMIC_PRODUCT: Rates(
+            Rate(multiplication=0.022, element=0.08, call=700), Rate(multiplication=0.009, element=0.36, call=1800)
+        ),
+        "Silu": Rates(Rate(element=0.52, call=100), Rate(element=0.58, call=700)),
+        "HardSwish": Rates(Rate(element=0.41, call=300), Rate(element=0.35, call=1300)),
+        "HardSigmoid": Rates(Rate(element=0.15, call=400), Rate(element=0.099, call=600)),
+        "Sigmoid": Rates(Rate(element=0.33, call=100), Rate(element=0.3, call=400)),
+        "LeakyRelu": Rates(Rate(element=0.17, call=300), Rate(element=0.36, call=1600)),
+        "Mul": Rates(Rate(element=0.22, call=700), Rate(element=0.27, call=700)),
+        "Add": Rates(Rate(element=0.25, call=100), Rate(element=0.17, call=500)),
+        "Concat": Rates(Rate(element=0.13, call=200), Rate(element=0.029, call=700)),
+        "MaxPool": Rates(Rate(multiplication=0.026, call=4100), Rate(multiplication=0.047, call=500)),
+        "Resize": Rates(Rate(element=0.12), Rate(element=1.4)),
+        "AveragePool": Rates(Rate(multiplication=0.029, call=2400), Rate(multiplication=1.5)),
+        "GlobalAveragePool": Rates(Rate(element=0.15, call=700), Rate(call=2800)),
+        "Move": Rates(Rate(element=0.13, call=200), Rate(element=0.029, call=700)),
     },
-    border=Rate(element=0.4, call=_CALL),
+    border=Rate(element=0.64, call=1800),
 )
 
 ARM = replace(VNNI, source="not measured: those of a Zen 4 core with AVX512-VNNI")

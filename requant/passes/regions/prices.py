@@ -70,6 +70,6 @@ def amounts(kernel: Kernel, *, on_integers: bool) -> Amounts:
 
 
 def product_time(linear: Linear, prices: Prices) -> float:
-    """Return the time of a MatMul or a Gemm in float, in one feed."""
-    multiplications = size(linear.data) / linear.inputs * prod(linear.shape[-2:])
-    return prices.kernels[PRODUCT].in_float.time(Amounts(multiplications))
+    """Return the time of a layer that is no Conv in float, in one feed."""
+    matrix = linear.shape[-2:] if linear.batched else linear.shape
+    return prices.kernels[PRODUCT].in_float.time(Amounts(size(linear.data) / linear.inputs * prod(matrix)))
