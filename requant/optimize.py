@@ -11,7 +11,7 @@ from .choices import patterns
 from .errors import OutputError, RequantError, TargetWarning
 from .ir.interface import require_interface
 from .ir.load import Source
-from .outputs import refuse_overwrite, require_outputs
+from .outputs import PathLike, refuse_overwrite, require_outputs
 from .progress import Progress, Stopwatch
 from .recipe import Recipe, find_recipe
 from .result import Lowering, Precision, Result
@@ -52,27 +52,22 @@ def optimize(
             was read, and what is no regular file, is never overwritten.
         precision: "float32", "float16" or "bfloat16": floating-point type of the layers that are not quantized. None is
             that of the file where the engine computes in it, and float32 elsewhere.
-        zero_points: asymmetric quantization of non-negative activations, where the engine takes any zero point;
-            the integers of two engines' artifacts then differ.
+        zero_points: asymmetric quantization of non-negative activations, by engines that take any zero point.
         keep_io: leave the model's inputs and outputs in the types of the file in half precision too.
         finish: take a model that is quantized in part: that part stays as it is, the rest is quantized beside it.
         evaluation: data to measure the result on, as ``calibration`` is given. None measures on held-out samples of the
             calibration data, where there are enough.
-        prices: what kernels take on the machine that will run the model, as `requant.measure_prices` measures it, or a
-            file of that; for ``target`` "cpu", where it decides what runs on integers. None is the table of the
-            processor's kind that comes with requant.
+        prices: what kernels take, from `requant.measure_prices` or its file; None is what the target's row has.
         report_file: where to write the report, ``.html`` or ``.json``, if anywhere; by the same rules.
         progress: told each stage and its steps.
 
     Raises:
         RequantError: one line that says what is wrong with the model, the data or the target.
     """
-    table = read_prices(prices) if isinstance(prices, str | os.PathLike) else prices
-    full_recipe, lowering = find_recipe(recipe), Lowering(target, precision, zero_points, keep_io, table)
+    full_recipe, table = find_recipe(recipe), _prices(prices, output, report_file)
+    lowering = Lowering(target, precision, zero_points, keep_io, table)
     _validate(full_recipe, lowering)
     require_outputs(output, report_file)
-    if isinstance(prices, str | os.PathLike):
-        refuse_overwrite([Path(prices)], output, report_file)
     require_data(calibration)
     require_data(evaluation)
     job = Job(
@@ -86,6 +81,14 @@ def optimize(
     result = Result(job.artifact, job.report, job.model, lowering)
     _save(result, job)
     return result
+
+
+def _prices(prices: Prices | PathLike | None, *outputs: PathLike | None) -> Prices | None:
+    """Return ``prices``, read if they are a file, which none of ``outputs`` may replace."""
+    if prices is None or isinstance(prices, Prices):
+        return prices
+    refuse_overwrite([Path(prices)], *outputs)
+    return read_prices(prices)
 
 
 def _save(result: Result, job: Job) -> None:

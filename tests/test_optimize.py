@@ -403,6 +403,7 @@ def test_prices_decide_what_runs_on_integers(proto: onnx.ModelProto, tmp_path: P
     save_prices(replace(VNNI, kernels=slow), path)
     assert any(layer.quantized for layer in requant.optimize(proto, FEEDS, "int8-plain").report.layers)
     report = requant.optimize(proto, FEEDS, "int8-plain", prices=path).report
+    assert f"priced by {VNNI.source}" in report.notes
     assert {layer.reason for layer in report.layers} == {
         f"int8 is estimated to run {size} channels {gain} times as fast as float, less than 1.1 times"
         for size, gain in (("64 to 64", "0.76"), ("64 to 256", "0.84"), ("256 to 64", "0.84"))

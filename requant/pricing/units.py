@@ -6,7 +6,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ..runtime.prices import BORDER, CONV, DEPTHWISE, DYNAMIC_PRODUCT, POINTWISE, PRODUCT
+from ..runtime.prices import BORDER, CONV, DEPTHWISE, DYNAMIC_PRODUCT, POINTWISE, PRODUCT, UNALIGNED
 
 WEIGHTS: Mapping[str, Callable[[int], tuple[int, ...]]] = {
     "w": lambda channels: (channels, channels, 1, 1),
@@ -40,12 +40,14 @@ class Unit:
 
 
 _CONVS = (Shape(16, 80), Shape(32, 40), Shape(64, 40), Shape(64, 10), Shape(128, 20), Shape(256, 10))
+_UNALIGNED = (Shape(12, 64), Shape(20, 48), Shape(24, 48), Shape(40, 32), Shape(24, 10))
 _IMAGES = (Shape(64, 40), Shape(32, 80), Shape(64, 10))
 _ROWS = (Shape(16, 64), Shape(32, 48), Shape(64, 32), Shape(256, 16), Shape(64, 8))
 
 UNITS = (
     Unit((POINTWISE,), "x{n} = Conv(x{i}, w{i}, b)", _CONVS),
     Unit((CONV,), "x{n} = Conv<pads = [1, 1, 1, 1]>(x{i}, k{i}, b)", _CONVS),
+    Unit((UNALIGNED,), "c{n} = Conv<pads = [1, 1, 1, 1]>(x{i}, k{i}, b) x{n} = Conv(c{n}, w{i}, b)", _UNALIGNED),
     Unit((DEPTHWISE,), "x{n} = Conv<pads = [1, 1, 1, 1], group = {channels}>(x{i}, d{i}, b)", _CONVS),
     Unit((PRODUCT,), "p{n} = MatMul(x{i}, m{i}) x{n} = Add(p{n}, b)", _ROWS),
     Unit((DYNAMIC_PRODUCT,), "p{n} = MatMul(x{i}, m{i}) x{n} = Add(p{n}, b)", _ROWS, (True,)),

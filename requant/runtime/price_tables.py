@@ -5,7 +5,7 @@
 
 from dataclasses import replace
 
-from .prices import CONV, DEPTHWISE, DYNAMIC_PRODUCT, POINTWISE, PRODUCT, Prices, Rate, Rates
+from .prices import CONV, DEPTHWISE, DYNAMIC_PRODUCT, POINTWISE, PRODUCT, UNALIGNED, Prices, Rate, Rates
 
 _CALL = 4000.0
 
@@ -20,6 +20,8 @@ VNNI = Prices(
     kernels={
         CONV: Rates(Rate(0.0172, tap=0.7, call=2 * _CALL), Rate(0.0044, 0.09, 1.4, 3 * _CALL)),
         POINTWISE: Rates(Rate(0.0172, 0.12, call=2 * _CALL), Rate(0.0044, 0.09, call=3 * _CALL)),
+        # not measured: the first one, and what AVX2 takes more
+        UNALIGNED: Rates(Rate(0.0172, tap=2.9, call=2 * _CALL), Rate(0.0044, 0.53, 5.1, 3 * _CALL)),
         DEPTHWISE: Rates(Rate(0.27 / 9, call=_CALL), Rate(0.42 / 9, tap=8.5 / 9, call=_CALL)),
         PRODUCT: Rates(Rate(0.0172, call=_CALL), Rate(0.0044, 0.135, call=_CALL)),
         DYNAMIC_PRODUCT: Rates(Rate(0.0172, call=_CALL), Rate(0.0044, 0.16, call=_CALL)),  # as AVX2 to the one above
@@ -47,6 +49,7 @@ AVX2 = Prices(
         POINTWISE: Rates(
             Rate(multiplication=0.022, element=0.048, call=100), Rate(multiplication=0.011, element=0.17, call=3100)
         ),
+        UNALIGNED: Rates(Rate(multiplication=0.019, tap=3.5), Rate(multiplication=0.0088, element=0.61, tap=4.0)),
         DEPTHWISE: Rates(
             Rate(multiplication=0.048, tap=0.21, call=1300), Rate(multiplication=0.072, tap=1.2, call=1500)
         ),

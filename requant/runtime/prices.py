@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-CONV, POINTWISE, DEPTHWISE = "Conv", "Conv 1x1", "depthwise Conv"
-"""Convs; one of other sizes than 1 × 1 gathers its data first."""
+CONV, POINTWISE, UNALIGNED, DEPTHWISE = "Conv", "Conv 1x1", "Conv, unaligned", "depthwise Conv"
+"""Convs; one of other sizes than 1 × 1, or whose outputs are no multiple of `ALIGNED`, gathers its data first."""
+
+ALIGNED = 16
+"""The channels that an integer kernel which reads its data in place writes at a time."""
 
 PRODUCT, DYNAMIC_PRODUCT = "MatMul", "MatMul, dynamic"
 """Products of matrices, on integers with what quantizes their data, by a calibrated scale or one of run time."""
@@ -16,7 +19,7 @@ PRODUCT, DYNAMIC_PRODUCT = "MatMul", "MatMul, dynamic"
 BORDER = "border"
 """A Q or a DQ between integer kernels and float nodes, with its change of layout."""
 
-LAYERS = (CONV, POINTWISE, DEPTHWISE, PRODUCT, DYNAMIC_PRODUCT)
+LAYERS = (CONV, POINTWISE, UNALIGNED, DEPTHWISE, PRODUCT, DYNAMIC_PRODUCT)
 KERNELS = (
     *LAYERS,
     *("Silu", "HardSwish", "HardSigmoid", "Sigmoid", "LeakyRelu", "Mul", "Add", "Concat", "MaxPool", "Resize"),

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from ...calib.activations import activation
 from ...ir.kernels import Kernel
 from ...ir.linear import Linear
-from ...runtime.prices import CONV, DEPTHWISE, POINTWISE, PRODUCT, Amounts, Prices
+from ...runtime.prices import ALIGNED, CONV, DEPTHWISE, POINTWISE, PRODUCT, UNALIGNED, Amounts, Prices
 
 _WIDE = 64
 """The channels from which on an integer depthwise Conv gathers its data for nothing."""
@@ -48,6 +48,8 @@ def name(kernel: Kernel) -> str:
         return kernel.kind
     if conv.groups > 1 and conv.shape[1] == 1:
         return DEPTHWISE
+    if conv.groups == 1 and conv.outputs % ALIGNED:
+        return UNALIGNED
     return POINTWISE if prod(conv.shape[2:]) == 1 else CONV
 
 
@@ -66,7 +68,7 @@ def amounts(kernel: Kernel, *, on_integers: bool) -> Amounts:
     if kind == DEPTHWISE:
         return Amounts(multiplications, outputs, places * taps * (conv.outputs < _WIDE))
     gathers, grouped = (conv.groups, 1 + (conv.groups > 1)) if on_integers else (1, 1)
-    return Amounts(grouped * multiplications, outputs, places * taps * gathers * (kind == CONV))
+    return Amounts(grouped * multiplications, outputs, places * taps * gathers * (kind != POINTWISE))
 
 
 def product_time(linear: Linear, prices: Prices) -> float:
