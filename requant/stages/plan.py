@@ -51,7 +51,7 @@ def _recipes(job: Job) -> list[Recipe]:
 
     Random data tell nothing, so that they compare no plans.
     """
-    engine, baselines = find_target(job.lowering.target), () if job.parts.training.random else job.recipe.baselines
+    engine, baselines = job.lowering.engine, () if job.parts.training.random else job.recipe.baselines
     return [*(one for one in baselines if not all(engine.lacks(fmt) for fmt in one.formats)), job.recipe]
 
 
