@@ -22,6 +22,7 @@ from .errors import (
     VerificationError,
 )
 from .optimize import optimize
+from .pricing.measure_prices import measure_prices
 from .recipe import Recipe
 from .report import Report
 from .result import Result
@@ -48,5 +49,6 @@ __all__ = [
     "compare",
     "fix",
     "inspect",
+    "measure_prices",
     "optimize",
 ]

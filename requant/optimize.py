@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 from .calib.files import require_data
 from .calib.sources import Data
@@ -10,10 +11,12 @@ from .choices import layers_to_keep, require_decibels
 from .errors import OutputError, RequantError, TargetWarning
 from .ir.interface import require_interface
 from .ir.load import Source
-from .outputs import require_outputs
+from .outputs import PathLike, refuse_overwrite, require_outputs
 from .progress import Progress, Stopwatch
 from .recipe import Recipe, find_recipe
 from .result import Lowering, Precision, Result
+from .runtime.prices import Prices
+from .runtime.prices_file import read_prices
 from .runtime.targets import target as find_target
 from .runtime.trt.api import tensorrt
 from .stages import STAGES, Job
@@ -33,6 +36,7 @@ def optimize(
     keep_io: bool = True,
     finish: bool = False,
     evaluation: Data | None = None,
+    prices: Prices | str | os.PathLike[str] | None = None,
     report_file: str | os.PathLike[str] | None = None,
     build: BuildOptions | None = None,
     progress: Progress = lambda stage, count: None,
@@ -53,12 +57,12 @@ def optimize(
             batches where none are: the cheapest plan that was measured to have it, or float. See docs/limit.md.
         precision: "float32", "float16" or "bfloat16": floating-point type of the layers that are not quantized. None is
             that of the file where the engine computes in it, and float32 elsewhere.
-        zero_points: asymmetric quantization of non-negative activations, where the engine takes any zero point;
-            the integers of two engines' artifacts then differ.
+        zero_points: asymmetric quantization of non-negative activations, by engines that take any zero point.
         keep_io: leave the model's inputs and outputs in the types of the file in half precision too.
         finish: take a model that is quantized in part: that part stays as it is, the rest is quantized beside it.
         evaluation: data to measure the result on, as ``calibration`` is given. None measures on held-out samples of the
             calibration data, where there are enough.
+        prices: what kernels take, from `requant.measure_prices` or its file; None is what the target's row has.
         report_file: where to write the report, ``.html`` or ``.json``, if anywhere; by the same rules.
         build: build the engine too, and report its kernels beside those of the float16 model; TensorRT alone.
         progress: told each stage and its steps.
@@ -66,8 +70,8 @@ def optimize(
     Raises:
         RequantError: one line that says what is wrong with the model, the data or the target.
     """
-    names, keep_count, limit = _demands(keep, min_sqnr, calibration)
-    full_recipe, lowering = find_recipe(recipe), Lowering(target, precision, zero_points, keep_io)
+    full_recipe, table = find_recipe(recipe), _prices(prices, output, report_file)
+    lowering = Lowering(target, precision, zero_points, keep_io, table)
     _validate(full_recipe, lowering)
     _require_files(output, report_file, calibration, evaluation)
     job = Job(
@@ -81,6 +85,14 @@ def optimize(
     result = Result(job.artifact, job.report, job.model, lowering)
     _save(result, job)
     return result
+
+
+def _prices(prices: Prices | PathLike | None, *outputs: PathLike | None) -> Prices | None:
+    """Return ``prices``, read if they are a file, which none of ``outputs`` may replace."""
+    if prices is None or isinstance(prices, Prices):
+        return prices
+    refuse_overwrite([Path(prices)], *outputs)
+    return read_prices(prices)
 
 
 def _save(result: Result, job: Job) -> None:

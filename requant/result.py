@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import onnx_ir as ir
 
 from .choices import require_choice
+from .errors import RequantError
 from .ir.float_types import file_types
 from .ir.interface import require_interface
 from .ir.opset import lower_opset
@@ -17,9 +18,10 @@ from .passes.convert_precision import ConvertPrecision
 from .passes.insert_qdq import InsertQDQ
 from .passes.restore_types import RestoreTypes
 from .report import Report
+from .runtime.prices import Prices
 from .runtime.rules.operands import TARGET
 from .runtime.session import require_loadable
-from .runtime.targets import ROUNDS_HALVES
+from .runtime.targets import ROUNDS_HALVES, Target
 from .runtime.targets import target as find_target
 from .runtime.targets.common import ONNXRUNTIME
 from .runtime.versions import number, parsed
@@ -42,25 +44,37 @@ class Lowering:
             computes in it, and float32 elsewhere.
         zero_points: let one-sided data have a finer grid, with a zero point of its own, where the engine takes any.
         keep_io: leave the graph's inputs and outputs as they are in half precision too.
+        prices: what the engine's kernels take; None is what its row has.
     """
 
     target: str
     precision: Precision | None = None
     zero_points: bool = False
     keep_io: bool = True
+    prices: Prices | None = None
 
     def __post_init__(self) -> None:
-        """Raise RequantError for an engine or a precision that there is not."""
-        find_target(self.target)
+        """Raise RequantError for an engine or a precision that there is not, or prices that decide nothing."""
+        row = find_target(self.target)
+        if self.prices is not None and row.prices is None:
+            raise RequantError(
+                f"prices decide nothing for {self.target}: only targets that run in ONNX Runtime on a CPU"
+            )
         if self.precision is not None:
             require_choice("precision", self.precision, get_args(Precision))
+
+    @property
+    def engine(self) -> Target:
+        """The row of the target, with these prices."""
+        row = find_target(self.target)
+        return row if self.prices is None else replace(row, prices=self.prices)
 
     def resolved(self, plan: ir.Model) -> "Lowering":
         """Return the options for ``plan``, with the precision that its file and the engine ask for."""
         if self.precision is not None:
             return self
         types = file_types(plan.graph)
-        dtype = types.dtype if types is not None and find_target(self.target).half_precision else ir.DataType.FLOAT
+        dtype = types.dtype if types is not None and self.engine.half_precision else ir.DataType.FLOAT
         return replace(self, precision=_PRECISIONS.get(dtype, "float32"))
 
     @property
@@ -70,7 +84,7 @@ class Lowering:
         There is no bfloat16, and other engines round halves to integers as versions before `ROUNDS_HALVES` do not.
         """
         version = number(ONNXRUNTIME)
-        alike = not find_target(self.target).half_products or version is None or version >= parsed(ROUNDS_HALVES)
+        alike = not self.engine.half_products or version is None or version >= parsed(ROUNDS_HALVES)
         half = self.precision == "float16" and alike
         return replace(self, precision="float16" if half else "float32", keep_io=True)
 
@@ -80,7 +94,7 @@ class Lowering:
         for step in self._steps(precision, restores=types is not None):
             step(model)
         require_interface(plan, model, narrowed=types is not None or not self.keep_io)
-        engine = find_target(self.target)
+        engine = self.engine
         lower_opset(model, engine.highest_opset, engine.highest_ir)
         model.metadata_props.update(
             {
@@ -96,9 +110,9 @@ class Lowering:
         return model
 
     def _steps(self, precision: Precision | None, *, restores: bool) -> tuple[Callable[[ir.Model], object], ...]:
-        insert = InsertQDQ(self.target, self.zero_points)
+        insert = InsertQDQ(self.engine, self.zero_points)
         if precision in _HALVES:
-            products = find_target(self.target).half_products
+            products = self.engine.half_products
             return insert, ConvertPrecision(_HALVES[precision], self.keep_io, products)
         return (insert, RestoreTypes()) if restores else (insert,)
 
@@ -147,6 +161,7 @@ class Result:
         """Lower the same plan for another engine, without a second calibration.
 
         ``precision``, ``zero_points`` and ``keep_io`` are as in `requant.optimize`; None is what it was called with.
+        Its prices hold for its own target alone.
 
         Raises:
             TargetError: the engine is unknown, or this machine's does not load the artifact.
@@ -158,6 +173,7 @@ class Result:
             default.precision if precision is None else precision,
             default.zero_points if zero_points is None else zero_points,
             default.keep_io if keep_io is None else keep_io,
+            default.prices if target == default.target else None,
         )
         model = lowering.apply(self._planned, self.report)
         require_loadable(model, target)

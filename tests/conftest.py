@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TypeAlias
@@ -14,12 +15,15 @@ import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 
-from requant.passes.regions.prices import Price
+from requant.runtime.price_tables import VNNI
+from requant.runtime.prices import KERNELS, LAYERS, Prices, Rate, Rates
 from requant.runtime.session import runner
+from requant.runtime.targets import TARGETS
 
 Arrays: TypeAlias = list[NDArray[np.generic]]
 
-_FREE = Price(1e9, 1.0)
+_FREE = Rates(Rate(multiplication=1.0, call=1e9), Rate(multiplication=1e-9, call=1.0))
+_DEAR = Rates(Rate(call=1.0), Rate(call=2.0))
 
 
 def _import_models() -> None:
@@ -60,22 +64,35 @@ def deviation() -> Callable[[Arrays, Arrays], float]:
     return _deviation
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_price_table() -> Iterator[None]:
+    """Price the kernels of every processor alike, so that no plan depends on that of the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        _set_prices(patch, VNNI)
+        yield
+
+
 @pytest.fixture
 def integers_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let integers be so much faster than float that networks of any size run on them."""
-    _set_prices(monkeypatch, lambda kernel, *_: _FREE)
+    _set_prices(monkeypatch, _without_borders(dict.fromkeys(KERNELS, _FREE)))
 
 
 @pytest.fixture
 def integer_convs_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let Convs be so much faster on integers that those of any size run on them, and all else in float."""
-    _set_prices(monkeypatch, lambda kernel, *_: _FREE if kernel.kind == "Conv" else Price(1.0, 2.0))
+    free = dict.fromkeys(LAYERS, _FREE)
+    _set_prices(monkeypatch, _without_borders(dict.fromkeys(KERNELS, _DEAR) | free))
 
 
-def _set_prices(monkeypatch: pytest.MonkeyPatch, price: Callable[..., Price]) -> None:
-    monkeypatch.setattr("requant.passes.regions.problem.price", price)
-    for border in ("BORDER", "CALL"):
-        monkeypatch.setattr(f"requant.passes.regions.problem.{border}", 0.0)
+def _without_borders(kernels: Mapping[str, Rates]) -> Prices:
+    return Prices("a test", kernels, Rate())
+
+
+def _set_prices(monkeypatch: pytest.MonkeyPatch, prices: Prices) -> None:
+    for name, row in list(TARGETS.items()):
+        if row.prices is not None:
+            monkeypatch.setitem(TARGETS, name, replace(row, prices=prices))
 
 
 def _build(text: str) -> onnx.ModelProto:

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from onnx.external_data_helper import set_external_data
 
 from models import synthetic
 from requant.cli.run import run
+from requant.runtime.price_tables import VNNI
 
 SPEC = synthetic.Transformer(layers=1)
 
@@ -243,3 +245,29 @@ def test_nothing_quantized_exits_with_3_and_one_line(tmp_path: Path, capsys: pyt
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("requant: ")]
     assert len(lines) == 1
     assert "relu.onnx: nothing to quantize" in lines[0]
+
+
+def test_prices_are_measured_and_written(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("requant.pricing.measure_prices.measure", lambda engine, source: replace(VNNI, source=source))
+    path = folder / "prices.json"
+    assert run(["prices", "-o", str(path)]) == 0
+    printed = capsys.readouterr()
+    assert f"wrote {path}" in printed.err
+    assert "Conv 1x1, int8" in printed.out
+    assert run(["prices", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(path.read_text())
+    assert optimize(folder, "--prices", str(path), "--recipe", "int8-plain") == 0
+
+
+def test_a_file_that_is_no_price_table_is_bad_input(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "prices.json"
+    path.write_text('{"source": "a test", "nanoseconds": {}}')
+    assert optimize(folder, "--prices", str(path)) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if "prices.json" in line] == lines
+    assert "nanoseconds has no border, Conv" in lines[0]
+    assert optimize(folder, "--prices", str(folder / "none.json")) == 2
+    assert optimize(folder, "-t", "tensorrt", "--prices", str(path)) == 2
+    assert not (folder / "out.onnx").exists()

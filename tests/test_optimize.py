@@ -21,6 +21,9 @@ from requant.ir.save import to_bytes
 from requant.recipe import RECIPES, Recipe
 from requant.report import Report
 from requant.result import Precision
+from requant.runtime.price_tables import VNNI
+from requant.runtime.prices import KERNELS, Rate, Rates
+from requant.runtime.prices_file import save_prices
 from requant.stages.measure import BATCHES
 from tests.engine import needs, needs_vnni
 
@@ -392,3 +395,34 @@ def test_a_plan_in_float32_is_lowered_in_halves_too() -> None:
     whole = requant.optimize(synthetic.pre_norm(SPEC), FEEDS, target="tensorrt", precision="float16")
     assert [node.op_type for node in half.graph] == [node.op_type for node in whole.model.graph]
     assert requant.check(half, "tensorrt") == []
+
+
+def test_prices_decide_what_runs_on_integers(proto: onnx.ModelProto, tmp_path: Path) -> None:
+    slow = {name: Rates(Rate(0.01), Rate(0.01, 0.1)) for name in KERNELS}
+    path = tmp_path / "prices.json"
+    save_prices(replace(VNNI, kernels=slow), path)
+    assert any(layer.quantized for layer in requant.optimize(proto, FEEDS, "int8-plain").report.layers)
+    report = requant.optimize(proto, FEEDS, "int8-plain", prices=path).report
+    assert f"priced by {VNNI.source}" in report.notes
+    assert {layer.reason for layer in report.layers} == {
+        f"int8 is estimated to run {size} channels {gain} times as fast as float, less than 1.1 times"
+        for size, gain in (("64 to 64", "0.76"), ("64 to 256", "0.84"), ("256 to 64", "0.84"))
+    }
+
+
+def test_prices_are_for_targets_that_decide_by_them(proto: onnx.ModelProto) -> None:
+    with pytest.raises(requant.RequantError, match="prices decide nothing for tensorrt"):
+        requant.optimize(proto, FEEDS, target="tensorrt", prices=VNNI)
+
+
+def test_prices_hold_for_their_own_target_alone(proto: onnx.ModelProto) -> None:
+    slow = replace(VNNI, kernels={name: Rates(Rate(0.01), Rate(0.01, 0.1)) for name in KERNELS})
+    result = requant.optimize(proto, FEEDS, "int8-plain", "cpu-avx2", prices=slow)
+    assert not any(layer.quantized for layer in result.report.layers)
+
+
+def test_prices_are_never_overwritten(proto: onnx.ModelProto, tmp_path: Path) -> None:
+    path = tmp_path / "prices.json"
+    save_prices(VNNI, path)
+    with pytest.raises(requant.OutputError, match="is the input"):
+        requant.optimize(proto, FEEDS, prices=path, report_file=path)

@@ -21,7 +21,10 @@ from requant.runtime.outputs import numbers
 from requant.runtime.session import runner
 from requant.runtime.targets import TARGETS, target
 
-pytestmark = pytest.mark.filterwarnings("ignore::requant.errors.TargetWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::requant.errors.TargetWarning"),
+    pytest.mark.usefixtures("integers_are_free"),  # 24 channels do not pay
+]
 
 LEAST_BITS = {"int4-weight": 0.6}
 """The largest error of an output, relative to its size; `EIGHT_BITS` for all other recipes."""

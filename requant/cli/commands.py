@@ -1,4 +1,4 @@
-"""The command line: optimize, advise, inspect, compare, check, bench.
+"""The command line: optimize, inspect, compare, check, bench, prices.
 
 Results go to stdout, everything else to stderr.
 """
@@ -12,7 +12,11 @@ import typer
 from .. import api
 from ..advice import advise
 from ..optimize import optimize
+from ..pricing.measure_prices import measure_prices
+from ..recipe import RECIPES
 from ..result import Precision
+from ..runtime.prices_file import to_dict
+from ..runtime.targets import TARGETS
 from . import render
 from .options import Calibration, Json, Keep, Model, OptionalData, Recipe, Target, file_option, parsed_path
 from .terminal import failed, progress, say, show, telling
@@ -61,6 +65,10 @@ def optimize_command(
     half_io: Annotated[
         bool, typer.Option("--half-io", help="Convert inputs and outputs to half precision too.")
     ] = False,
+    prices: Annotated[
+        Path | None,
+        _file("--prices", help="What kernels take on the machine that will run it: a file of `requant prices`."),
+    ] = None,
     finish: Annotated[
         bool, typer.Option("--finish", help="Quantize the rest of a model that is quantized in part.")
     ] = False,
@@ -76,10 +84,9 @@ def optimize_command(
     destination = output or _beside(model, target)
     with progress() as callback:
         result = optimize(
-            model, calibration, recipe, target, keep_costliest or tuple(keep or ()), destination,
-            min_sqnr=min_sqnr, precision=precision, zero_points=zero_points, keep_io=not half_io, finish=finish,
-            evaluation=evaluation, report_file=report, progress=callback,
-            build=options,
+            model, calibration, recipe, target, tuple(keep or ()), destination,
+            precision=precision, zero_points=zero_points, keep_io=not half_io, finish=finish,
+            evaluation=evaluation, prices=prices, report_file=report, progress=callback,
         )  # fmt: skip
     say(f"wrote {destination}")
     show(result.report.to_dict(), result.report.render, as_json)
@@ -174,3 +181,23 @@ def bench_command(
     """Measure the latency of MODELS side by side."""
     latencies = api.benchmark(models, data, target, runs=runs, threads=threads)
     show([latency.to_dict() for latency in latencies], lambda: render.latencies(latencies), as_json)
+
+
+@app.command("prices")
+def prices_command(
+    output: Annotated[Path | None, _file("--output", "-o", help="File to write, for --prices of optimize.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure what kernels take on this machine, by which optimize decides what runs in int8 on the CPU."""
+    say("measuring kernels, about a minute")
+    prices = measure_prices(output)
+    if output is not None:
+        say(f"wrote {output}")
+    show(to_dict(prices), lambda: render.prices(prices), as_json)
+
+
+def _beside(model: Path, word: str) -> Path:
+    """Return the default output path beside ``model``."""
+    if not model.name:
+        raise typer.BadParameter(f"{model} is no file")
+    return model.with_name(f"{model.stem}.{word}.onnx")

@@ -1,6 +1,7 @@
 """The tables of the commands: sites, distances, latencies, builds, and the fixes of each rule."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple
 from itertools import groupby
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..finding_tables import findings, node_names
 from ..runtime.benchmark import Latency
 from ..runtime.compare import Comparison
 from ..runtime.fix import AppliedFix, FixResult
+from ..runtime.prices import Prices
 from ..tables import DISTANCE, distances, line, table, unmeasured
 
 
@@ -97,9 +99,23 @@ def latencies(items: Sequence[Latency]) -> RenderableType:
     return table("Milliseconds a run", ("model", "median", "min", "p90", "speedup"), rows)
 
 
-def build(result: BuildCheck) -> RenderableType:
-    """Make tables of an engine's kernels, and list what is not as planned."""
-    return Group(build_tables(result), findings(result.findings, result.tally.target))
+def prices(result: Prices) -> RenderableType:
+    """Make a table of nanoseconds, of each kernel in float and on integers."""
+    rates = [
+        (f"{name}, {form}", rate)
+        for name, both in result.kernels.items()
+        for form, rate in (("float", both.in_float), ("int8", both.in_integers))
+    ]
+    rows = [(name, *(f"{number:g}" for number in astuple(rate))) for name, rate in (*rates, ("border", result.border))]
+    return table(f"Nanoseconds, {result.source}", ("kernel", "multiplication", "element", "tap", "call"), rows)
+
+
+def findings(items: Sequence[Finding], target: str) -> RenderableType:
+    """List what the engine would not run as intended, or say that it will run all of it."""
+    if not items:
+        return Text(f"{target} will run it as intended", style="green")
+    columns = ("rule", "nodes", "what happens", "fix")
+    return table(f"Findings for {target}: {len(items)}", columns, _findings(items))
 
 
 def fix_result(result: FixResult, target: str) -> RenderableType:

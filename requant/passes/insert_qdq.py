@@ -56,12 +56,12 @@ class InsertQDQ(ir.passes.InPlacePass):
     annotations `QUANTIZER`, `INTEGER`, `FLOAT`, `DYNAMIC`, `KEPT` and `ROW_WEIGHTS`; writes `LAYERS`.
 
     Attributes:
-        target: the engine, a key of `requant.runtime.TARGETS`.
+        target: the engine, a key of `requant.runtime.TARGETS` or a row like those.
         zero_points: quantize data asymmetrically, with a zero point and a finer step, where the engine takes any, also
             if it does not have them unasked. Two engines' artifacts then no longer have the same quantized values.
     """
 
-    target: str = "tensorrt"
+    target: str | Target = "tensorrt"
     zero_points: bool = False
 
     def requires(self, model: ir.Model) -> None:

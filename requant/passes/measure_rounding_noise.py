@@ -11,7 +11,7 @@ from ..calib.activations import activation
 from ..calib.collect import first_feeds
 from ..ir.linear import find_linears
 from ..runtime.feeds import Feed
-from ..runtime.targets import target
+from ..runtime.targets import Target, target
 from .annotations import NOISE, is_quantized
 from .regions.candidates import find_candidates
 from .regions.choose import fastest
@@ -32,12 +32,12 @@ class MeasureRoundingNoise(ir.passes.InPlacePass):
     the annotation `NOISE`; reads `KEPT` and `SKIPPED`.
 
     Attributes:
-        target: the engine, a key of `requant.runtime.TARGETS`.
+        target: the engine, a key of `requant.runtime.TARGETS` or a row like those.
         feeds: what to measure on; of samples that set no range, noise includes what is clipped. The first feeds of the
             calibration data if there are none.
     """
 
-    target: str = "cpu"
+    target: str | Target = "cpu"
     feeds: tuple[Feed, ...] = ()
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from ..runtime.targets import target
-from .integer_regions import planned_convs, set_regions
+from ..ir.linear import find_linears
+from ..runtime.targets import Target, target
+from .annotations import FLOAT, INTEGER
+from .layer_refusal import layer_refusal
+from .planned_layer import planned_layer
 from .regions.candidates import find_candidates
 from .regions.choose import choose_regions
 
@@ -23,10 +26,10 @@ class PlanIntegerValues(ir.passes.InPlacePass):
     `MeasureRoundingNoise`, time alone decides. Writes the annotations `INTEGER` and `FLOAT`; reads `NOISE` and `KEPT`.
 
     Attributes:
-        target: the engine, a key of `requant.runtime.TARGETS`.
+        target: the engine, a key of `requant.runtime.TARGETS` or a row like those.
     """
 
-    target: str = "cpu"
+    target: str | Target = "cpu"
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         engine = target(self.target)

@@ -32,12 +32,13 @@ class SelectLayers(ir.passes.InPlacePass):
 
     Attributes:
         keep: names or glob patterns of nodes that stay in float; see `named`.
-        target: the engine that the search for transforms has in mind; None is any.
+        target: the engine that the search for transforms has in mind, a name or a row of `requant.runtime.TARGETS`;
+            None is any.
         formats: the formats of data and weights to choose from.
     """
 
     keep: tuple[str, ...] = ()
-    target: str | None = None
+    target: str | Target | None = None
     formats: tuple[Format, ...] = (INT8,)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:

@@ -24,4 +24,6 @@ def load_model(job: Job) -> None:
         refuse_nan(job.original, describe(job.source))
     lowering = job.lowering
     job.report = Report(describe(job.source), job.recipe.name, lowering.target, inputs=inputs)
+    if lowering.prices is not None:
+        job.report.notes.append(f"priced by {lowering.prices.source}")
     job.report.bytes_before = job.report.bytes_after = stored_bytes(job.original)

@@ -15,7 +15,6 @@ from ..passes.plan_quantizers import PlanQuantizers
 from ..passes.select_layers import SelectLayers
 from ..recipe import Recipe
 from ..runtime.compare import common_layers
-from ..runtime.targets import target as find_target
 from ..runtime.verify import verify
 from .job import Job
 from .judge import improvement
@@ -52,7 +51,7 @@ def _recipes(job: Job) -> list[Recipe]:
 
     Random data tell nothing, so that they compare no plans.
     """
-    engine, baselines = find_target(job.lowering.target), () if job.parts.training.random else job.recipe.baselines
+    engine, baselines = job.lowering.engine, () if job.parts.training.random else job.recipe.baselines
     return [*(one for one in baselines if not all(engine.lacks(fmt) for fmt in one.formats)), job.recipe]
 
 
@@ -86,15 +85,15 @@ def plan(job: Job) -> float:
     Returns the largest difference, relative, that a rewrite made to what the model computes.
     """
     recipe, model, difference = job.recipe, job.model, 0.0
-    SelectLayers(job.keep, job.lowering.target, recipe.formats)(model)
+    SelectLayers(job.keep, job.lowering.engine, recipe.formats)(model)
     if job.calibrated:
         with job.times("rewrite"), one_blas_thread():
             difference = _rewrite(job)
     with job.times("plan"), one_blas_thread():
-        PlanQuantizers(recipe.formats, recipe.ranges, find_target(job.lowering.target).weight_bits)(model)
+        PlanQuantizers(recipe.formats, recipe.ranges, job.lowering.engine.weight_bits)(model)
         if job.calibrated and recipe.rounding == "gptq":
             Gptq()(model)
-        PlanIntegerValues(job.lowering.target)(model)
+        PlanIntegerValues(job.lowering.engine)(model)
     return difference
 
 
@@ -102,7 +101,7 @@ def _measure_noise(job: Job) -> None:
     """Measure the noise of rounding on held-out samples, if there are any."""
     held_out = job.parts.held_out
     feeds = () if held_out is None else tuple(islice(held_out, MOST_FEEDS))
-    MeasureRoundingNoise(job.lowering.target, feeds)(job.model)
+    MeasureRoundingNoise(job.lowering.engine, feeds)(job.model)
 
 
 def _rewrite(job: Job) -> float:

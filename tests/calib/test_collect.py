@@ -87,6 +87,7 @@ def test_an_empty_value_adds_nothing() -> None:
     assert dropped_rows(model) is None
 
 
+@pytest.mark.usefixtures("integers_are_free")
 @pytest.mark.parametrize(
     ("x", "reason"), [(100 * ONES, "is NaN or infinite in all 2 rows"), (NONE, "is empty in all calibration")]
 )

@@ -50,6 +50,7 @@ def test_a_mask_is_as_long_as_past_and_new(mask: str, total: str, sizes: dict[st
     assert [feed["mask"].shape for feed in batches(None, model)] == [(1, 64)] * 16
 
 
+@pytest.mark.usefixtures("integers_are_free")
 @pytest.mark.parametrize("recipe", ["int8", "int8-weight", "int4-weight", "int8-dynamic"])
 @pytest.mark.filterwarnings("ignore::requant.errors.SyntheticCalibrationWarning")
 def test_a_decoder_is_quantized_without_data(recipe: str, build: Build) -> None:
@@ -58,6 +59,7 @@ def test_a_decoder_is_quantized_without_data(recipe: str, build: Build) -> None:
     assert all(layer.quantized for layer in layers)
 
 
+@pytest.mark.usefixtures("integers_are_free")
 @pytest.mark.filterwarnings("ignore::requant.errors.SyntheticCalibrationWarning")
 def test_a_recipe_that_needs_no_data_never_fails_on_them(build: Build) -> None:
     text = "(float[N, 48] x, int64[M] i) => (float[n, m] y) <float[48, 16] w> { p = MatMul(x, w)  y = Reshape(p, i) }"

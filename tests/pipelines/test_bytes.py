@@ -11,7 +11,7 @@ import pytest
 
 from models import synthetic
 
-SPEC = synthetic.Transformer(layers=1, width=32, hidden=64)
+SPEC = synthetic.Transformer(layers=1, width=64, hidden=128)
 COMMAND = "from requant.cli.run import main; main()"
 ONE_CORE = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
 BLAS = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"

@@ -35,6 +35,7 @@ def in_float(result: requant.Result) -> list[str]:
     return [layer.output for layer in result.report.layers if REASON in layer.reason]
 
 
+@pytest.mark.usefixtures("integers_are_free")
 @pytest.mark.parametrize("target", ["tensorrt", "cpu"])
 @pytest.mark.parametrize("count", [24, 8])
 def test_a_spectrum_is_read_in_float(build: Build, target: str, count: int) -> None:

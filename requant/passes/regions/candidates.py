@@ -42,14 +42,16 @@ def problem(graph: ir.Graph, candidates: Candidates, convs: Iterable[Linear], *,
     values = dict.fromkeys(value for kernel in candidates.kernels for value in kernel.values)
     noise = known_noise(candidates) if noisy else NO_NOISE
     measured = _measured(candidates.kernels, noise) if noise.values else values
+    prices = candidates.engine.prices
+    assert prices is not None
     return Problem(
         candidates.kernels,
+        prices,
         frozenset(value for value in values if value in measured),
         frozenset(linear.node for linear in find_linears(graph) if linear.node not in quantized),
         noise,
         _others(candidates.kernels),
-        sum(product_time(linear) for linear in find_linears(graph) if linear.node.op_type != "Conv"),
-        candidates.engine.multiplication_time,
+        sum(product_time(linear, prices) for linear in find_linears(graph) if linear.node.op_type != "Conv"),
     )
 
 

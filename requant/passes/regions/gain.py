@@ -6,13 +6,11 @@ import onnx_ir as ir
 
 from ...ir.kernels import Kernel
 from ...ir.refusal import Refusal
+from ...runtime.prices import LEAST_REGION_GAIN
 from .problem import Problem
 
 LEAST_GAIN = 1.15
 """The gain of the whole model below which it is not worth its rounding."""
-
-LEAST_REGION_GAIN = 1.1
-"""The gain of a region below which it is not."""
 
 Refusals = dict[ir.Node, Refusal]
 

@@ -11,7 +11,8 @@ import numpy as np
 import onnx_ir as ir
 
 from ...ir.kernels import Kernel, moved_together, readers
-from .prices import BORDER, CALL, Price, price, size
+from ...runtime.prices import Amounts, Prices
+from .prices import Price, price, size
 from .rounding_noise import Noise
 
 PER_DECIBEL = 0.03
@@ -49,19 +50,19 @@ NO_NOISE = RoundingNoise({}, {})
 
 @dataclass
 class Problem:
-    """The kernels of a graph with what integers may cost and gain.
+    """The kernels of a graph with what integers may cost and gain, by the ``table`` of a processor.
 
     ``others`` counts the consumers of each value that are no kernels, graph outputs among them; ``rest`` is the time of
-    nodes that no plan changes, and ``multiplication_time`` that of a multiplication in int8.
+    nodes that no plan changes.
     """
 
     kernels: Sequence[Kernel]
+    table: Prices
     allowed: frozenset[ir.Value]
     floats: frozenset[ir.Node]
     noise: RoundingNoise
     others: Mapping[ir.Value, int]
     rest: float = 0.0
-    multiplication_time: float = 0.0
     producers: dict[ir.Value, Kernel] = field(init=False, default_factory=dict)
     consumers: Mapping[ir.Value, Sequence[Kernel]] = field(init=False)
     moved: Mapping[ir.Value, Sequence[ir.Value]] = field(init=False)
@@ -71,7 +72,7 @@ class Problem:
         """Index the kernels by value."""
         self.moved, self.consumers = moved_together(self.kernels), readers(self.kernels)
         for kernel in self.kernels:
-            self.prices[id(kernel)] = price(kernel, self.multiplication_time)
+            self.prices[id(kernel)] = price(kernel, self.table)
             for value in kernel.outputs:
                 self.producers[value] = kernel
 
@@ -135,7 +136,7 @@ class Problem:
             if producer is not None and self.is_integer(producer, integers):
                 readers = self.consumers.get(value, ())
                 count = self.others.get(value, 0) + sum(not self.is_integer(kernel, integers) for kernel in readers)
-            total += count * (BORDER * size(value) + CALL)
+            total += count * self.table.border.time(Amounts(elements=size(value)))
         return total
 
     def _noises(

@@ -11,6 +11,7 @@ from ...ir.validate import stored_tensors
 from ..fixes import remove_qdq, requantize
 from ..fixes.safe_fix import FixTable, SafeFix, each
 from ..ort.provider import Options, Provider
+from ..price_tables import ARM, AVX2, VNNI
 from .common import (
     FIXES,
     FLOAT_LAYER,
@@ -57,9 +58,6 @@ def _int8_activations(model: ir.Model) -> Options:
     return {"session.qdqisint8allowed": "1"}
 
 
-VNNI, AVX2 = 0.0044, 0.0088
-"""Nanoseconds of a multiplication in an integer Conv: with one instruction for four of them and their sum, or three."""
-
 CPU = Target(
     name="cpu",
     activations={INT8: ActivationType(ir.DataType.UINT8, 128)},
@@ -70,7 +68,7 @@ CPU = Target(
     integer_products=True,
     integer_residuals=True,
     integer_outputs=frozenset({"Conv"}),
-    multiplication_time=VNNI,
+    prices=VNNI,
     half_precision=False,
     half_products=False,
     zero_points=True,
@@ -81,13 +79,12 @@ CPU = Target(
     provider=Provider(),
 )
 
-CPU_AVX2 = replace(
-    CPU, name="cpu-avx2", weight_bits=7, multiplication_time=AVX2, provider=Provider(config=_without_saturation)
-)
+CPU_AVX2 = replace(CPU, name="cpu-avx2", weight_bits=7, prices=AVX2, provider=Provider(config=_without_saturation))
 
 CPU_ARM = replace(
     CPU,
     name="cpu-arm",
+    prices=ARM,
     activations={INT8: ActivationType(INT8)},
     rules=tuple(rule for rule in CPU.rules if rule.name != "int8-activation"),
     provider=Provider(config=_int8_activations),

@@ -1,6 +1,7 @@
 """The processor of this machine."""
 
 import platform
+import re
 from pathlib import Path
 
 
@@ -15,6 +16,17 @@ def processor(machine: str = "", flags: str | None = None) -> str:
     if machine.startswith(("arm", "aarch64")):
         return "cpu-arm"
     if flags is None:
-        listing = Path("/proc/cpuinfo")
-        flags = listing.read_text() if listing.exists() else "vnni"
+        flags = _listing() or "vnni"
     return "cpu" if "vnni" in flags or "amx_int8" in flags else "cpu-avx2"
+
+
+def processor_name() -> str:
+    """Return what the processor of this machine calls itself, and its target."""
+    name = re.search(r"^model name\s*: (.*)$", _listing(), re.MULTILINE)
+    return f"{name.group(1) if name else platform.processor() or platform.machine()} ({processor()})"
+
+
+def _listing() -> str:
+    """Return what Linux says about the processors; empty on other systems."""
+    listing = Path("/proc/cpuinfo")
+    return listing.read_text() if listing.exists() else ""

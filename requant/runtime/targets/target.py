@@ -12,6 +12,7 @@ from ...ir.refusal import Refusal
 from ..feeds import Runner
 from ..fixes.safe_fix import FixTable
 from ..ort.provider import Provider
+from ..prices import LEAST_REGION_GAIN, Prices
 from ..rules.rule import Rule
 
 INT8, FP8, INT4, UINT4 = (
@@ -35,12 +36,12 @@ class Target:
         dynamic: whether it has products whose data are quantized at run time.
         reasons: for messages, why a layer stays in float: by other ops; under "static", by calibrated scales.
         fewest_channels: the smallest K and N that pay, but for ops that write integers: there it pays to have no
-            float layer between.
+            float layer between; and for products of integers that have ``prices``.
         integer_products: whether products are written as operators on integers and not behind DequantizeLinear (see
             `requant.passes.lowering.integer_product`).
         integer_residuals: whether a Conv adds an int8 residual in its integer kernel.
         integer_outputs: the ops among `ops` whose integer kernel rounds its output to integers.
-        multiplication_time: nanoseconds of a multiplication in such a kernel, on the core of `requant.passes.regions`.
+        prices: what kernels take, where that decides which of them run on integers; with ``integer_outputs`` it does.
         shared_bias: whether an integer Conv with several consumers needs a bias.
         one_sided: the ops among `ops` whose integer kernel takes data without negative values alone.
         recurrent: the recurrent ops that have an integer kernel whose data are quantized at run time.
@@ -69,7 +70,7 @@ class Target:
     integer_products: bool = False
     integer_residuals: bool = False
     integer_outputs: frozenset[str] = frozenset()
-    multiplication_time: float = 0.0
+    prices: Prices | None = None
     shared_bias: bool = False
     one_sided: frozenset[str] = frozenset()
     recurrent: frozenset[str] = frozenset()
@@ -108,7 +109,14 @@ class Target:
         elif layer_format.bits < 8 and op_type in self.integer_outputs:
             yield f"an integer {op_type} writes 8 bits, but it is planned with {layer_format.bits}"
         aligned = op_type in CONVOLUTIONS and channels % 8 == 0
-        if not (channels >= self.fewest_channels or op_type in self.integer_outputs or aligned):
+        if self.prices is not None and op_type not in CONVOLUTIONS and layer_format.activations is not None:
+            gain = self.prices.product_gain(linear.inputs, linear.outputs, dynamic=layer_format.dynamic)
+            if gain < LEAST_REGION_GAIN:
+                yield (
+                    f"int8 is estimated to run {linear.inputs} to {linear.outputs} channels {gain:.2f} times as fast "
+                    f"as float, less than {LEAST_REGION_GAIN} times"
+                )
+        elif not (channels >= self.fewest_channels or op_type in self.integer_outputs or aligned):
             yield f"{linear.inputs} to {linear.outputs} channels are too few for an integer kernel to pay"
 
     def lacks(self, layer_format: Format) -> str | None:

@@ -94,6 +94,7 @@ def test_another_engine_runs_it_in_float() -> None:
     assert ops(result.lower("tensorrt")) == ["LSTM"]
 
 
+@pytest.mark.usefixtures("integers_are_free")
 def test_it_can_be_kept() -> None:
     proto = source("a, h1, c = LSTM<hidden_size = 24>(x, w, r) s = Squeeze(h1) y = MatMul(s, m)")
     proto.graph.node[0].name = "cell"

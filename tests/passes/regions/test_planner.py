@@ -11,8 +11,10 @@ from requant.calib.activations import ACTIVATION, Activation
 from requant.ir.kernels import find_kernels
 from requant.ir.load import load
 from requant.passes.regions.planner import descend, plans
-from requant.passes.regions.prices import BORDER, CALL, Price, size
+from requant.passes.regions.prices import Price, size
 from requant.passes.regions.problem import Problem, RoundingNoise
+from requant.runtime.price_tables import VNNI
+from requant.runtime.prices import Amounts
 
 CHAIN = "c = Conv(x, w) g = Sigmoid(c) s = Mul(c, g) d = Conv(s, w) r = Relu(d) y = Conv(r, w)"
 MOVED = """c = Conv(x, w) p = MaxPool<kernel_shape = [1, 1]>(c) q = MaxPool<kernel_shape = [1, 1]>(p)
@@ -46,12 +48,12 @@ def problem(
     )
     made = Problem(
         kernels,
+        VNNI,
         frozenset(values),
         frozenset(kernel.nodes[0] for kernel in kernels if (kernel.outputs[0].name or "") in floats),
         noise,
         {value: int((value.name or "") in others) for value in values},
         rest=1e4,
-        multiplication_time=0.0044,
     )
     for kernel in kernels:
         made.prices[id(kernel)] = Price(*(float(price) for price in rng.uniform(5e3, 5e4, 2)))
@@ -72,7 +74,7 @@ def prices(made: Problem) -> dict[str, Price]:
 
 def border(made: Problem, *names: str) -> float:
     elements = {value.name: size(value) for value in made.allowed}
-    return sum(BORDER * elements[name] + CALL for name in names)
+    return sum(VNNI.border.time(Amounts(elements=elements[name])) for name in names)
 
 
 def test_the_time_in_float_is_that_of_all_kernels_and_the_rest() -> None:
