@@ -19,6 +19,8 @@ NOT_MEASURED = "the values around it were not measured: run requant.calib.activa
 
 _OUTER_DATA = "its input is from the graph around its body, and engines fuse the kernels of one graph"
 
+_NOT_WEIGHED = "int8 there was not weighed: its values are no faster as integers, or no measured sample reaches them"
+
 _NO_RANGE = "an integer Conv writes int8, and no range of its output suits all that reads it"
 
 
@@ -87,6 +89,8 @@ def _refusal(conv: Linear, choice: Problem, plan: Plan) -> Refusal:
     if slower > 0:
         reason = f"int8 is estimated to make the model slower by {slower:.1%} there, Q and DQ included"
         return Refusal.at(conv.node, reason)
+    if not choice.allowed.issuperset(kernel.values):
+        return Refusal.at(conv.node, _NOT_WEIGHED)
     cost = (
         f"{10 * np.log10(added.noise.max() / plan.noise.max()):.1f} dB"
         if plan.noise.max()
