@@ -27,9 +27,10 @@ ACTIVATION = "requant.activation"
 
 @dataclass(frozen=True)
 class Activation:
-    """The number of ``elements`` of a value in the first feed, and its statistics where it is computed and not moved.
+    """The number of ``elements`` of a value, and its statistics where it is computed and not moved.
 
-    ``shape`` is that of the first array that it was there; empty where it was not computed.
+    Both ``elements`` and ``shape`` are those in the first feed in which it is computed; the shape is that of its first
+    array there.
     """
 
     shape: tuple[int, ...]
@@ -47,7 +48,7 @@ def measure_activations(model: ir.Model, feeds: Iterable[Feed]) -> None:
     """Run ``model`` on each of ``feeds``, and attach a `Activation` to each float that a kernel reads or writes.
 
     Linear layers that are no kernel get the size of their data alone. A model without Convs has none of these. Nothing
-    is attached to a value that is a single number, or empty in the first feed.
+    is attached to a value that is a single number, or empty where it is computed first.
     """
     if not find_kernels(model.graph):
         return
@@ -83,12 +84,16 @@ def _computed(model: ir.Model) -> set[str]:
 
 
 def _sizes(model: ir.Model) -> dict[str, Activation]:
-    """Measure the size of each value of a kernel in the first feed, without statistics."""
+    """Measure the size of each value of a kernel in the first feed in which it is computed, without statistics."""
     names, outputs = [value.name or "" for value in _sized(model)], len(model.graph.outputs)
-    run = runner(model, names, optimized=not is_partly_quantized(model))
-    taps = [list(arrays(tap)) for tap in run(first_feeds(model)[0])[outputs:]]
-    values = {name: _size(parts) for name, parts in zip(names, taps, strict=True) if parts}
-    return {name: size for name, size in values.items() if size.shape and size.elements}
+    run, sizes = runner(model, names, optimized=not is_partly_quantized(model)), dict[str, Activation]()
+    for feed in first_feeds(model):
+        taps = zip(names, run(feed)[outputs:], strict=True)
+        values = {name: parts for name, tap in taps if name not in sizes and (parts := list(arrays(tap)))}
+        sizes |= {name: _size(parts) for name, parts in values.items()}
+        if len(sizes) == len(names):  # the first feed computes all but what is in a branch that it does not take
+            break
+    return {name: size for name, size in sizes.items() if size.shape and size.elements}
 
 
 def _size(parts: Sequence[NDArray[np.generic]]) -> Activation:

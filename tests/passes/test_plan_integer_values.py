@@ -98,6 +98,17 @@ def test_without_measured_noise_time_alone_decides() -> None:
     assert reasons(lowered(model)) == []
 
 
+@pytest.mark.usefixtures("integers_are_free")
+def test_values_whose_noise_is_not_known_are_not_weighed() -> None:
+    model = measured(source(BODY, weights(width=8), SIDE), feeds(1, SIDE))
+    PlanQuantizers()(model)
+    NOISE.set(values(model)["x"], np.ones(1))
+    PlanIntegerValues()(model)
+    refusals = [FLOAT.get(node) for node in model.graph if node.op_type == "Conv"]
+    reason = "int8 there was not weighed: its values are no faster as integers, or no measured sample reaches them"
+    assert [refusal.reason for refusal in refusals if refusal is not None] == [reason] * 4
+
+
 def test_a_narrow_network_is_faster_in_float() -> None:
     artifact = lowered(planned(weights(width=8)))
     assert len(reasons(artifact)) == 4

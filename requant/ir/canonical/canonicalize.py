@@ -30,7 +30,7 @@ from .fuse_hard_swish import FuseHardSwish
 from .fuse_norms import FuseNorms
 from .invariant_states import CaptureInvariantStates
 from .last_axis_softmax import SoftmaxOverLastAxis
-from .opaque_nodes import hidden, necessary_identities, splits_at_run_time
+from .opaque_nodes import drop_output_counts, hidden, necessary_identities, splits_at_run_time
 from .product_forms import rewrite_products
 from .sink_transposes import SinkTransposes
 from .weight_expressions import fold_weights
@@ -125,6 +125,7 @@ def _fold_constants(model: ir.Model) -> None:
 def _fold(model: ir.Model) -> bool:
     with quiet("onnxscript.optimizer"), hidden(model, _is_not_folded):
         modified = bool(fold_constants(model).modified)
+    drop_output_counts(model)
     return fold_weights(model) | modified
 
 

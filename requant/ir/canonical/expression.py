@@ -15,12 +15,24 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
 
 Array: TypeAlias = NDArray[np.generic]
 Content: TypeAlias = Array | list[Array]
 """A tensor, or a sequence of tensors."""
 
 _HALVES = (ir.DataType.FLOAT16.numpy(), ir.DataType.BFLOAT16.numpy())
+
+
+class GatherElements(OpRun):
+    """The op of this name; onnx's reference implementation takes 64 rows at most."""
+
+    op_domain = ""
+
+    def _run(self, data: Array, indices: NDArray[np.int64], axis: int | None = None) -> tuple[Array]:
+        along = (axis or 0) % data.ndim
+        rows = tuple(slice(None if place == along else size) for place, size in enumerate(indices.shape))
+        return (np.take_along_axis(data[rows], indices, along),)
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,7 @@ class Step:
         """Compute the outputs of the node."""
         feeds = {name: _converted(values[name], _widened) for name in self.inputs}
         with np.errstate(all="ignore"):  # an expression may divide by zero where a Where masks it
-            outputs = ReferenceEvaluator(self.function).run(None, feeds, {})
+            outputs = ReferenceEvaluator(self.function, new_ops=[GatherElements]).run(None, feeds, {})
         pairs = zip(self.dtypes.items(), outputs, strict=True)
         return {name: _converted(output, _caster(dtype)) for (name, dtype), output in pairs}
 

@@ -1,4 +1,4 @@
-"""Nodes hidden from passes of other libraries that handle them wrongly."""
+"""Nodes hidden from passes of other libraries that handle them wrongly, and nodes that such passes write wrongly."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +12,10 @@ _HIDING_PLACE = "hidden"
 
 _AHEAD_OF_ITS_OPSET = LAYER_NORMS - {"RMSNormalization"}
 """Ops that ONNX Runtime writes into the standard domain at any opset."""
+
+
+_SPLIT_COUNTS_OUTPUTS = 18
+"""The opset from which on a Split without sizes has num_outputs."""
 
 
 @contextmanager
@@ -39,6 +43,18 @@ def splits_at_run_time(node: ir.Node) -> bool:
     """Tell whether ``node`` splits a sequence by computed sizes, which onnxscript's folding takes for constants."""
     sizes = node.inputs[1] if node.op_type == "SplitToSequence" and len(node.inputs) > 1 else None
     return sizes is not None and ir.convenience.get_const_tensor(sizes) is None
+
+
+def drop_output_counts(model: ir.Model) -> None:
+    """Drop num_outputs of each Split where the opset has none; the parts are equal without it.
+
+    onnxscript's folding writes it at any opset, for a SplitToSequence into parts of one size.
+    """
+    if model.graph.opset_imports.get("", 0) >= _SPLIT_COUNTS_OUTPUTS:
+        return
+    for node in all_nodes(model):
+        if node.op_type == "Split" and node.domain == "":
+            node.attributes.pop("num_outputs", None)
 
 
 def necessary_identities(model: ir.Model) -> frozenset[ir.Node]:

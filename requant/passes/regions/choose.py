@@ -17,6 +17,10 @@ from .problem import Plan, Problem
 
 NOT_MEASURED = "the values around it were not measured: run requant.calib.activations.measure_activations first"
 
+_OUTER_DATA = "its input is from the graph around its body, and engines fuse the kernels of one graph"
+
+_NOT_WEIGHED = "int8 there was not weighed: its values are no faster as integers, or no measured sample reaches them"
+
 _NO_RANGE = "an integer Conv writes int8, and no range of its output suits all that reads it"
 
 
@@ -102,12 +106,14 @@ def _refusal(conv: Linear, choice: Problem, plan: Plan) -> Refusal:
     """Say why ``conv`` is in float: by the time or the noise that it would add to the ``plan`` alone."""
     kernel = next((one for one in choice.kernels if one.linear is not None and one.linear.node is conv.node), None)
     if kernel is None:
-        return Refusal.at(conv.node, _NO_RANGE)
+        return Refusal.at(conv.node, _NO_RANGE if conv.data.graph is conv.node.graph else _OUTER_DATA)
     added = choice.plan({*plan.integers, *kernel.values})
     slower = added.time / plan.time - 1
     if slower > 0:
         reason = f"int8 is estimated to make the model slower by {slower:.1%} there, Q and DQ included"
         return Refusal.at(conv.node, reason)
+    if not choice.allowed.issuperset(kernel.values):
+        return Refusal.at(conv.node, _NOT_WEIGHED)
     cost = (
         f"{10 * np.log10(added.noise.max() / plan.noise.max()):.1f} dB"
         if plan.noise.max()

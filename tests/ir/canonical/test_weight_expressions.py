@@ -24,7 +24,7 @@ CONSTANTS = """<float[128, 128] w, float[128, 4] a, float[4, 128] b, float scale
     int64 stop = {256}, int64[2] square = {128, 128}, int64[4] border = {0, 5, 0, 5}, float[128, 118] narrow,
     float[4, 128, 128] experts, int64 expert = {2}, float[1, 256, 64, 1] pixels, float16[128, 128] half,
     float level = {1.0}, float none = {0.0}, int64[2, 2] places = {0, 1, 3, 4}, float[2] updates,
-    float[128, 32] left, float[32, 128] right>"""
+    float[128, 32] left, float[32, 128] right, int64[1] rows = {128}>"""
 
 WEIGHTS = {
     "adapter": "p = MatMul(a, b) s = Mul(p, scale) v = Add(w, s) y = MatMul(x, v)",
@@ -41,6 +41,7 @@ WEIGHTS = {
     "Slice": "v = Slice(packed, low, high, last) y = MatMul(x, v)",
     "Gather": "v = Gather(experts, expert) y = MatMul(x, v)",
     "Gather by a Range": "i = Range(zero, stop, two) v = Gather(tall, i) y = MatMul(x, v)",
+    "GatherElements": "k, i = TopK<axis = 0>(w, rows) v = GatherElements<axis = 0>(w, i) y = MatMul(x, v)",
     "ConstantOfShape": "o = ConstantOfShape<value = float[1] {2.0}>(square) v = Mul(w, o) y = MatMul(x, v)",
     "DepthToSpace": "d = DepthToSpace<blocksize = 2>(pixels) v = Reshape(d, square) y = MatMul(x, v)",
     "Concat": "t = Concat<axis = 1>(w, packed) v = Slice(t, low, high, last) y = MatMul(x, v)",

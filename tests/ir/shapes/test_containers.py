@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from numpy.typing import NDArray
 
 import requant
 from requant.errors import RequantError
@@ -15,6 +16,9 @@ from requant.runtime.outputs import numbers, texts
 from requant.runtime.session import runner
 
 Build = Callable[[str], onnx.ModelProto]
+Arrays = list[NDArray[np.generic]]
+Compute = Callable[[ir.Model], Arrays]
+Deviation = Callable[[Arrays, Arrays], float]
 X = {"x": np.random.default_rng(0).standard_normal((4, 4, 32)).astype(np.float32)}
 HEAD, TAIL = "h = MatMul(x, w)", "y = MatMul(c, v)"
 
@@ -130,6 +134,21 @@ def test_sizes_of_parts_may_be_computed(build: Build) -> None:
     feed = {**X, "size": np.array(2)}
     report = requant.optimize(build(text), [feed]).report
     assert [layer.quantized for layer in report.layers] == [True]
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_parts_of_one_size_are_values_at_an_opset_without_a_count_of_outputs(
+    size: int, build: Build, compute: Compute, deviation: Deviation
+) -> None:
+    text = f"""(float[n, 4, 32] x) => (float[n, m, 32] y)
+        <float[32, 32] w, int64 size = {{{size}}}, int64 zero = {{0}}> {{
+        h = MatMul(x, w) s = SplitToSequence<axis = 1>(h, size) y = SequenceAt(s, zero) }}"""
+    proto = build(text)
+    model = load(proto)
+    canonicalize(model)
+    assert [node.op_type for node in model.graph] == ["MatMul", "Split"]
+    assert model.graph.opset_imports[""] == 17
+    assert deviation(compute(load(proto)), compute(model)) == 0
 
 
 def test_a_model_may_do_without_standard_ops() -> None:

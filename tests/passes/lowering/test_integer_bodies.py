@@ -50,9 +50,10 @@ def feeds() -> list[Feed]:
 
 
 @pytest.mark.parametrize("name", KERNELS)
-def test_kernels_in_a_body_run_on_integers(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", [0, 1], ids=["then first", "else first"])
+def test_kernels_in_a_body_run_on_integers(name: str, first: int, tmp_path: Path) -> None:
     body, kernels = KERNELS[name]
-    result = requant.optimize(source(body), feeds())
+    result = requant.optimize(source(body), feeds()[first:])
     assert all(layer.quantized for layer in result.report.layers)
     assert requant.check(result.model, "cpu") == []
     onnx.checker.check_model(ir.to_proto(result.model), full_check=True)
@@ -64,7 +65,9 @@ def test_kernels_in_a_body_run_on_integers(name: str, tmp_path: Path) -> None:
 def test_integers_of_the_outer_graph_are_dequantized_in_a_body(tmp_path: Path) -> None:
     """An engine fuses the nodes of one graph: the Convs in the branches are float."""
     result = requant.optimize(source(SHARED), feeds())
-    assert [layer.quantized for layer in result.report.layers] == [True, False, False]
+    reason = "its input is from the graph around its body, and engines fuse the kernels of one graph"
+    layers = [(layer.quantized, layer.reason) for layer in result.report.layers]
+    assert layers == [(True, ""), (False, reason), (False, reason)]
     assert requant.check(result.model, "cpu") == []
     assert fused_ops(result.model, tmp_path)["QLinearConv"] == 1
     assert result.report.outputs["y"].sqnr > 28
