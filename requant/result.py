@@ -96,7 +96,7 @@ class Lowering:
         return model
 
     def _steps(self, precision: Precision | None, *, restores: bool) -> tuple[Callable[[ir.Model], object], ...]:
-        insert = InsertQDQ(self.target, self.zero_points)
+        insert = InsertQDQ(self.target, self.zero_points, _HALVES.get(precision or "float32", ir.DataType.FLOAT))
         if precision in _HALVES:
             products = find_target(self.target).half_products
             return insert, ConvertPrecision(_HALVES[precision], self.keep_io, products)

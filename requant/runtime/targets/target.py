@@ -41,6 +41,8 @@ class Target:
         integer_residuals: whether a Conv adds an int8 residual in its integer kernel.
         integer_outputs: the ops among `ops` whose integer kernel rounds its output to integers.
         multiplication_time: nanoseconds of a multiplication in such a kernel, on the core of `requant.passes.regions`.
+        common_scale: whether products are written in half precision only where their weight has one scale (see
+            `requant.passes.lowering.common_scale`).
         shared_bias: whether an integer Conv with several consumers needs a bias.
         one_sided: the ops among `ops` whose integer kernel takes data without negative values alone.
         recurrent: the recurrent ops that have an integer kernel whose data are quantized at run time.
@@ -70,6 +72,7 @@ class Target:
     integer_residuals: bool = False
     integer_outputs: frozenset[str] = frozenset()
     multiplication_time: float = 0.0
+    common_scale: bool = False
     shared_bias: bool = False
     one_sided: frozenset[str] = frozenset()
     recurrent: frozenset[str] = frozenset()

@@ -72,6 +72,7 @@ TENSORRT = Target(
 TENSORRT_RTX = replace(
     TENSORRT,
     name="tensorrt-rtx",
+    common_scale=True,
     engine="tensorrt-rtx",
     distributions=("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),
     provider=Provider(
