@@ -92,7 +92,7 @@ def test_in_halves_it_is_as_close_to_float() -> None:
     model = lowered(plan)
     ConvertPrecision()(model)
     exact = runner(planned(QKV), optimized=False)(feed(plan))[0]
-    noise = [np.square(runner(one, optimized=False)(feed(plan))[0] - exact).sum()
+    noise = [np.square(np.subtract(runner(one, optimized=False)(feed(plan))[0], exact)).sum()
              for one in (lowered(plan, "tensorrt"), model)]  # fmt: skip
     assert noise[1] < 1.05 * noise[0]
 
