@@ -46,8 +46,9 @@ def optimize(
         keep: names or glob patterns of nodes to leave in float.
         output: where to write the model, if anywhere; written whole or not at all. A symbolic link is followed. What
             was read, and what is no regular file, is never overwritten.
-        precision: "float32", "float16" or "bfloat16": floating-point type of the layers that are not quantized. None is
-            that of the file where the engine computes in it, and float32 elsewhere.
+        precision: "float32", "float16" or "bfloat16": floating-point type of the layers that are not quantized. None or
+            "auto" is that of a file in half precision where the engine computes in it; elsewhere float16 on TensorRT,
+            but for nodes that need float32, and float32 on other engines.
         zero_points: asymmetric quantization of non-negative activations, where the engine takes any zero point;
             the integers of two engines' artifacts then differ.
         keep_io: leave the model's inputs and outputs in the types of the file in half precision too.
@@ -95,7 +96,7 @@ def _save(result: Result, job: Job) -> None:
 
 def _validate(recipe: Recipe, lowering: Lowering) -> None:
     """Raise or warn if no model can give what is asked for."""
-    if lowering.precision in (None, "float32") and not lowering.keep_io:
+    if not lowering.may_be_half and not lowering.keep_io:
         raise RequantError("inputs and outputs in half precision need a half to be in: precision float16 or bfloat16")
     missing = [find_target(lowering.target).lacks(fmt) for fmt in recipe.formats]
     if all(missing):

@@ -64,7 +64,8 @@ def optimize_command(
         Precision | None,
         typer.Option(
             help="Floating-point type of the layers that are not quantized: float32, float16 or bfloat16.  "
-            "[default: that of the file where the engine computes in it]",
+            "[default: that of a half precision file where the engine computes in it; else float16 on TensorRT, "
+            "float32 elsewhere]",
             show_default=False,
         ),
     ] = None,
