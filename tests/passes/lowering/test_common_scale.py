@@ -23,14 +23,16 @@ Deviation = Callable[[Arrays, Arrays], float]
 
 HALF = ir.DataType.FLOAT16
 WEIGHTS = {"q": (32, 32), "k": (32, 32), "v": (32, 32), "b": (32,), "c": (32, 32, 3, 3), "d": (32, 32, 1, 1)}
-QKV = "(float[8,32] x) => (float[8,32] y) { a = MatMul(x, q) e = MatMul(x, k) f = MatMul(x, v) g = Add(f, b)"
-QKV = f"{QKV} y = Sum(a, e, g) }}"
+WEIGHTS["pair"] = (32, 16, 3, 3)
+QKV = """(float[8,32] x) => (float[8,32] y) {
+    a = MatMul(x, q) e = MatMul(x, k) f = MatMul(x, v) g = Add(f, b) y = Sum(a, e, g) }"""
 GEMM = "(float[8,32] x) => (float[8,32] y) { y = Gemm<alpha = 0.5, beta = 3.0, transB = 1>(x, q, b) }"
 CONV = (
     "(float[2,32,6,6] x) => (float[2,32,6,6] y) { a = Conv<pads = [1, 1, 1, 1]>(x, c, b) r = Relu(a) y = Conv(r, d) }"
 )
 SUM = "(float[2,32,6,6] x) => (float[2,32,6,6] y) { r = Relu(x) a = Conv(r, d, b) s = Add(a, r) y = Relu(s) }"
 SHARED = "(float[8,32] x) => (float[8,32] y) { a = MatMul(x, q) t = Tanh(a) y = MatMul(t, q) }"
+GROUPED = "(float[2,32,6,6] x) => (float[2,32,4,4] y) { a = Conv(x, d) y = Conv<group = 2>(a, pair) }"
 TWO = "(float[8,32] x) => (float[8,32] y) { a = MatMul(x, q) t = Tanh(a) y = MatMul(t, k) }"
 
 
@@ -151,3 +153,11 @@ def test_channels_that_are_0_do_not_set_the_scale() -> None:
     weight.const_value = ir.Tensor(zeros)
     PlanQuantizers((INT8,))(model)
     assert float(weight_scales(lowered(model))[0]) < 1
+
+
+def test_a_grouped_conv_stays_in_float_on_tensorrt_rtx() -> None:
+    plan = planned(GROUPED)
+    model = lowered(plan)
+    assert [layer.quantized for layer in layer_records(model)] == [True, False]
+    assert "pads the channels of a grouped Conv" in layer_records(model)[1].reason
+    assert [layer.quantized for layer in layer_records(lowered(plan, "tensorrt"))] == [True, True]
