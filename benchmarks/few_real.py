@@ -41,7 +41,7 @@ def _rows(name: str, draws: int) -> Iterator[tuple[str, ...]]:
 
 
 def _quantized(name: str, calibration: Sequence[Feed]) -> Run:
-    return runner(requant.optimize(SUBJECTS[name].model(), calibration, "int8", "tensorrt").model)
+    return runner(requant.optimize(SUBJECTS[name].model(), calibration, "int8", "tensorrt", precision="float32").model)
 
 
 def _sqnr(wanted: Outputs, found: Outputs) -> float:

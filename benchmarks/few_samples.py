@@ -51,7 +51,9 @@ def _draw(family: Family, samples: int) -> tuple[float, ...]:
 def _quantized(family: Family, samples: int, recipe: str) -> Run:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return runner(requant.optimize(family.model, family.feeds(samples, 0), recipe, "tensorrt").model)
+        return runner(
+            requant.optimize(family.model, family.feeds(samples, 0), recipe, "tensorrt", precision="float32").model
+        )
 
 
 def _sqnr(run: Run, fresh: Sequence[dict[str, np.ndarray]], wanted: Sequence[np.ndarray]) -> float:

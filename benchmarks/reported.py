@@ -64,7 +64,7 @@ def _reported_and_true(source: Source, calibration: Feeds, fresh: Feeds) -> tupl
     """SQNR of the worst output, both times over all samples at once."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        result = requant.optimize(source, calibration, "int8", "tensorrt")
+        result = requant.optimize(source, calibration, "int8", "tensorrt", precision="float32")
         truth = requant.compare(source, result.model, fresh)
     reported, true = (min(one.sqnr for one in outputs.values()) for outputs in (result.report.outputs, truth.outputs))
     return reported, true

@@ -29,6 +29,9 @@ from .result import Result
 
 __all__ = [
     "Advice",
+    "BuildCheck",
+    "BuildError",
+    "BuildOptions",
     "CalibrationWarning",
     "DataError",
     "Inspection",

@@ -95,9 +95,9 @@ def advise(
     """
     if calibration is None:
         raise RequantError("advise needs calibration data: the noise of layers is measured on them")
-    full_recipe, lowering, names = find_recipe(recipe), Lowering(target), patterns(keep)
+    full_recipe, lowering, names = find_recipe(recipe), Lowering(target, "float32"), patterns(keep)
     require_data(calibration)
-    job = Job(source, calibration, full_recipe, lowering, names, False, None, None, None, Stopwatch(progress))
+    job = Job(source, calibration, full_recipe, lowering, names, False, None, None, None, None, Stopwatch(progress))
     for stage in PLANNING:
         if not job.finished:
             stage(job)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .calib.files import require_data
 from .calib.sources import Data
+from .check_build import BuildOptions
 from .choices import layers_to_keep, require_decibels
 from .errors import OutputError, RequantError, TargetWarning
 from .ir.interface import require_interface
@@ -55,13 +56,12 @@ def optimize(
             was read, and what is no regular file, is never overwritten.
         min_sqnr: the least SQNR in dB of each output on the held-out samples of ``calibration``, or on its first 32
             batches where none are: the cheapest plan that was measured to have it, or float. See docs/limit.md.
-        precision: "float32", "float16" or "bfloat16": floating-point type of the layers that are not quantized. None is
-            that of the file where the engine computes in it, and float32 elsewhere.
+        precision: floating-point type of the layers that are not quantized. None or "auto" is that of a file in half
+            precision that the engine computes in; else float16 on TensorRT, where nodes allow it, float32 elsewhere.
         zero_points: asymmetric quantization of non-negative activations, by engines that take any zero point.
         keep_io: leave the model's inputs and outputs in the types of the file in half precision too.
         finish: take a model that is quantized in part: that part stays as it is, the rest is quantized beside it.
-        evaluation: data to measure the result on, as ``calibration`` is given. None measures on held-out samples of the
-            calibration data, where there are enough.
+        evaluation: data to measure the result on; None is held-out samples of ``calibration``, where there are enough.
         prices: what kernels take, from `requant.measure_prices` or its file; None is what the target's row has.
         report_file: where to write the report, ``.html`` or ``.json``, if anywhere; by the same rules.
         build: build the engine too, and report its kernels beside those of the float16 model; TensorRT alone.
@@ -70,21 +70,19 @@ def optimize(
     Raises:
         RequantError: one line that says what is wrong with the model, the data or the target.
     """
+    names, keep_count, limit = _demands(keep, min_sqnr, calibration)
     full_recipe, table = find_recipe(recipe), _prices(prices, output, report_file)
     lowering = Lowering(target, precision, zero_points, keep_io, table)
-    _validate(full_recipe, lowering)
+    _validate(full_recipe, lowering, build)
     _require_files(output, report_file, calibration, evaluation)
     job = Job(
         source, calibration, full_recipe, lowering, names, finish, evaluation, output, report_file,
-        Stopwatch(progress), limit, keep_count,
+        build, Stopwatch(progress), limit, keep_count,
     )  # fmt: skip
     for stage in STAGES:
         if not job.finished:
             stage(job)
-    require_interface(job.original, job.artifact, narrowed=not lowering.keep_io)
-    result = Result(job.artifact, job.report, job.model, lowering)
-    _save(result, job)
-    return result
+    return _written(job, lowering)
 
 
 def _prices(prices: Prices | PathLike | None, *outputs: PathLike | None) -> Prices | None:
@@ -93,6 +91,14 @@ def _prices(prices: Prices | PathLike | None, *outputs: PathLike | None) -> Pric
         return prices
     refuse_overwrite([Path(prices)], *outputs)
     return read_prices(prices)
+
+
+def _written(job: Job, lowering: Lowering) -> Result:
+    """Return the result, and write what the call asks for; ``lowering`` is what it leaves to the engine."""
+    require_interface(job.original, job.artifact, narrowed=not lowering.keep_io)
+    result = Result(job.artifact, job.report, job.model, lowering)
+    _save(result, job)
+    return result
 
 
 def _save(result: Result, job: Job) -> None:
@@ -133,9 +139,9 @@ def _demands(
     return names, count, limit
 
 
-def _validate(recipe: Recipe, lowering: Lowering) -> None:
+def _validate(recipe: Recipe, lowering: Lowering, build: BuildOptions | None) -> None:
     """Raise or warn if no model can give what is asked for."""
-    if lowering.precision in (None, "float32") and not lowering.keep_io:
+    if not lowering.may_be_half and not lowering.keep_io:
         raise RequantError("inputs and outputs in half precision need a half to be in: precision float16 or bfloat16")
     if build is not None:
         tensorrt(lowering.target)

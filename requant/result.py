@@ -26,11 +26,12 @@ from .runtime.targets import target as find_target
 from .runtime.targets.common import ONNXRUNTIME
 from .runtime.versions import number, parsed
 
-Precision = Literal["float32", "float16", "bfloat16"]
-"""Floating-point types of the layers that are not quantized."""
+Precision = Literal["auto", "float32", "float16", "bfloat16"]
+"""Floating-point types of the layers that are not quantized; "auto" depends on the file and the engine."""
 
 
 _HALVES: dict[Precision, ir.DataType] = {"float16": ir.DataType.FLOAT16, "bfloat16": ir.DataType.BFLOAT16}
+_AUTOMATIC = (None, "auto")
 _PRECISIONS = {dtype: precision for precision, dtype in _HALVES.items()}
 
 
@@ -40,8 +41,8 @@ class Lowering:
 
     Attributes:
         target: the engine, a key of `requant.runtime.TARGETS`.
-        precision: floating-point type of the layers that are not quantized; None is that of the file where the engine
-            computes in it, and float32 elsewhere.
+        precision: floating-point type of the layers that are not quantized; "auto" and None are that of a file in half
+            precision where the engine computes in it, and elsewhere the engine's own (`Target.body`).
         zero_points: let one-sided data have a finer grid, with a zero point of its own, where the engine takes any.
         keep_io: leave the graph's inputs and outputs as they are in half precision too.
         prices: what the engine's kernels take; None is what its row has.
@@ -71,11 +72,22 @@ class Lowering:
 
     def resolved(self, plan: ir.Model) -> "Lowering":
         """Return the options for ``plan``, with the precision that its file and the engine ask for."""
-        if self.precision is not None:
+        if self.precision not in _AUTOMATIC:
             return self
         types = file_types(plan.graph)
-        dtype = types.dtype if types is not None and self.engine.half_precision else ir.DataType.FLOAT
+        dtype = types.dtype if types is not None and self.engine.half_precision else self.engine.body
         return replace(self, precision=_PRECISIONS.get(dtype, "float32"))
+
+    @property
+    def may_be_half(self) -> bool:
+        """True unless what is not quantized computes in float32, whatever the file."""
+        is_automatic = self.precision in _AUTOMATIC
+        return self.precision in _HALVES or (is_automatic and self.engine.body != ir.DataType.FLOAT)
+
+    @property
+    def in_float32(self) -> "Lowering":
+        """Return the options for the same quantized values in float32, which any ONNX Runtime computes."""
+        return replace(self, precision="float32", keep_io=True)
 
     @property
     def measurable(self) -> "Lowering":
@@ -86,7 +98,7 @@ class Lowering:
         version = number(ONNXRUNTIME)
         alike = not self.engine.half_products or version is None or version >= parsed(ROUNDS_HALVES)
         half = self.precision == "float16" and alike
-        return replace(self, precision="float16" if half else "float32", keep_io=True)
+        return replace(self, precision="float16", keep_io=True) if half else self.in_float32
 
     def apply(self, plan: ir.Model, report: Report) -> ir.Model:
         """Write ``plan`` for the engine: a copy, with its origin in the metadata."""
@@ -110,7 +122,7 @@ class Lowering:
         return model
 
     def _steps(self, precision: Precision | None, *, restores: bool) -> tuple[Callable[[ir.Model], object], ...]:
-        insert = InsertQDQ(self.engine, self.zero_points)
+        insert = InsertQDQ(self.engine, self.zero_points, _HALVES.get(precision or "float32", ir.DataType.FLOAT))
         if precision in _HALVES:
             products = self.engine.half_products
             return insert, ConvertPrecision(_HALVES[precision], self.keep_io, products)

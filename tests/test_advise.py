@@ -77,7 +77,7 @@ def test_a_plan_on_the_curve_is_what_keep_gives() -> None:
     family = FAMILIES["lora"](1)
     data = family.feeds(24, 0)
     point = requant.advise(family.model, data, "int8-plain", "tensorrt").curve[1]
-    result = requant.optimize(family.model, data, "int8-plain", "tensorrt", keep=point.in_float)
+    result = requant.optimize(family.model, data, "int8-plain", "tensorrt", point.in_float, precision="float32")
     assert result.report.outputs["y"].sqnr == pytest.approx(point.sqnr, abs=1e-6)
 
 

@@ -9,7 +9,7 @@ import requant
 from requant.ir.formats import Format
 
 BAD: dict[str, tuple[Callable[[], object], str]] = {
-    "precision": (lambda: requant.optimize("m.onnx", precision="fp16"), "'fp16': choose one of float32, float16"),  # type: ignore[arg-type]  # what a user may pass
+    "precision": (lambda: requant.optimize("m.onnx", precision="fp16"), "'fp16': choose one of auto, float32, float16"),  # type: ignore[arg-type]  # what a user may pass
     "target": (lambda: requant.optimize("m.onnx", target="tpu"), "'tpu': choose one of cpu"),
     "recipe": (lambda: requant.optimize("m.onnx", recipe="int9"), "'int9': choose one of int8"),
     "ranges": (lambda: requant.Recipe(ranges="max"), "'max': choose one of margin, minmax, percentile, mse"),

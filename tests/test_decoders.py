@@ -76,7 +76,10 @@ def test_a_decoder_in_a_loop(name: str, target: str, inside: bool) -> None:
     text, feed, layers = CASES[name]
     proto = decoder(text, inside=inside)
     result = requant.optimize(proto, [feed(seed) for seed in range(12)], target=target)
-    assert [layer.quantized for layer in result.report.layers] == [True] * layers
+    assert len(result.report.layers) == layers
+    in_float = [layer.reason for layer in result.report.layers if not layer.quantized]
+    assert len(in_float) < 2, "with weights of 7 bits one layer may be too noisy"
+    assert all("of the noise" in reason for reason in in_float)
     assert requant.check(result.model, target) == []
     errors = np.sum([_errors(proto, result, feed(seed)) for seed in range(100, 104)], axis=0)
     signal_to_noise = 10 * np.log10(errors[1] / errors[0])

@@ -4,7 +4,6 @@ import json
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import onnx
@@ -29,6 +28,9 @@ from tests.engine import needs, needs_vnni
 
 SPEC = synthetic.Transformer(layers=1)
 FEEDS = synthetic.feeds(SPEC, 8)
+
+
+PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "bfloat16")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def test_the_source_is_never_touched(proto: onnx.ModelProto, tmp_path: Path) -> 
 
 def test_one_calibration_serves_every_target(proto: onnx.ModelProto) -> None:
     result = requant.optimize(proto, FEEDS, target="cpu")
-    other = result.lower("tensorrt")
+    other = result.lower("tensorrt", precision="float32")
     assert requant.check(result.model, "cpu") == []
     assert requant.check(other, "tensorrt") == []
     assert requant.check(result.model, "tensorrt") != []
@@ -267,7 +269,7 @@ def test_bfloat16_is_measured_in_float32_and_the_report_says_so() -> None:
     """ONNX Runtime's CPU has no kernels for it."""
     reports = {
         precision: requant.optimize(synthetic.pre_norm(SPEC), FEEDS, target="tensorrt", precision=precision).report
-        for precision in get_args(Precision)
+        for precision in PRECISIONS
     }
     assert {name: (report.precision, report.measured_in) for name, report in reports.items()} == {
         "float32": ("float32", "float32"), "float16": ("float16", "float16"), "bfloat16": ("bfloat16", "float32"),
@@ -302,7 +304,7 @@ def test_a_model_whose_output_has_any_size_is_quantized_but_not_measured() -> No
 
 
 @needs("rounding of halves to the nearest code")
-def test_half_precision_of_ops_without_a_kernel_is_not_measured() -> None:
+def test_half_precision_of_ops_without_a_kernel_is_measured_in_float32() -> None:
     """ONNX Runtime has some pools up to opset 21, and codes beside halves need 23."""
     proto = onnx.parser.parse_model(
         """<ir_version: 8, opset_import: ["": 17]> g (float[1, 2, 8, 32] x) => (float[1, 2, 8, 32] y)
@@ -311,12 +313,9 @@ def test_half_precision_of_ops_without_a_kernel_is_not_measured() -> None:
     weight = np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32)
     proto.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
     data = [{"x": weight[:16].reshape(1, 2, 8, 32)}]
-    reports = [
-        requant.optimize(proto, data, target="tensorrt", precision=precision).report
-        for precision in get_args(Precision)
-    ]
-    assert ["not measured" in report.message for report in reports] == [False, True, False]
-    assert "GlobalLpPool(22)" in reports[1].message
+    reports = [requant.optimize(proto, data, target="tensorrt", precision=precision).report for precision in PRECISIONS]
+    assert [(report.precision, report.measured_in) for report in reports] == [(name, "float32") for name in PRECISIONS]
+    assert reports[0].outputs == reports[1].outputs == reports[2].outputs
     assert [report.layers[0].quantized for report in reports] == [True] * 3
 
 
@@ -328,11 +327,24 @@ def test_a_float32_model_that_does_not_run_is_an_error(monkeypatch: pytest.Monke
         raise requant.SourceError("ONNX Runtime does not load the model")
 
     monkeypatch.setattr("requant.stages.measure.compare", refuse)
-    for precision in ("float32", "bfloat16"):
+    for precision in PRECISIONS:
         with pytest.raises(requant.SourceError, match="does not load"):
             requant.optimize(synthetic.pre_norm(SPEC), FEEDS, target="tensorrt", precision=precision)
-    half = requant.optimize(synthetic.pre_norm(SPEC), FEEDS, target="tensorrt", precision="float16")
-    assert half.report.message == "not measured: ONNX Runtime does not load the model"
+
+
+@pytest.mark.parametrize(
+    ("target", "precision"),
+    [("cpu", "float32"), ("openvino", "float32"), ("tensorrt", "float16"), ("tensorrt-rtx", "float16")],
+)
+@pytest.mark.parametrize("asked", [None, "auto"])
+def test_the_engine_chooses_the_precision(target: str, precision: str, asked: Precision | None) -> None:
+    result = requant.optimize(synthetic.pre_norm(SPEC), FEEDS, "int8-plain", target, precision=asked)
+    assert result.report.precision == precision
+    assert {value.dtype for value in (*result.model.graph.inputs, *result.model.graph.outputs)} == {ir.DataType.FLOAT}
+    inside = {value.dtype for node in result.model.graph if node.op_type == "Add" for value in node.outputs}
+    assert inside == {ir.DataType[{"float32": "FLOAT"}.get(precision, precision.upper())]}
+    if target == "cpu":
+        assert "Cast" in {node.op_type for node in result.lower("tensorrt").graph}
 
 
 BRANCHES = """m = MatMul(x, w) y = If (c) <then_branch = a () => (float[8, 32] p) { n = MatMul(m, w) p = Relu(n) },

@@ -51,7 +51,7 @@ def test_a_solver_of_ten_lines_is_reached_from_the_command_line(
     np.savez("calibration.npz", x=np.concatenate([feed["x"] for feed in synthetic.feeds(SPEC, 4)]))
     arguments = ["optimize", "model.onnx", "-c", "calibration.npz", "-t", "tensorrt", "--recipe", f"{module}:Widest"]
     assert run(arguments) == 0
-    assert f"model.onnx → tensorrt ({module}:Widest)" in capsys.readouterr().out
+    assert f"model.onnx → tensorrt ({module}:Widest, float16)" in capsys.readouterr().out
     assert any("Widest" in str(solver) for solver in find_recipe(f"{module}:Widest").rewrites[1].candidates)  # type: ignore[attr-defined] # SearchTransforms
 
 

@@ -1,4 +1,4 @@
-"""The command line: optimize, inspect, compare, check, bench, prices.
+"""The command line: optimize, advise, inspect, compare, check, bench, prices.
 
 Results go to stdout, everything else to stderr.
 """
@@ -11,13 +11,11 @@ import typer
 
 from .. import api
 from ..advice import advise
-from ..optimize import optimize
 from ..pricing.measure_prices import measure_prices
-from ..recipe import RECIPES
-from ..result import Precision
 from ..runtime.prices_file import to_dict
-from ..runtime.targets import TARGETS
 from . import render
+from .check_command import check_command
+from .optimize_command import optimize_command
 from .options import Calibration, Json, Keep, Model, OptionalData, Recipe, Target, file_option, parsed_path
 from .terminal import failed, progress, say, show, telling
 
@@ -29,71 +27,7 @@ def requant() -> None:
     """Quantize ONNX models so that they stay as accurate as the float ones and run faster on their engine."""
 
 
-@app.command("optimize")
-def optimize_command(
-    model: Model,
-    calibration: Calibration = None,
-    evaluation: Annotated[
-        Path | None,
-        file_option("--evaluate", help="Data to measure accuracy on, instead of held-out calibration samples."),
-    ] = None,
-    target: Target = "cpu",
-    recipe: Recipe = "int8",
-    keep: Keep = None,
-    keep_costliest: Annotated[
-        int, typer.Option(help="Number of layers to leave in float: those that cost the outputs most.", min=0)
-    ] = 0,
-    min_sqnr: Annotated[
-        float | None,
-        typer.Option(help="Least SQNR of each output in dB; layers stay in float for it.", show_default=False),
-    ] = None,
-    precision: Annotated[
-        Precision | None,
-        typer.Option(
-            help="Floating-point type of the layers that are not quantized: float32, float16 or bfloat16.  "
-            "[default: that of the file where the engine computes in it]",
-            show_default=False,
-        ),
-    ] = None,
-    zero_points: Annotated[
-        bool,
-        typer.Option(
-            "--zero-points",
-            help="Asymmetric quantization of non-negative activations, where the engine takes zero points.",
-        ),
-    ] = False,
-    half_io: Annotated[
-        bool, typer.Option("--half-io", help="Convert inputs and outputs to half precision too.")
-    ] = False,
-    prices: Annotated[
-        Path | None,
-        _file("--prices", help="What kernels take on the machine that will run it: a file of `requant prices`."),
-    ] = None,
-    finish: Annotated[
-        bool, typer.Option("--finish", help="Quantize the rest of a model that is quantized in part.")
-    ] = False,
-    output: Annotated[
-        Path | None, file_option("--output", "-o", help="Output file.  [default: MODEL.TARGET.onnx]")
-    ] = None,
-    report: Annotated[Path | None, file_option("--report", help="Report file, .html or .json.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Quantize MODEL for an engine and write the result."""
-    if keep and keep_costliest:
-        raise typer.BadParameter("--keep-costliest takes no --keep")
-    destination = output or _beside(model, target)
-    with progress() as callback:
-        result = optimize(
-            model, calibration, recipe, target, tuple(keep or ()), destination,
-            precision=precision, zero_points=zero_points, keep_io=not half_io, finish=finish,
-            evaluation=evaluation, prices=prices, report_file=report, progress=callback,
-        )  # fmt: skip
-    say(f"wrote {destination}")
-    show(result.report.to_dict(), result.report.render, as_json)
-    if not any(layer.planned for layer in result.report.layers):
-        raise typer.Exit(failed(f"{model}: {result.report.message}", 3))
-    if min_sqnr is not None and any(distance.sqnr < min_sqnr for distance in result.report.outputs.values()):
-        raise typer.Exit(failed(f"{model}: less than {min_sqnr:g} dB on {result.report.measured_on}", 1))
+app.command("optimize")(optimize_command)
 
 
 @app.command("advise")
@@ -139,32 +73,7 @@ def compare_command(
     show(comparison.to_dict(), lambda: render.comparison(comparison), as_json)
 
 
-@app.command("check")
-def check_command(
-    model: Model,
-    target: Target = "tensorrt",
-    fix: Annotated[
-        bool, typer.Option("--fix", help="Write a copy with all safe fixes applied (no calibration data needed).")
-    ] = False,
-    output: Annotated[
-        Path | None, file_option("--output", "-o", help="Output file of --fix.  [default: MODEL.fixed.onnx]")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Check how an engine will run MODEL; exits with 1 if problems remain."""
-    if not fix:
-        if output is not None:
-            raise typer.BadParameter("--output needs --fix")
-        findings = api.check(model, target)
-        show([finding.to_dict() for finding in findings], lambda: render.findings(findings, target), as_json)
-    else:
-        destination = output or _beside(model, "fixed")
-        result = api.fix(model, target, destination)
-        findings = result.findings
-        say(f"wrote {destination}")
-        show(render.fix_entries(result), lambda: render.fix_result(result, target), as_json)
-    if findings:
-        raise typer.Exit(1)
+app.command("check")(check_command)
 
 
 @app.command("bench")
@@ -185,7 +94,9 @@ def bench_command(
 
 @app.command("prices")
 def prices_command(
-    output: Annotated[Path | None, _file("--output", "-o", help="File to write, for --prices of optimize.")] = None,
+    output: Annotated[
+        Path | None, file_option("--output", "-o", help="File to write, for --prices of optimize.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure what kernels take on this machine, by which optimize decides what runs in int8 on the CPU."""
@@ -194,10 +105,3 @@ def prices_command(
     if output is not None:
         say(f"wrote {output}")
     show(to_dict(prices), lambda: render.prices(prices), as_json)
-
-
-def _beside(model: Path, word: str) -> Path:
-    """Return the default output path beside ``model``."""
-    if not model.name:
-        raise typer.BadParameter(f"{model} is no file")
-    return model.with_name(f"{model.stem}.{word}.onnx")

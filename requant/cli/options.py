@@ -31,3 +31,10 @@ Calibration = Annotated[
     Path | None, file_option("--calibration", "-c", help="Calibration data: an .npz, an .npy, or a folder of them.")
 ]
 Keep = Annotated[list[str] | None, typer.Option(help="Name or glob pattern of nodes to leave in float; repeat it.")]
+
+
+def beside(model: Path, word: str) -> Path:
+    """Return the default output path beside ``model``."""
+    if not model.name:
+        raise typer.BadParameter(f"{model} is no file")
+    return model.with_name(f"{model.stem}.{word}.onnx")

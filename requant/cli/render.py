@@ -74,7 +74,7 @@ def advice(result: Advice) -> RenderableType:
             f"{point.multiplications:.1%}",
             f"{point.bytes / 1e3:.1f} kB",
             _milliseconds(point.milliseconds),
-            _names(point.in_float),
+            node_names(point.in_float),
         )
         for point in result.curve
     ]
@@ -99,6 +99,11 @@ def latencies(items: Sequence[Latency]) -> RenderableType:
     return table("Milliseconds a run", ("model", "median", "min", "p90", "speedup"), rows)
 
 
+def build(result: BuildCheck) -> RenderableType:
+    """Make tables of an engine's kernels, and list what is not as planned."""
+    return Group(build_tables(result), findings(result.findings, result.tally.target))
+
+
 def prices(result: Prices) -> RenderableType:
     """Make a table of nanoseconds, of each kernel in float and on integers."""
     rates = [
@@ -108,14 +113,6 @@ def prices(result: Prices) -> RenderableType:
     ]
     rows = [(name, *(f"{number:g}" for number in astuple(rate))) for name, rate in (*rates, ("border", result.border))]
     return table(f"Nanoseconds, {result.source}", ("kernel", "multiplication", "element", "tap", "call"), rows)
-
-
-def findings(items: Sequence[Finding], target: str) -> RenderableType:
-    """List what the engine would not run as intended, or say that it will run all of it."""
-    if not items:
-        return Text(f"{target} will run it as intended", style="green")
-    columns = ("rule", "nodes", "what happens", "fix")
-    return table(f"Findings for {target}: {len(items)}", columns, _findings(items))
 
 
 def fix_result(result: FixResult, target: str) -> RenderableType:

@@ -1,6 +1,7 @@
 """The entry point: run a command, and turn what went wrong into one line and an exit code.
 
-0 done; 1 findings, a failed verification or a missed limit; 2 bad usage or bad input; 3 nothing was quantized.
+0 done; 1 findings, a failed verification, a missed limit, or an engine that cannot be built; 2 bad usage or bad input;
+3 nothing was quantized.
 """
 
 import sys

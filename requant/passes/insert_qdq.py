@@ -28,6 +28,7 @@ from .integer_regions import integer_regions
 from .layer_records import enclosed_layers, layer_record
 from .layer_refusal import layer_refusal
 from .lowering.bias_correction import bias_correction
+from .lowering.common_scale import share_scales
 from .lowering.conv_sum import quantize_residual
 from .lowering.integer_kernels import quantize_kernels
 from .lowering.integer_product import multiply_integers
@@ -59,10 +60,12 @@ class InsertQDQ(ir.passes.InPlacePass):
         target: the engine, a key of `requant.runtime.TARGETS` or a row like those.
         zero_points: quantize data asymmetrically, with a zero point and a finer step, where the engine takes any, also
             if it does not have them unasked. Two engines' artifacts then no longer have the same quantized values.
+        body: the type that float layers will compute in, by `ConvertPrecision`.
     """
 
     target: str | Target = "tensorrt"
     zero_points: bool = False
+    body: ir.DataType = ir.DataType.FLOAT
 
     def requires(self, model: ir.Model) -> None:
         """Raise PreconditionError when the model has no plan."""
@@ -89,6 +92,9 @@ class InsertQDQ(ir.passes.InPlacePass):
                 for linear, record in records.items()
             }
         keep_in_float(quantize_kernels(kernels, contexts))
+        if engine.common_scale and self.body != ir.DataType.FLOAT:
+            kept = share_scales(layers, self.body)
+            records |= {linear: replace(records[linear], note=refusal.reason) for linear, refusal in kept.items()}
         all_records = {linear.node: record for linear, record in records.items()} | unplanned
         places = {node: place for place, node in enumerate(nodes_within(model.graph))}
         in_order = sorted(all_records, key=lambda node: places.get(node, len(places)))

@@ -9,11 +9,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from ..ir.linear import find_linears
 from ..runtime.targets import Target, target
-from .annotations import FLOAT, INTEGER
-from .layer_refusal import layer_refusal
-from .planned_layer import planned_layer
+from .integer_regions import planned_convs, set_regions
 from .regions.candidates import find_candidates
 from .regions.choose import choose_regions
 

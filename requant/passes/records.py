@@ -37,7 +37,8 @@ AS_IN_FILE = "as in the file"
 class LayerRecord:
     """A linear layer, whose output is the value ``output``: quantized in ``format``, or in float for a ``reason``.
 
-    ``format`` is `AS_IN_FILE` where the layer was quantized before.
+    ``format`` is `AS_IN_FILE` where the layer was quantized before. ``note`` is the reason why it is not in the form in
+    which the engine is fastest.
     """
 
     name: str
@@ -47,6 +48,7 @@ class LayerRecord:
     quantized: bool
     reason: str = ""
     format: str = ""
+    note: str = ""
 
     @property
     def planned(self) -> bool:

@@ -67,7 +67,7 @@ def _shares(job: Job) -> dict[int, float]:
 
 
 def _artifact(job: Job) -> ir.Model:
-    return job.lowering.measurable.apply(job.model, job.report)
+    return job.lowering.in_float32.apply(job.model, job.report)
 
 
 def _quantized(artifact: ir.Model) -> frozenset[str]:

@@ -28,7 +28,7 @@ def improvement(job: Job, model: ir.Model, least: float = 0.0) -> str:
         least: the decibels from which on it is worth another plan.
     """
     with job.times("judge"):
-        plans = [runnable(job.lowering.measurable.apply(plan, job.report)) for plan in (job.model, model)]
+        plans = [runnable(job.lowering.in_float32.apply(plan, job.report)) for plan in (job.model, model)]
         measured, gain, count, origin = partial(noise, job.reference, plans), 0.0, 0, "held-out"
         if job.parts.held_out is not None:
             present, other = measured(job.parts.held_out)

@@ -25,6 +25,9 @@ def lower_plan(job: Job) -> None:
         require_loadable(job.artifact, target)
     report.sites, report.layers = list(site_records(job.model)), list(layer_records(job.artifact))
     report.wide = list(precision_records(job.artifact))
+    report.notes += [
+        f"layer {layer.name!r} has a scale for each channel: {layer.note}" for layer in report.layers if layer.note
+    ]
     if any(layer.planned for layer in report.layers):
         report.bytes_after = stored_bytes(job.artifact)
         report.notes += _tables(job.artifact.graph, report.bytes_after)

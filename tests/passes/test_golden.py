@@ -23,6 +23,7 @@ from requant.passes.solvers import SmoothQuant
 from tests.passes.optimized import listing
 
 MATMUL = "(float[8,32] x) => (float[8,32] y) { m = MatMul(x, w) y = Add(m, b) }"
+GEMM = "(float[8,32] x) => (float[8,32] y) { y = Gemm<transB = 1, beta = 2.0>(x, w, b) }"
 NORM = "(float[8,32] x) => (float[8,32] y) { a = Add(x, x) n = LayerNormalization(a, b) y = MatMul(n, w) }"
 TANH = "(float[8,32] x) => (float[8,32] y) { t = Tanh(x) y = MatMul(t, w) }"
 CONVS = "(float[1,32,8,8] x) => (float[1,32,8,8] y) { c = Conv(x, k) r = Relu(c) d = Conv(r, k) y = Add(d, r) }"
@@ -52,11 +53,13 @@ def calibrated(text: str) -> ir.Model:
     return model
 
 
-def lowered(text: str, target: str, fmt: Format = INT8, keep: Sequence[str] = ()) -> ir.Model:
+def lowered(
+    text: str, target: str, fmt: Format = INT8, keep: Sequence[str] = (), body: ir.DataType = ir.DataType.FLOAT
+) -> ir.Model:
     model = calibrated(text)
     SelectLayers(tuple(keep), target, (fmt,))(model)
     PlanQuantizers((fmt,))(model)
-    InsertQDQ(target)(model)
+    InsertQDQ(target, body=body)(model)
     return model
 
 
@@ -190,6 +193,28 @@ CASES: dict[str, tuple[Callable[[], ir.Model], str]] = {
         m = MatMul(x.dequantized, w.dequantized)
         y.float16 = Add(m, b)
         y = Cast(y.float16)
+        """,
+    ),
+    "a common scale": (
+        lambda: lowered(MATMUL, "tensorrt-rtx", body=ir.DataType.FLOAT16),
+        """
+        x.codes = QuantizeLinear(x, x.scale, x.zero_point)
+        x.dequantized = DequantizeLinear(x.codes, x.scale, x.zero_point)
+        w.dequantized = DequantizeLinear(w.codes, w.common_scale, w.zero)
+        w.rest.in = MatMul(x.dequantized, w.dequantized)
+        m = Mul(w.rest.in, w.rest)
+        y = Add(m, b)
+        """,
+    ),
+    "a common scale of a Gemm": (
+        lambda: lowered(GEMM, "tensorrt-rtx", body=ir.DataType.FLOAT16),
+        """
+        x.codes = QuantizeLinear(x, x.scale, x.zero_point)
+        x.dequantized = DequantizeLinear(x.codes, x.scale, x.zero_point)
+        w.dequantized = DequantizeLinear(w.codes, w.common_scale, w.zero)
+        w.rest.in = Gemm(x.dequantized, w.dequantized)
+        b.behind.in = Mul(w.rest.in, w.rest)
+        y = Add(b.behind.in, b.behind)
         """,
     ),
     "a transform in a norm": (

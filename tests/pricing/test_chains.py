@@ -9,7 +9,7 @@ import pytest
 from requant.ir.kernels import find_kernels
 from requant.pricing.chains import chain, counts, on_integers
 from requant.pricing.units import UNITS, Shape, Unit
-from requant.runtime.prices import BORDER, CONV, DYNAMIC_PRODUCT, KERNELS, PRODUCT
+from requant.runtime.prices import BORDER, CONV, DYNAMIC_PRODUCT, KERNELS, PRODUCT, UNALIGNED
 from requant.runtime.session import runner
 from requant.runtime.targets import TARGETS
 from tests.passes.optimized import fused_ops
@@ -19,6 +19,7 @@ SHAPE = Shape(64, 6)
 INTEGER_KERNELS = {
     "Conv": {"QLinearConv": 1},
     "Conv 1x1": {"QLinearConv": 1},
+    UNALIGNED: {"QLinearConv": 2},
     "depthwise Conv": {"QLinearConv": 1},
     PRODUCT: {"QuantizeLinear": 1, "MatMulIntegerToFloat": 1},
     DYNAMIC_PRODUCT: {"DynamicQuantizeMatMul": 1},

@@ -1,6 +1,6 @@
 """Tiny graphs for the rules about norms, attention, residuals and constants; `check_graphs` has the others."""
 
-from tests.runtime.check_graphs import IMAGE, INT8, UINT8, Case, M, Options, W, Y, qdq
+from tests.runtime.check_graphs import IMAGE, INT8, UINT8, Case, M, Options, W, Y, qdq, weight
 
 OLD: Options = {"opset": 17, "ir_version": 8}
 
@@ -35,6 +35,19 @@ CPU_BLOCKS = BLOCKS | {
     "quantized-constant": (
         "g = DequantizeLinear (vu, s, u128) y = Add (x, g)",
         UINT8 + "g = DequantizeLinear (vu, s, u128) a = Add (xd, g)" + qdq("u128", "a", "y"),
+        {},
+    ),
+}
+
+TENSORRT_RTX: dict[str, Case] = {
+    "grouped-conv": (
+        INT8 + weight("each", axis=0) + "y = Conv <group = 16> (xd, wd)",
+        INT8 + weight("kernel", axis=0) + "y = Conv (xd, wd)",
+        {"x": IMAGE},
+    ),
+    "float32-attention": (
+        SCORES("x") + "y = MatMul (p, x)",
+        "h = Cast <to = 10> (x)" + SCORES("h") + "m = MatMul (p, h) y = Cast <to = 1> (m)",
         {},
     ),
 }

@@ -17,13 +17,14 @@ _SCALES |= {"sw": _CHANNELS, "sb": 0.1 * _CHANNELS, "sblock": [_CHANNELS] * 2}
 _WEIGHTS: dict[str, ArrayLike] = {"w": _SQUARE, "thin": _SQUARE[:, :8], "v8": range(1, 17)}
 _WEIGHTS |= {"kernel": _SQUARE[..., None, None], "kernel8": _SQUARE[:8, :, None, None]}
 _WEIGHTS |= {"broad": np.concatenate([_SQUARE, _SQUARE.T], axis=1)[..., None, None]}
+_WEIGHTS |= {"each": _SQUARE[:, :1, None, None]}
 _WEIGHTS |= {"kernel9": _SQUARE[:9, :, None, None]}
 _TERMS: dict[str, ArrayLike] = {"b0": [0] * 16, "column": np.linspace(0.5, 2, 32)[:, None, None]}
 _ARRAYS: dict[DTypeLike, dict[str, ArrayLike]] = {
     np.float32: _SCALES
     | {"b0": [0] * 16, "column": np.linspace(0.5, 2, 32)[:, None, None]}
     | {"b": range(16), "b3": [[range(16)]], "wf": _SQUARE, "kf": _SQUARE[..., None, None]},
-    np.float16: {"s16": 0.1},
+    np.float16: {"s16": 0.1, "sw16": _CHANNELS},
     np.uint8: {"u0": 0, "u128": 128, "u128s": [128] * 16, "wu": _SQUARE, "vu": range(150, 166)},
     np.int8: _WEIGHTS | {"i0": 0, "i5": 5, "i0s": [0], "i0000": [0] * 16},
     np.int16: {"short": 0},
@@ -89,21 +90,35 @@ TENSORRT: dict[str, Case] = {
     "uint8-weight": (INT8 + weight("wu") + Y, INT8 + W + Y, {}),
     "code-type": (qdq("short") + W + Y, qdq("f8") + weight("w8") + Y, NEW),
     "int32-bias": (INT8 + W + BIAS("b32", "sb") + M + "y = Add (m, bd)", INT8 + W + M + "y = Add (m, b)", {}),
-    "dangling-quantize": (
-        "q = QuantizeLinear (x, s, i0) y = Cast <to = 1> (q)",
-        "q = QuantizeLinear (x, s, i0) t = Transpose (q) y = DequantizeLinear (t, s, i0)",
-        {},
-    ),
     "integer-op": (
         "q, t, z = DynamicQuantizeLinear (x) m = MatMulInteger (q, w, z) y = Cast <to = 1> (m)",
         "y = MatMul (x, wf)",
         {},
     ),
     "weight-scale-axis": (INT8 + weight(axis=0) + Y, INT8 + weight(axis=-1) + Y, {}),
-    "float-partner": (INT8 + "y = MatMul (xd, wf)", qdq("i0", "x", "k") + INT8 + "y = MatMul (xd, k)", {}),
+    "float-partner": (
+        INT8 + "y = MatMul (xd, wf)",
+        qdq("i0", "x", "k") + INT8 + "t = Transpose <perm = [0, 2, 1]> (k) y = MatMul (xd, t)",
+        {},
+    ),
     "weight-only": (W + "y = MatMul (x, wd)", W + "i = Cast <to = 7> (x) y = Gather (wd, i)", {}),
     "small-weight": (INT8 + weight("w4") + Y, weight("w4") + "y = MatMul (x, wd)", NEW),
     "blocked-weight": (INT8 + BLOCKED + Y, INT8 + W + Y, NEW),
+    "integer-constant": (
+        INT8 + "t = Transpose (w) wd = DequantizeLinear (t, s, i0)" + Y,
+        INT8 + "t = DequantizeLinear (w, s, i0) wd = Transpose (t)" + Y,
+        {},
+    ),
+    "half-scales": (
+        qdq("i0", scale="s16") + weight(scale="sw16") + M + "y = Cast <to = 1> (m)",
+        qdq("i0", scale="s16") + "wd = DequantizeLinear (w, s16)" + M + "y = Cast <to = 1> (m)",
+        {"x": HALF},
+    ),
+    "no-integer-layer": (
+        INT8 + weight("kernel", axis=0) + "y = ConvTranspose (xd, wd)",
+        INT8 + CONV + "y = Relu (c)",
+        {"x": IMAGE},
+    ),
     "quantized-output": (
         INT8 + W + M + qdq("i0", "m", "md") + "y = Relu (md)",
         INT8 + W + M + qdq("i0", "m", "md") + "y = MatMul (md, wd)",
@@ -211,7 +226,6 @@ FINE: list[tuple[str, str, Options]] = [
     ("tensorrt", INT8 + weight(axis=0) + "t = Transpose (wd) y = MatMul (xd, t)", {}),
     ("tensorrt", INT8 + CONV + "y = Relu (c)", {"x": IMAGE}),
     ("tensorrt", INT8 + CONV + qdq("i0", "c", "cd") + "y = Add (cd, xd)", {"x": IMAGE}),
-    ("tensorrt", INT8 + weight("kernel") + "y = ConvTranspose (xd, wd)", {"x": IMAGE}),
     ("tensorrt", INT8 + qdq("i0", "wf", "wd") + Y, {}),
     ("cpu", UINT8 + W + M + "y = Add (m, b)", {"x": "float[n,3,16] x"}),
     ("cpu", UINT8 + W + M + "a = Add (m, b)" + qdq("u128", "a", "y"), {}),

@@ -13,7 +13,7 @@ from requant.runtime.check import Finding, check
 from requant.runtime.fix import fix
 from requant.runtime.targets import TARGETS, common
 from tests.engine import marks
-from tests.runtime.check_blocks import CPU_BLOCKS, CUDA, FINE_BLOCKS, OTHER_BLOCKS, TENSORRT_BLOCKS
+from tests.runtime.check_blocks import CPU_BLOCKS, CUDA, FINE_BLOCKS, OTHER_BLOCKS, TENSORRT_BLOCKS, TENSORRT_RTX
 from tests.runtime.check_graphs import (
     CPU,
     FINE,
@@ -31,7 +31,13 @@ from tests.runtime.check_graphs import (
 )
 from tests.runtime.engine_facts import BAD, GOOD, Fact, disagreement, engine_facts
 
-TABLES = {"tensorrt": TENSORRT | TENSORRT_BLOCKS, "cpu": CPU | CPU_BLOCKS, "cuda": CUDA, "openvino": OPENVINO}
+TABLES = {
+    "tensorrt": TENSORRT | TENSORRT_BLOCKS,
+    "tensorrt-rtx": TENSORRT_RTX,
+    "cpu": CPU | CPU_BLOCKS,
+    "cuda": CUDA,
+    "openvino": OPENVINO,
+}
 
 CASES = [
     pytest.param(target, rule, *case, id=f"{target}-{rule}", marks=marks(target, rule))
@@ -95,6 +101,8 @@ def test_integer_operators_are_quantized_layers() -> None:
 def test_weight_only_layers_are_found_unless_they_are_on_purpose() -> None:
     model = graph(W + "y = MatMul (x, wd)")
     assert rules(model, "cpu") == rules(model, "tensorrt") == {"weight-only"}
+    model.metadata_props["requant.target"] = "tensorrt"
+    assert rules(model, "tensorrt") == rules(model, "tensorrt-rtx") == set()
     model.metadata_props["requant.target"] = "cpu"
     assert rules(model, "cpu") == set()
     assert rules(model, "tensorrt") == {"weight-only"}
@@ -104,6 +112,8 @@ def test_every_rule_has_a_case() -> None:
     others = {"opset", "ir-version", "nothing-quantized"}
     for target in ("tensorrt", "cpu"):
         assert {rule.name for rule in TARGETS[target].rules} == TABLES[target].keys() | others
+    new = {rule.name for rule in TARGETS["tensorrt-rtx"].rules} - {rule.name for rule in TARGETS["tensorrt"].rules}
+    assert new == TENSORRT_RTX.keys()
     assert {rule.name for rule in TARGETS["cuda"].rules} - {rule.name for rule in common.RULES} == CUDA.keys()
 
 

@@ -13,7 +13,7 @@ from requant.runtime import FixResult, check, fix
 from requant.runtime.targets import TARGETS
 from requant.runtime.targets import target as find_target
 from tests.engine import marks
-from tests.runtime.check_blocks import CPU_BLOCKS, CUDA, FINE_BLOCKS, OTHER_BLOCKS, TENSORRT_BLOCKS
+from tests.runtime.check_blocks import CPU_BLOCKS, CUDA, FINE_BLOCKS, OTHER_BLOCKS, TENSORRT_BLOCKS, TENSORRT_RTX
 from tests.runtime.check_graphs import (
     CONV,
     CPU,
@@ -42,7 +42,13 @@ ROUNDING = 1e-6
 HALF_A_STEP = 0.5 * 0.1 * 0.04
 """Of the product in these graphs: the most that rounding a bias to int32 may change."""
 
-TABLES = {"tensorrt": TENSORRT | TENSORRT_BLOCKS, "cpu": CPU | CPU_BLOCKS, "cuda": CUDA, "openvino": OPENVINO}
+TABLES = {
+    "tensorrt": TENSORRT | TENSORRT_BLOCKS,
+    "tensorrt-rtx": TENSORRT_RTX,
+    "cpu": CPU | CPU_BLOCKS,
+    "cuda": CUDA,
+    "openvino": OPENVINO,
+}
 
 UINT8_WEIGHT = "wd = DequantizeLinear <axis = 1> (wu, sw, u128s)\n"
 
@@ -117,6 +123,7 @@ def test_every_safe_fix_has_a_case() -> None:
     for target in ("tensorrt", "cpu"):
         assert {rule for name, rule in FIXABLE if name == target} | {"ir-version"} == TARGETS[target].fixes.keys()
     assert ("cuda", "integer-product") in FIXABLE
+    assert ("tensorrt-rtx", "grouped-conv") in FIXABLE
 
 
 @pytest.mark.parametrize("target", ["tensorrt", "cpu"])

@@ -27,16 +27,10 @@ def in_float(result: requant.Result) -> list[str]:
 def test_a_limit_decides_on_integer_convs_in_both_directions() -> None:
     """Without one, time and noise are weighed; the first Conv writes a channel that is far larger than the others."""
     proto, data = source(BODY, weights(outlier=300.0), SIDE), convnets.feeds(16, SIDE)
-    layers = [
-        [layer.quantized for layer in requant.optimize(proto, data, "int8-plain", "cpu", min_sqnr=limit).report.layers]
-        for limit in (None, 10, 30, 90)
-    ]
-    assert layers == [
-        [False, False, True, True],
-        [True, True, True, True],
-        [False, False, True, True],
-        [False, False, False, False],
-    ]
+    results = [requant.optimize(proto, data, "int8-plain", "cpu", min_sqnr=limit) for limit in (None, 10, 30, 90)]
+    weighed, low, high, out_of_reach = (len(in_float(result)) for result in results)
+    assert low == 0 < weighed <= high < out_of_reach == 4
+    assert worst(results[1]) < 30 <= worst(results[2])
     ranking = requant.advise(proto, data, "int8-plain", "cpu").layers
     assert ranking[0].name in ("c", "d"), "both round that channel"
 

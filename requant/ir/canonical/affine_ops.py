@@ -11,6 +11,9 @@ from ..ops import ARITHMETIC, MULTIPLICATIVE, is_op
 
 Vector = NDArray[np.float64]
 
+SPAN = 256.0
+"""The largest factor of a weight, and the inverse of the smallest: beyond it a half might not hold the product."""
+
 AFFINE: dict[tuple[str, int], Callable[[Vector], tuple[Vector | float, Vector | float]]] = {
     ("Mul", 0): lambda vector: (vector, 0.0),
     ("Mul", 1): lambda vector: (vector, 0.0),

@@ -3,8 +3,8 @@
 Functions are inlined, constants are initializers, identities are eliminated, the layout of weights is folded, the opset
 is at least 17, ops that ONNX Runtime fused are decomposed, decomposed LayerNorms are LayerNormalization nodes,
 a HardSwish or HardSigmoid that is spelled out is one node, element-wise ops behind a Conv come before a Transpose,
-a Softmax beside a Transpose is over the last axis, BatchNorms and scalars behind activations are folded into layers,
-and shapes are inferred.
+a Softmax beside a Transpose is over the last axis, BatchNorms, scalars behind activations and constant factors behind
+layers are folded into layers, and shapes are inferred.
 """
 
 import onnx_ir as ir
@@ -25,6 +25,7 @@ from ..unused import remove_unused
 from .batch_norm import FoldBatchNorm
 from .contrib import Unfuse
 from .convert_opset import convert_opset, lowest_ir_version
+from .fold_factors import FoldFactors
 from .fold_scalars import FoldScalars
 from .fuse_hard_swish import FuseHardSwish
 from .fuse_norms import FuseNorms
@@ -90,6 +91,7 @@ def _rewrite(model: ir.Model, opset: int) -> None:
     SoftmaxOverLastAxis()(model)
     FoldBatchNorm()(model)
     FoldScalars()(model)
+    FoldFactors()(model)
     remove_unused(model)
     common.RemoveUnusedOpsetsPass()(model)
     common.TopologicalSortPass()(model)

@@ -19,13 +19,10 @@ from ..linear import Linear, as_linear
 from ..ops import ACTIVATIONS, ADDITIVE, LINEAR, is_op
 from ..refusal import declined
 from ..traverse import graphs_within, sole_use
-from .affine_ops import data_position, scalar_affine
+from .affine_ops import SPAN, data_position, scalar_affine
 from .batch_norm import AFTER
 
 _LOGGER = logging.getLogger(__name__)
-
-_SPAN = 256.0
-"""The largest scale, and the inverse of the smallest: beyond it a weight might be no number of half precision."""
 
 
 class FoldScalars(ir.passes.InPlacePass):
@@ -43,7 +40,7 @@ def _fold(graph: ir.Graph, node: ir.Node) -> bool:
     (scale, shift), out = affine, node.outputs[0]
     addition = _addition(out) if shift == 0 else None
     layers = _layers(addition.outputs[0] if addition is not None else out)
-    if not layers or not 1 / _SPAN <= abs(scale) <= _SPAN:
+    if not layers or not 1 / SPAN <= abs(scale) <= SPAN:
         return False
     blocked = [f"{layer.name!r} {reason}" for layer in layers if (reason := _shift_blocked(layer))]
     if shift and blocked:

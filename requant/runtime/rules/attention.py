@@ -37,6 +37,14 @@ def partial_attention(graph: QdqGraph) -> Iterator[Violation]:
             yield attention.mixture.node, ", ".join(attention.float_operands)
 
 
+def float32_attention(graph: QdqGraph) -> Iterator[Violation]:
+    """Find attention that computes in float32, with none of its operands quantized."""
+    for attention in attentions(graph):
+        is_float32 = attention.scores.node.outputs[0].dtype == ir.DataType.FLOAT
+        if is_float32 and len(attention.float_operands) == 4:
+            yield attention.mixture.node, "float32"
+
+
 def attentions(graph: QdqGraph) -> Iterator[Attention]:
     """Iterate over the attention blocks that are decomposed into products and a softmax."""
     for node in graph.model.graph.all_nodes():

@@ -4,16 +4,21 @@ from collections.abc import Callable, Iterator
 
 import onnx_ir as ir
 
+from ...ir.constants import is_constant
 from ...ir.ops import COMMUTATIVE
 from ...ir.traverse import reachable
 from .norms import PARAMETERS, decomposed_norms
 from .qdq_graph import QdqGraph
 from .qdq_nodes import QdqNode
+from .quantizers import INTEGER_OPS
 from .rule import Find, Violation
 from .traverse import MOVERS
 
 Use = tuple[ir.Node, int]
 """A consumer, and which of its inputs."""
+
+_STORED = frozenset({ir.DataType.INT8, ir.DataType.FLOAT8E4M3FN, ir.DataType.INT4})
+"""Types of quantized constants."""
 
 _INTEGER_ELEMENTWISE = COMMUTATIVE
 """Ops that ONNX Runtime runs on integers (QLinearAdd, QLinearMul); it has no such kernel for Sub and Div."""
@@ -43,6 +48,14 @@ def quantized_constant(has_kernel: Callable[[ir.Node, QdqGraph], bool]) -> Find:
                 yield dequantizer.node, " and ".join(sorted(ops))
 
     return find
+
+
+def moved_integers(graph: QdqGraph) -> Iterator[Violation]:
+    """Find nodes other than a DequantizeLinear that read a constant stored in a type of quantized values."""
+    for node in graph.model.graph.all_nodes():
+        stored = [value for value in node.inputs if value is not None and is_constant(value)]
+        if node not in graph.nodes and node.domain == "" and not node.op_type.startswith(INTEGER_OPS):
+            yield from ((node, node.op_type) for value in stored if value.dtype in _STORED)
 
 
 def never(node: ir.Node, graph: QdqGraph) -> bool:

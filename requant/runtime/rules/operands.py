@@ -39,12 +39,17 @@ def float_partner(graph: QdqGraph) -> Iterator[Violation]:
 
 def weight_only(graph: QdqGraph) -> Iterator[Violation]:
     """Find 8-bit weights that a float activation is multiplied by, unless the metadata say that this is on purpose."""
-    if graph.model.metadata_props.get(TARGET) == graph.target.name:
+    if _family(graph.model.metadata_props.get(TARGET, "")) == _family(graph.target.name):
         return
     for dequantized, _, layer in _single(graph):
         dequantizer = dequantized.dequantizer
         if dequantized.constant and dequantizer and dequantizer.dtype in (ir.DataType.INT8, ir.DataType.UINT8):
             yield layer.node, dequantizer.dtype.name.lower()
+
+
+def _family(name: str) -> str:
+    """Return what targets of one engine have in common: ``cpu`` of ``cpu-avx2``."""
+    return name.partition("-")[0]
 
 
 def small_weight(graph: QdqGraph) -> Iterator[Violation]:
@@ -74,6 +79,32 @@ def half_scale(graph: QdqGraph) -> Iterator[Violation]:
         scale = layer.dequantizers[0].node.inputs[1]
         if scale is not None and scale.dtype in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16):
             yield layer.node, scale.dtype.name.lower()
+
+
+def half_scales(graph: QdqGraph) -> Iterator[Violation]:
+    """Find products by a weight with several scales, where all scales are float16, and so the sums of integers."""
+    for layer in graph.products():
+        scales = [dequantizer.node.inputs[1] for dequantizer in layer.dequantizers]
+        is_half = all(scale is not None and scale.dtype == ir.DataType.FLOAT16 for scale in scales)
+        if is_half and layer.weight is not None and layer.weight.axis is not None:
+            yield layer.node, "scale of the data"
+
+
+def layer_of(*op_types: str) -> Find:
+    """Return a search for layers of ``op_types`` with both operands quantized."""
+
+    def find(graph: QdqGraph) -> Iterator[Violation]:
+        for layer in graph.products(*op_types):
+            yield layer.node, layer.node.op_type
+
+    return find
+
+
+def grouped_conv(graph: QdqGraph) -> Iterator[Violation]:
+    """Find quantized Convs with several groups."""
+    for layer in graph.products("Conv"):
+        if (groups := layer.node.attributes.get_int("group", 1)) > 1:
+            yield layer.node, f"{groups} groups"
 
 
 def weight_first(graph: QdqGraph) -> Iterator[Violation]:

@@ -11,7 +11,7 @@ from .qdq_nodes import QdqNode
 from .rule import Find, Violation
 from .traverse import consumers
 
-_INTEGER_OPS = (
+INTEGER_OPS = (
     *("QLinear", "QGemm", "QAttention", "QEmbed", "QOrdered", "QMoE"),
     *("DynamicQuantize", "MatMulInteger", "MatMulNBits", "ConvInteger"),
 )
@@ -34,7 +34,7 @@ def ir_version_too_high(graph: QdqGraph) -> Iterator[Violation]:
 def integer_op(graph: QdqGraph) -> Iterator[Violation]:
     """Find ops that multiply integers themselves, instead of Q/DQ around a float op."""
     for node in graph.model.graph.all_nodes():
-        if node.op_type.startswith(_INTEGER_OPS):
+        if node.op_type.startswith(INTEGER_OPS):
             yield node, node.op_type
 
 

@@ -34,14 +34,18 @@ class Target:
         ops: the linear ops that have an integer kernel when their inputs are quantized and their output is not.
         weight_only: types of weights that it multiplies float data by.
         dynamic: whether it has products whose data are quantized at run time.
-        reasons: for messages, why a layer stays in float: by other ops; under "static", by calibrated scales.
+        reasons: for messages, why a layer stays in float: by other ops; under "static", by calibrated scales; under
+            "grouped", by several groups.
         fewest_channels: the smallest K and N that pay, but for ops that write integers: there it pays to have no
             float layer between; and for products of integers that have ``prices``.
         integer_products: whether products are written as operators on integers and not behind DequantizeLinear (see
             `requant.passes.lowering.integer_product`).
+        grouped: whether a Conv with several groups has an integer kernel that pays.
         integer_residuals: whether a Conv adds an int8 residual in its integer kernel.
         integer_outputs: the ops among `ops` whose integer kernel rounds its output to integers.
         prices: what kernels take, where that decides which of them run on integers; with ``integer_outputs`` it does.
+        common_scale: whether products are written in half precision only where their weight has one scale (see
+            `requant.passes.lowering.common_scale`).
         shared_bias: whether an integer Conv with several consumers needs a bias.
         one_sided: the ops among `ops` whose integer kernel takes data without negative values alone.
         recurrent: the recurrent ops that have an integer kernel whose data are quantized at run time.
@@ -49,6 +53,7 @@ class Target:
         zero_points: whether activations may have any zero point.
         asymmetric: whether they have one of their own unasked, since it costs the engine nothing.
         half_precision: whether it computes in half precision; if not, models in half precision get float32 inside.
+        body: the type in which layers that are not quantized compute if nothing else is asked for.
         half_products: whether integer products may give float16: a Conv that writes integers, on the CPU, may not.
         highest_opset, highest_ir: the newest that it reads with Q/DQ.
         onnx_versions: the same by the engine's version, where older versions read less.
@@ -68,9 +73,11 @@ class Target:
     reasons: Mapping[str, str] = field(default_factory=dict)
     fewest_channels: int = FEWEST_CHANNELS
     integer_products: bool = False
+    grouped: bool = True
     integer_residuals: bool = False
     integer_outputs: frozenset[str] = frozenset()
     prices: Prices | None = None
+    common_scale: bool = False
     shared_bias: bool = False
     one_sided: frozenset[str] = frozenset()
     recurrent: frozenset[str] = frozenset()
@@ -78,6 +85,7 @@ class Target:
     zero_points: bool = False
     asymmetric: bool = False
     half_precision: bool = True
+    body: ir.DataType = ir.DataType.FLOAT
     half_products: bool = True
     highest_opset: int = 27
     highest_ir: int = 14
@@ -100,6 +108,8 @@ class Target:
             yield reason
         if op_type not in self.ops:
             yield self.reasons.get(op_type, f"{self.name} has no integer {op_type}")
+        elif linear.groups > 1 and not self.grouped:
+            yield self.reasons["grouped"]
         elif layer_format.activations is None and op_type in CONVOLUTIONS:
             yield f"{self.name} has no {op_type} of float data by a quantized weight"
         elif layer_format.activations is None and linear.batched:

@@ -12,7 +12,7 @@ from ..fixes.safe_fix import FixTable, SafeFix, each
 from ..ort.provider import CUDA, Options, Provider
 from .common import FIXES, FLOAT_CONSTANT, FLOAT_LAYER, NO_PAIR, RULES
 from .target import FP8, INT4, INT8, Target
-from .tensorrt_rules import TENSORRT_RULES
+from .tensorrt_rules import TENSORRT_RTX_RULES, TENSORRT_RULES
 
 _INT8_AROUND_0 = SafeFix(each(requantize.symmetric), "requantized uint8 as int8 with zero point 0")
 
@@ -26,6 +26,7 @@ _FIXES: FixTable = {
     "quantized-residual": (NO_PAIR,),
     "partial-attention": (SafeFix(remove_qdq.attention, "left both products of the attention in float", exact=False),),
     "thin-layer": (FLOAT_LAYER,),
+    "no-integer-layer": (FLOAT_LAYER,),
 }
 
 
@@ -45,6 +46,7 @@ TENSORRT = Target(
     ops=LINEAR - {"ConvTranspose"},
     weight_only=frozenset({INT8, INT4}),
     integer_residuals=True,
+    body=ir.DataType.FLOAT16,  # attention in float32 is no kernel of its own
     highest_opset=24,
     highest_ir=12,
     engine="tensorrt",
@@ -72,8 +74,13 @@ TENSORRT = Target(
 TENSORRT_RTX = replace(
     TENSORRT,
     name="tensorrt-rtx",
+    common_scale=True,
+    grouped=False,
+    reasons={"grouped": "tensorrt-rtx pads the channels of a grouped Conv in int8 up to four times"},
     engine="tensorrt-rtx",
     distributions=("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),
+    rules=TENSORRT.rules + TENSORRT_RTX_RULES,
+    fixes={**_FIXES, "grouped-conv": (FLOAT_LAYER,)},
     provider=Provider(
         "NvTensorRTRTXExecutionProvider",
         "pip install 'onnxruntime>=1.24' onnxruntime-ep-nv-tensorrt-rtx",

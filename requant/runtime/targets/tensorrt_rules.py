@@ -36,7 +36,7 @@ TENSORRT_RULES = (
     Rule(
         "scale-not-constant",
         quantizers.computed_scale,
-        "refused: the {what} is computed at run time, and the parser takes constants",
+        "runs in float: the {what} is computed at run time, and integer kernels take constants",
         "calibrate, and store scale and zero point as initializers",
     ),
     Rule(
@@ -70,12 +70,6 @@ TENSORRT_RULES = (
         "keep the bias in float",
     ),
     Rule(
-        "dangling-quantize",
-        quantizers.dangling_quantize,
-        "refused: the consumer of the quantized value is {what}, and the parser takes DequantizeLinear only",
-        "put a DequantizeLinear with the same scale behind it",
-    ),
-    Rule(
         "integer-op",
         quantizers.integer_op,
         "refused: the parser does not take {what}",
@@ -96,14 +90,32 @@ TENSORRT_RULES = (
     Rule(
         "small-weight",
         operands.small_weight,
-        "refused: no product of 8-bit activations by an {what} weight can be built",
+        "slower: the {what} weight is cast to int8 by a kernel of its own at each run",
         "use an int8 weight, or leave the activation in float",
     ),
     Rule(
         "blocked-weight",
         operands.blocked_weight,
-        "runs in float: the weight has scales by {what}, and is dequantized by a kernel of its own",
-        "give the weight one scale for each output channel",
+        "refused: no product of quantized activations by a weight with scales by {what} can be built",
+        "give the weight one scale for each output channel, or leave the activation in float",
+    ),
+    Rule(
+        "integer-constant",
+        constants.moved_integers,
+        "refused: a {what} reads a constant that is stored in integers, which only a DequantizeLinear may",
+        "put the DequantizeLinear in front of it, or keep the constant in float",
+    ),
+    Rule(
+        "half-scales",
+        operands.half_scales,
+        "other numbers: the sums of products of integers, times one {what}, are kept in float16, which ends at 65504",
+        "store the scales of both DequantizeLinear in float32, with output_dtype float16, or use one scale a weight",
+    ),
+    Rule(
+        "no-integer-layer",
+        operands.layer_of("ConvTranspose"),
+        "runs in float: there is no integer {what}, and its weight is dequantized by a kernel of its own at each run",
+        "leave the layer in float",
     ),
     Rule(
         "quantized-output",
@@ -154,3 +166,19 @@ TENSORRT_RULES = (
         "leave the layer in float",
     ),
 )
+
+TENSORRT_RTX_RULES = (
+    Rule(
+        "grouped-conv",
+        operands.grouped_conv,
+        {"1.7": "slower: a Conv with {what} in int8 has its channels padded up to four times"},
+        "leave the layer in float",
+    ),
+    Rule(
+        "float32-attention",
+        attention.float32_attention,
+        {"1.7": "slower: attention in {what} does not become one kernel"},
+        "convert the model to float16",
+    ),
+)
+"""Rules that only TensorRT-RTX was seen to have."""

@@ -57,6 +57,17 @@ CASES = {
         y = Conv(c, u)
         """,
     ),
+    "a constant factor behind a Reshape and a Transpose is folded into the layer before them": (
+        f"""{ROWS.replace("float[2,3,8] y", "float[2,2,3,4] y")[:-1]}, int64[4] heads = {{0, 0, 2, 4}}>
+        {{ a = MatMul(x, w)  q = Add(a, b)  h = Reshape(q, heads)  t = Transpose<perm = [0, 2, 1, 3]>(h)
+        y = Mul(t, two) }}""",
+        """
+        a = MatMul(x, w.folded)
+        q.scaled = Add(a, b.folded)
+        h = Reshape(q.scaled, heads)
+        y = Transpose(h)
+        """,
+    ),
     "a scale and an offset behind an activation are folded into the Conv after them": (
         f"""{IMAGE}, float one = {{1.0}}> {{ r = Relu(x)  m = Mul(r, half)  a = Add(m, one)  y = Conv(a, u, b) }}""",
         """

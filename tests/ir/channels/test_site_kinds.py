@@ -49,15 +49,21 @@ class Case:
 
 
 def _shown(site: Site) -> str:
-    producers = " ".join(producer.source.output.name or "?" for producer in site.producers)
-    consumers = " ".join(consumer.linear.output.name or "?" for consumer in site.consumers)
+    producers = " ".join(_name(producer.source.output) for producer in site.producers)
+    consumers = " ".join(_name(consumer.linear.output) for consumer in site.consumers)
     return f"{site.kind} {site.channels}: {producers} -> {consumers}".strip() + ("/" if site.shift_blocked else "")
+
+
+def _name(value: ir.Value) -> str:
+    """Return the name in the text, also where a constant factor was folded into the layer."""
+    return (value.name or "?").removesuffix(".scaled")
 
 
 ROWS = """(float[B,4,4] x) => (float[B,T,M] y) <float[4] g, float[4] b, float[4,4] w, float[4,4] v, float[4,4] u,
     float[4,4] o, float[4,8] wide, float[8,4] narrow, float[4,12] triple, float[4] c, float[4] d, float[1] one,
     float[8] h, float[4,4] cos, float[4,4] sin, float[2] head, float zero = {0}, float six = {6}, float half = {0.5},
-    float two = {2}, float e = {0.01}, int64[1] i0 = {0}, int64[1] i1 = {1}, int64[1] i2 = {2}, int64[1] i3 = {3},
+    float two = {2}, float huge = {300}, float[4] far = {300, 1, 2, 3}, float e = {0.01},
+    int64[1] i0 = {0}, int64[1] i1 = {1}, int64[1] i2 = {2}, int64[1] i3 = {3},
     int64[1] end = {99}, int64[1] last = {-1}, int64[6] pads = {0, 1, 0, 0, 1, 0}, int64[4] heads = {0, 0, 2, 2},
     int64[4] queries = {0, 0, 4, 2}, int64[4] whole = {0, 4, 4, 2}, int64[3] back = {0, 0, 4},
     int64[3] wider = {0, 0, 8}, int64[5] parts = {0, 0, 3, 2, 2}, int64[5] groups = {1, 1, 2, 1, 1},
@@ -114,7 +120,7 @@ ATTENTION = {
         f"{Q} {K} vs = Transpose<perm = [0, 1, 3, 2]>(k)  {SCORES} {P} {OUT}", "QK 4: q0 k0 -> y"),
     "scaled keys": _rows(f"{Q} {K} {V} ks = Mul(k, half)  s = MatMul(q, ks)  {P} {OUT}", QK, AV),
     "scaled values": _rows(
-        f"{Q} {K} {V} {SCORES} {P} {OUT}".replace("m0 = MatMul(p, vs)", "z = Mul(vs, half)  m0 = MatMul(p, z)"), QK,
+        f"{Q} {K} {V} {SCORES} {P} {OUT}".replace("m0 = MatMul(p, vs)", "z = Mul(vs, huge)  m0 = MatMul(p, z)"), QK,
         AV + "/", reason="the shift reaches 'y' scaled"),
     "keys normalized before": _rows(
         f"n = LayerNormalization(x, g, b)  {Q} {K.replace('(x', '(n')} {V} {SCORES} {P} {OUT}", "LayerNorm 4: n -> k0",
@@ -294,10 +300,10 @@ GATES = {
         "a = MatMul(x, w)  s = Sigmoid(a)  up = MatMul(x, v)  h0 = Mul(s, up)  z = MatMul(h0, o)  r = Tanh(up)"
         "  y = Add(z, r)", reason="Sigmoid"),
     "square": _rows("a = MatMul(x, w)  r = Mul(a, a)  y = MatMul(r, o)", reason="multiplies the value by itself"),
-    "one factor": _rows("a = MatMul(x, w)  r = Mul(a, half)  y = MatMul(r, o)", "Linear 4: a -> y/",
+    "one factor": _rows("a = MatMul(x, w)  r = Mul(a, huge)  y = MatMul(r, o)", "Linear 4: a -> y/",
         reason="the shift reaches 'y' scaled"),
     "divided": _rows(
-        "a = MatMul(x, w)  r = Div(a, g)  y = MatMul(r, o)", "GatedMLP 4: a -> y/", reason="scales the shift"),
+        "a = MatMul(x, w)  r = Div(a, far)  y = MatMul(r, o)", "GatedMLP 4: a -> y/", reason="scales the shift"),
     "divisor": _rows("a = MatMul(x, w)  m = Abs(a)  t = Add(m, half)  r = Div(g, t)  y = MatMul(r, o)",
         reason="Div 'r' does not commute"),
 }
