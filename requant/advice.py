@@ -88,7 +88,12 @@ def advise(
     those of least cost for a bound of the noise, and have been measured as a whole.
 
     Args:
-        source, calibration, recipe, target, keep, progress: as `requant.optimize` takes them.
+        source: the model, as `requant.optimize` takes it.
+        calibration: real data, as `requant.optimize` takes them.
+        recipe: the recipe whose plan is ranked.
+        target: a name in `requant.runtime.TARGETS`.
+        keep: names or glob patterns of nodes that stay in float in any case.
+        progress: told each stage and its steps.
 
     Raises:
         RequantError: one line that says what is wrong with the model, the data or the target.
