@@ -25,7 +25,7 @@ from .ir.formats import (
 from .ir.load import reason
 from .passes.cost_model.search import CANDIDATES
 from .passes.search_transforms import SearchTransforms
-from .passes.solvers import AwqSearch, Identity
+from .passes.solvers import AwqSearch, Identity, SmoothQuant
 from .passes.split_channels import SplitChannels
 
 _ROUNDINGS = ("nearest", "gptq")
@@ -88,6 +88,7 @@ def weight_only(name: str, fmt: Format) -> Recipe:
 
 _INT8, _FP8 = Recipe(), Recipe("fp8", (), (FP8,))
 _MIXED8 = SearchTransforms(formats=(INT8, FP8), insert=False, free=True)
+_SMOOTHQUANT = Recipe("int8 with SmoothQuant alone", (SearchTransforms((SmoothQuant(0.8, shift=True),)),))
 
 _RECIPES = (
     _INT8,
@@ -95,6 +96,7 @@ _RECIPES = (
     Recipe("int8-dynamic", (SearchTransforms(insert=False, free=True),), (INT8_DYNAMIC,)),
     _FP8,
     Recipe("mixed8", (_MIXED8,), (INT8, FP8), baselines=(_INT8, _FP8)),
+    Recipe("auto", (_MIXED8,), (INT8, FP8), baselines=(_INT8, _SMOOTHQUANT, _FP8)),
     weight_only("int4-weight", int4_weight()),
     weight_only("int8-weight", INT8_WEIGHT),
 )
@@ -104,7 +106,8 @@ RECIPES = {recipe.name: recipe for recipe in _RECIPES}
 
 "int8" splits channels, transforms them and rounds weights by GPTQ; "int8-plain" quantizes the graph as it is.
 "int8-dynamic" computes the scales of the data at run time. "fp8" is e4m3 for both, "mixed8" is int8 or e4m3 by value,
-where that is better than either for all.
+where that is better than either for all. "auto" is the best of "int8", int8 with SmoothQuant at every site, "fp8" and
+mixed formats, as far as the engine has them, on held-out samples.
 "int4-weight" and "int8-weight" are weight-only. Without calibration, those that need no ranges omit rewrites too.
 """
 

@@ -40,8 +40,8 @@ def choose_plan(job: Job) -> None:
     take(*planned(first, job), job)
     for recipe in others:
         _take_if_better(recipe, job, f"planned by {recipe.name}")
-    if job.planned_by.name != job.recipe.name:
-        job.report.notes.append(f"planned by {job.planned_by.name}: {job.recipe.name} is not shown to be better")
+    if others and job.planned_by == first:
+        job.report.notes.append(f"planned by {first.name}: {job.recipe.name} is not shown to be better")
     if job.parts.held_out is not None:
         _take_if_better(job.planned_by.plain, job, "quantized without any transform")
 
