@@ -97,6 +97,11 @@ class Target:
     provider: Provider | None = None
     runner: Runner | None = None
 
+    @property
+    def takes_whole_graph(self) -> bool:
+        """True where ONNX Runtime hands the graph to the engine as it is written, without optimizations of its own."""
+        return self.provider is not None and self.provider.level == "ORT_DISABLE_ALL"
+
     def excludes(self, linear: Linear, layer_format: Format) -> Refusal | None:
         """Refuse ``linear`` where this engine should not run it in the format ``layer_format``."""
         reason = next(self._exclusions(linear, layer_format), None)
