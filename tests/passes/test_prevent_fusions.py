@@ -136,13 +136,20 @@ def test_other_convs_keep_their_bias() -> None:
     assert listing(model) == before
 
 
-def test_a_bias_behind_a_product_is_a_row() -> None:
+@pytest.mark.parametrize(
+    ("shape", "text", "expected"),
+    [
+        ("1,4,2", "a = MatMul (d, v) y = Add (b, a)", "y = Add(b.row, a)"),
+        ("4,2", "y = Gemm (d, v, b)", "y = Gemm(d, v, b.row)"),
+    ],
+)
+def test_a_bias_of_a_product_is_a_row(shape: str, text: str, expected: str) -> None:
     model = graph(
-        f"(float16[1,4,2] x) => (float16[1,4,2] y) {{ {PRODUCT} a = MatMul (d, v) y = Add (b, a) }}",
+        f"(float16[{shape}] x) => (float16[{shape}] y) {{ {PRODUCT} {text} }}",
         w=np.ones((2, 2), np.int8), b=np.ones(2, np.float16), **SCALES,
     )  # fmt: skip
     PreventFusions()(model)
-    assert listing(model)[-1] == "y = Add(b.row, a)"
+    assert listing(model)[-1] == expected
     assert model.graph.initializers["b.row"].shape == (1, 2)
 
 
