@@ -76,8 +76,13 @@ class Calibrated:
         canonicalize(self.model, opset)
         collect(self.model, batches(subject.calibration, self.model))
 
-    def lowered(self, recipe: Recipe, target: str = "tensorrt") -> tuple[ir.Model, int]:
-        """Return the artifact of ``recipe``, and the number of nodes that its rewrites added."""
+    def lowered(
+        self, recipe: Recipe, target: str = "tensorrt", body: ir.DataType = ir.DataType.FLOAT
+    ) -> tuple[ir.Model, int]:
+        """Return the artifact of ``recipe`` in float32, and the number of nodes that its rewrites added.
+
+        It is lowered for float layers that will compute in ``body``.
+        """
         model = self.model.clone()
         SelectLayers(target=target, formats=recipe.formats)(model)
         for rewrite in recipe.rewrites:
@@ -85,5 +90,5 @@ class Calibrated:
         PlanQuantizers(recipe.formats, recipe.ranges)(model)
         if recipe.rounding == "gptq":
             Gptq()(model)
-        InsertQDQ(target)(model)
+        InsertQDQ(target, body=body)(model)
         return model, sum(record.added_nodes for record in site_records(model))

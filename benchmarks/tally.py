@@ -69,7 +69,8 @@ def artifacts(subject: Subject) -> Iterator[tuple[str, ir.Model]]:
     calibrated, engine = Calibrated(few, OPSET), find_target(TARGET)
     yield "float16", half_precision(calibrated.model, engine)
     for name, precision in FORMATS:
-        model, _ = calibrated.lowered(RECIPES[name].plain, TARGET)
+        body = ir.DataType.FLOAT16 if precision == "float16" else ir.DataType.FLOAT
+        model, _ = calibrated.lowered(RECIPES[name].plain, TARGET, body)
         yield f"{name}, {precision}", half_precision(model, engine) if precision == "float16" else model
 
 

@@ -23,6 +23,7 @@ def build_tables(check: BuildCheck) -> RenderableType:
         table(title, ("", "model", check.reference), _rows(check)),
         table("Kernels beside products", ("ops", "kernels", "MB"), _others(check.tally)),
         line(_verdict(check), style="bold" if check.traffic <= 1 else "yellow"),
+        *([line(check.loss, style="yellow")] if check.loss else []),
     )
 
 

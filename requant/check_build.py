@@ -1,6 +1,7 @@
 """What an engine's builder makes of a quantized model, beside what it makes of the float16 one."""
 
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import Any
 
 import onnx_ir as ir
@@ -67,6 +68,30 @@ class BuildCheck:
         """The estimated times of the engine and of the baseline; empty without a GPU to estimate for."""
         return tuple(side.microseconds(GPUS[self.gpu]) for side in (self.tally, self.baseline)) if self.gpu else ()
 
+    @property
+    def formats(self) -> str:
+        """The formats that layers are planned in, of weights alone too; empty where all are in float."""
+        names = (product.format or product.weight for product in self.tally.products)
+        return " and ".join(sorted(set(filter(None, names))))
+
+    @property
+    def loss(self) -> str:
+        """A line that says that the quantized model is not worth it, by the estimate or else by bytes; empty if it is.
+
+        The estimate decides where there is one: it has the bytes and the operations.
+        """
+        (ours, theirs), unit = self._costs
+        if not self.formats or not ours > theirs:
+            return ""
+        numbers = f"{ours:.4g} {unit} against {theirs:.4g}"
+        return f"{self.formats} does not pay here: {numbers}; take {self.reference}"
+
+    @property
+    def _costs(self) -> tuple[tuple[float, ...], str]:
+        if self.gpu and all(map(isfinite, self.microseconds)):
+            return self.microseconds, f"µs estimated on {GPUS[self.gpu].title}"
+        return (self.tally.megabytes, self.baseline.megabytes), "MB"
+
     def to_dict(self) -> dict[str, Any]:  # JSON: values of any plain type
         """Return plain dictionaries, lists and numbers."""
         return {
@@ -76,6 +101,7 @@ class BuildCheck:
             "traffic": self.traffic,
             "gpu": self.gpu,
             "estimated_microseconds": list(self.microseconds),
+            "loss": self.loss,
             "findings": [finding.to_dict() for finding in self.findings],
         }
 

@@ -16,6 +16,7 @@ from .ir.save import save
 from .outputs import refuse_overwrite
 from .passes.convert_precision import ConvertPrecision
 from .passes.insert_qdq import InsertQDQ
+from .passes.prevent_fusions import PreventFusions
 from .passes.restore_types import RestoreTypes
 from .report import Report
 from .runtime.prices import Prices
@@ -123,10 +124,12 @@ class Lowering:
 
     def _steps(self, precision: Precision | None, *, restores: bool) -> tuple[Callable[[ir.Model], object], ...]:
         insert = InsertQDQ(self.engine, self.zero_points, _HALVES.get(precision or "float32", ir.DataType.FLOAT))
+        steps: list[Callable[[ir.Model], object]] = [insert]
         if precision in _HALVES:
-            products = self.engine.half_products
-            return insert, ConvertPrecision(_HALVES[precision], self.keep_io, products)
-        return (insert, RestoreTypes()) if restores else (insert,)
+            steps.append(ConvertPrecision(_HALVES[precision], self.keep_io, self.engine.half_products))
+        elif restores:
+            steps.append(RestoreTypes())
+        return (*steps, PreventFusions()) if self.engine.takes_whole_graph else tuple(steps)
 
 
 def runnable(artifact: ir.Model) -> ir.Model:

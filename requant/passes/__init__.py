@@ -9,6 +9,7 @@ from .measure_rounding_noise import MeasureRoundingNoise
 from .migrate_channel_shifts import MigrateChannelShifts
 from .plan_integer_values import PlanIntegerValues
 from .plan_quantizers import PlanQuantizers
+from .prevent_fusions import PreventFusions
 from .reparameterize_scales import ReparameterizeScales
 from .restore_types import RestoreTypes
 from .search_transforms import SearchTransforms
@@ -24,6 +25,7 @@ __all__ = [
     "MigrateChannelShifts",
     "PlanIntegerValues",
     "PlanQuantizers",
+    "PreventFusions",
     "ReparameterizeScales",
     "RestoreTypes",
     "SearchTransforms",

@@ -7,7 +7,7 @@
 `requant.passes.lowering` has a file for each form, `requant.runtime.targets` the traits of each engine.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -88,7 +88,7 @@ class InsertQDQ(ir.passes.InPlacePass):
             bias_shared_outputs(layer.linear for layer in layers)
         if engine.integer_residuals:
             records = {
-                linear: _with_residual(linear, record, contexts[graph_of(linear.node)].dequantized)
+                linear: _with_residual(linear, record, contexts[graph_of(linear.node)])
                 for linear, record in records.items()
             }
         keep_in_float(quantize_kernels(kernels, contexts))
@@ -157,7 +157,9 @@ def _lower(layer: PlannedLayer, context: LoweringContext) -> None:
         follow(graph, linear.node, "Mul", factor)
 
 
-def _with_residual(linear: Linear, record: LayerRecord, dequantized: Mapping[ir.Value, ir.Value]) -> LayerRecord:
+def _with_residual(linear: Linear, record: LayerRecord, context: LoweringContext) -> LayerRecord:
     """Return the record of a layer after the sum behind it reads a quantized residual, if there is one."""
-    is_sum = record.quantized and linear.node.op_type == "Conv" and quantize_residual(linear, dequantized)
+    loudest = context.engine.loudest_residual
+    is_conv = record.quantized and linear.node.op_type == "Conv"
+    is_sum = is_conv and quantize_residual(linear, context.dequantized, loudest)
     return replace(record, format=f"{record.format}, and its residual") if is_sum else record

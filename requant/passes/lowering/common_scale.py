@@ -8,7 +8,8 @@ that read one value have one s₀, because those with different ones are not joi
 
     128 s_x s₀ Σ |Q| ≤ 65504    for any data, or    4 |x̂ (s₀ Q)| ≤ 65504    on the calibration rows
 
-If neither holds, as a product may then not fit a half, the layer keeps a scale for each channel.
+If neither holds, as a product may then not fit a half, the layer keeps a scale for each channel. So do all that read
+the same value: the builder of TensorRT-RTX 1.7 fails on some products of both kinds that it would join.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,6 +27,8 @@ from ...ir.refusal import Refusal
 from ...ir.transform.edit import graph_of, insert_after, read_constant
 from ..planned_layer import PlannedLayer
 from ..precision.ranges import headroom
+
+_BESIDE = "it keeps a scale for each channel, as another layer that reads the same value does"
 
 
 class _Product(NamedTuple):
@@ -58,25 +61,27 @@ def share_scales(layers: Iterable[PlannedLayer], dtype: ir.DataType) -> dict[Lin
 
     ``dtype`` is the type that products are to be written in.
     """
-    groups: dict[ir.Value, list[_Product]] = {}
-    for product in filter(None, map(_product, layers)):
-        groups.setdefault(product.linear.current_data, []).append(product)
+    groups: dict[ir.Value, list[PlannedLayer]] = {}
+    for layer in layers:
+        if layer.data is not None:
+            groups.setdefault(layer.linear.current_data, []).append(layer)
     refusals: dict[Linear, Refusal] = {}
     for group in groups.values():
-        common = _largest_scale(group)
-        refused = {one.linear: reason for one in group if (reason := _overflow(one, common, dtype)) is not None}
-        members = [one for one in group if one.linear not in refused]
-        common = _largest_scale(members)
-        for member in members:
-            _share(member, common)
-        refusals |= {linear: Refusal.at(linear.node, reason) for linear, reason in refused.items()}
+        products = [product for product in map(_product, group) if product is not None]
+        common = _largest_scale(products)
+        reasons = {one.linear: reason for one in products if (reason := _overflow(one, common, dtype)) is not None}
+        if reasons:
+            refusals |= {one.linear: Refusal.at(one.linear.node, reasons.get(one.linear, _BESIDE)) for one in products}
+        elif len(products) == len(group):
+            for product in products:
+                _share(product, common)
     return refusals
 
 
 def _product(layer: PlannedLayer) -> _Product | None:
     """Return ``layer`` as a product; None where its weight has another form, or belongs to other layers too."""
     data, weight = (value.producer() if value is not None else None for value in layer.linear.node.inputs[:2])
-    if layer.data is None or layer.linear.batched or layer.weight.axis is None or layer.weight.block:
+    if layer.linear.batched or layer.weight.axis is None or layer.weight.block:
         return None
     if data is None or weight is None or len(weight.outputs[0].uses()) > 1:
         return None

@@ -42,6 +42,8 @@ class Target:
             `requant.passes.lowering.integer_product`).
         grouped: whether a Conv with several groups has an integer kernel that pays.
         integer_residuals: whether a Conv adds an int8 residual in its integer kernel.
+        loudest_residual: the most noise that such a residual may bring, over that of rounding the Conv's own data: a
+            real ResNet's bring 0.5 to 12.
         integer_outputs: the ops among `ops` whose integer kernel rounds its output to integers.
         prices: what kernels take, where that decides which of them run on integers; with ``integer_outputs`` it does.
         common_scale: whether products are written in half precision only where their weight has one scale (see
@@ -75,6 +77,7 @@ class Target:
     integer_products: bool = False
     grouped: bool = True
     integer_residuals: bool = False
+    loudest_residual: float = 10.0
     integer_outputs: frozenset[str] = frozenset()
     prices: Prices | None = None
     common_scale: bool = False
@@ -96,6 +99,11 @@ class Target:
     fixes: FixTable = field(default_factory=dict)
     provider: Provider | None = None
     runner: Runner | None = None
+
+    @property
+    def takes_whole_graph(self) -> bool:
+        """True where ONNX Runtime hands the graph to the engine as it is written, without optimizations of its own."""
+        return self.provider is not None and self.provider.level == "ORT_DISABLE_ALL"
 
     def excludes(self, linear: Linear, layer_format: Format) -> Refusal | None:
         """Refuse ``linear`` where this engine should not run it in the format ``layer_format``."""

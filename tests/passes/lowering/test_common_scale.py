@@ -143,6 +143,18 @@ def test_a_product_that_does_not_fit_a_half_keeps_the_scales_of_channels() -> No
     assert all(scale.shape == () for scale in weight_scales(lowered(plan, body=ir.DataType.BFLOAT16)))
 
 
+def test_layers_that_read_one_value_keep_theirs_together() -> None:
+    model = lowered(planned(QKV, size=3000.0))
+    assert all(scale.shape == (32,) for scale in weight_scales(model))
+    assert all("it keeps a scale for each channel" in layer.note for layer in layer_records(model))
+
+
+def test_a_weight_that_another_layer_reads_keeps_the_scales_beside_it_too() -> None:
+    text = """(float[8,32] x) => (float[8,32] y) {
+        a = MatMul(x, q) e = MatMul(x, k) f = Add(a, e) t = Tanh(f) y = MatMul(t, q) }"""
+    assert all(scale.shape == (32,) for scale in weight_scales(lowered(planned(text))))
+
+
 def test_channels_that_are_0_do_not_set_the_scale() -> None:
     model = planned(TWO)
     weight = model.graph.initializers["q"]

@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -18,6 +19,7 @@ from requant.passes.annotations import layer_records
 from requant.runtime.check import check
 from requant.runtime.openvino import compile_model, kernels
 from requant.runtime.session import runner
+from requant.runtime.targets import TARGETS
 
 WEIGHTS = {"w": (32, 32, 1, 1), "v": (32, 32, 3, 3), "b": (32,)}
 BLOCK = "r = Relu(x) c = Conv(r, w, b) s = Add(c, r) y = Relu(s)"
@@ -146,3 +148,10 @@ def test_openvino_adds_int8_in_the_kernel_of_the_conv() -> None:
     ran = [kind for kind, _ in kernels(compile_model(artifact))]
     assert ran.count("Convolution") == 3
     assert not {"Eltwise", "Add"} & set(ran)
+
+
+@pytest.mark.parametrize(("limit", "residual"), [(1e-6, "r"), (1e6, "r.dequantized")])
+def test_an_engine_says_how_much_noise_a_residual_may_bring(limit: float, residual: str) -> None:
+    model = planned(BLOCK)
+    InsertQDQ(replace(TARGETS["tensorrt"], loudest_residual=limit))(model)
+    assert sums(model) == [residual]
