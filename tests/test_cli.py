@@ -32,7 +32,10 @@ def optimize(folder: Path, *more: str, model: str = "model.onnx", data: str = "d
 
 
 def test_optimize_writes_a_model_and_a_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert optimize(folder, "-t", "tensorrt", "--report", str(folder / "report.json"), "--json") == 0
+    assert (
+        optimize(folder, "-t", "tensorrt", "--precision", "float32", "--report", str(folder / "report.json"), "--json")
+        == 0
+    )
     printed = capsys.readouterr()
     assert json.loads(printed.out) | {"times": 0} == json.loads((folder / "report.json").read_text()) | {"times": 0}
     assert "wrote" in printed.err

@@ -65,7 +65,7 @@ def feeds(count: int, seed: int) -> list[Feed]:
 def finished(model: onnx.ModelProto | ir.Model, target: str) -> requant.Result:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", requant.CalibrationWarning)
-        return requant.optimize(model, feeds(16, 0), target=target, finish=True)
+        return requant.optimize(model, feeds(16, 0), target=target, finish=True, precision="float32")
 
 
 def ops(model: ir.Model) -> Counter[str]:
@@ -139,7 +139,7 @@ def test_an_artifact_is_finished_as_any_other_model(build: Build) -> None:
     for number, node in enumerate(model.graph.node):
         node.name = f"n{number}"
     for target in ("cpu", "tensorrt"):
-        first = requant.optimize(model, feeds(16, 0), target=target, keep=["n0"])
+        first = requant.optimize(model, feeds(16, 0), target=target, keep=["n0"], precision="float32")
         second = finished(first.model, target)
         assert [layer.quantized for layer in second.report.layers] == [True, True]
         assert requant.check(second.model, target) == []
@@ -180,7 +180,7 @@ def test_integers_are_read_as_they_are(build: Build) -> None:
         y = Transpose(m) }"""
     model = proto(body, build)
     data = [{"x": feed["x"].repeat(2, axis=0)} for feed in feeds(16, 0)]
-    artifact = requant.optimize(model, data, "int8-plain", "tensorrt", finish=True).model
+    artifact = requant.optimize(model, data, "int8-plain", "tensorrt", finish=True, precision="float32").model
     names = [node.outputs[0].name or "" for node in artifact.graph if node.op_type == "DequantizeLinear"]
     values = dict(zip(names, runner(artifact, names)(data[0])[1:], strict=True))
     activations = [value for value in values.values() if value.shape in ((8, 64), (64, 8))]

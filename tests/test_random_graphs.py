@@ -48,7 +48,7 @@ def _lowered(seed: int, drawn: RandomGraph, name: str = "") -> Iterator[tuple[Re
     recipe = RECIPES[name or list(RECIPES)[seed % len(RECIPES)]]
     first = list(TARGETS)[seed // len(RECIPES) % len(TARGETS)]
     feeds = [{"x": np.roll(drawn.x, shift, 1)} for shift in (0, 3, 5)]
-    result = requant.optimize(drawn.model, feeds, recipe, first)
+    result = requant.optimize(drawn.model, feeds, recipe, first, precision="float32")
     assert not any(untrue in site.reason for site in result.report.sites for untrue in UNTRUE), (seed, result.report)
     wanted = runner(load(drawn.model), threads=1)(feeds[0])
     for engine in TARGETS:

@@ -41,12 +41,12 @@ def in_float(result: requant.Result) -> list[str]:
 def test_a_spectrum_is_read_in_float(build: Build, target: str, count: int) -> None:
     """With 8 samples nothing is held out, and the calibration data judge."""
     proto = model(build, "Log")
-    result = requant.optimize(proto, feeds(count, 0), target=target)
+    result = requant.optimize(proto, feeds(count, 0), target=target, precision="float32")
     assert in_float(result) == ["q"]
     assert [layer.quantized for layer in result.report.layers] == [False, True, True]
     (note,) = (note for note in result.report.notes if "noisy" in note)
     assert ("held-out" if count > 12 else "calibration") in note
-    before = requant.optimize(proto, feeds(count, 0), "int8-plain", target)
+    before = requant.optimize(proto, feeds(count, 0), "int8-plain", target, precision="float32")
     fresh = feeds(16, 1)
     distances = [requant.compare(proto, one.model, fresh).outputs["y"].sqnr for one in (before, result)]
     assert distances[1] > max(28, distances[0] + 10)

@@ -1,12 +1,18 @@
 """The recipe whose plan is taken: another than the preferred one only where held-out samples show it to be better."""
 
+from collections.abc import Sequence
+
 import onnx_ir as ir
 import pytest
 
 import requant
-from models.few import FAMILIES
+from models.few import FAMILIES, Family, Feed
 from requant.recipe import RECIPES
 from requant.stages.job import Job
+
+
+def optimized(family: Family, data: Sequence[Feed], recipe: str) -> requant.Result:
+    return requant.optimize(family.model, data, recipe, "tensorrt", precision="float32")
 
 
 def codes(result: requant.Result) -> set[str]:
@@ -17,7 +23,7 @@ def codes(result: requant.Result) -> set[str]:
 def test_mixed8_is_int8_where_it_is_no_better(name: str) -> None:
     family = FAMILIES[name](92_001)
     data, fresh = family.feeds(24, 0), family.feeds(64, 1)
-    mixed, int8 = (requant.optimize(family.model, data, recipe, "tensorrt") for recipe in ("mixed8", "int8"))
+    mixed, int8 = (optimized(family, data, recipe) for recipe in ("mixed8", "int8"))
     distances = [requant.compare(family.model, one.model, fresh).outputs["y"].sqnr for one in (mixed, int8)]
     assert distances[0] == pytest.approx(distances[1], abs=0.01)
     assert codes(mixed) == codes(int8)
@@ -48,7 +54,7 @@ def test_an_engine_without_a_format_has_no_plan_in_it() -> None:
 def test_auto_takes_another_whole_plan_where_that_is_better() -> None:
     family = FAMILIES["cnn"](91_001)
     data, fresh = family.feeds(32, 0), family.feeds(64, 1)
-    auto, int8 = (requant.optimize(family.model, data, recipe, "tensorrt") for recipe in ("auto", "int8"))
+    auto, int8 = (optimized(family, data, recipe) for recipe in ("auto", "int8"))
     distances = [requant.compare(family.model, one.model, fresh).outputs["y"].sqnr for one in (auto, int8)]
     assert distances[0] > distances[1] + 2
     assert any(note.startswith("planned by int8 with SmoothQuant alone: ") for note in auto.report.notes)

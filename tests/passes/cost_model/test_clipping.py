@@ -145,7 +145,7 @@ def _gain(name: str, draw: int) -> float:
     expected = [reference(feed)[0].astype(np.float64) for feed in other]
     noise = []
     for recipe in ("int8-plain", "int8"):
-        run = runner(optimize(family.model, family.feeds(8, 0), recipe, "tensorrt").model)
+        run = runner(optimize(family.model, family.feeds(8, 0), recipe, "tensorrt", precision="float32").model)
         pairs = zip(map(run, other), expected, strict=True)
         noise.append(sum(float(np.square(y - z.astype(np.float64)).sum()) for (z, *_), y in pairs))
     return float(10 * np.log10(noise[0] / noise[1]))

@@ -17,6 +17,7 @@ from requant.passes import ConvertPrecision, InsertQDQ, PlanQuantizers, SelectLa
 from requant.passes.annotations import layer_records
 from requant.runtime.check import check
 from requant.runtime.session import runner
+from tests.engine import needs
 
 Arrays = list[NDArray[np.generic]]
 Deviation = Callable[[Arrays, Arrays], float]
@@ -77,6 +78,7 @@ def ops(model: ir.Model) -> list[str]:
     return [node.op_type for node in model.graph if node.op_type not in ("QuantizeLinear", "DequantizeLinear")]
 
 
+@needs("QuantizeLinear of opset 23")
 @pytest.mark.parametrize("text", [QKV, GEMM, CONV, SUM, TWO])
 @pytest.mark.parametrize("fmt", [INT8, FP8], ids=str)
 def test_it_computes_the_same(text: str, fmt: Format, deviation: Deviation) -> None:
@@ -89,6 +91,7 @@ def test_it_computes_the_same(text: str, fmt: Format, deviation: Deviation) -> N
     assert deviation(runner(single, optimized=False)(x), runner(common, optimized=False)(x)) < 1e-5
 
 
+@needs("QuantizeLinear of opset 23")
 def test_in_halves_it_is_as_close_to_float() -> None:
     plan = planned(QKV)
     model = lowered(plan)
