@@ -19,11 +19,10 @@ from .progress import Progress, Stopwatch
 from .ranking import MILLISECOND, LayerCost, ranked
 from .recipe import Recipe, find_recipe
 from .result import Lowering
-from .runtime.targets import target as find_target
 from .stages import PLANNING, Job
 from .stages.candidates import decibels
 from .stages.judge import Judge
-from .stages.parts import Parts, find_parts, noise_alone, quantized_layers
+from .stages.parts import Parts, find_parts, noise_alone, quantized_layers, saved_time
 
 POINTS = 12
 """The most points of a curve that are measured."""
@@ -121,9 +120,9 @@ def _measured(job: Job, advice: Advice) -> Advice:
             return replace(advice, message=f"every linear layer stays in float on {advice.target}")
         noise = _noise(job, judge, fastest, layers, parts)
         every = {layer.name: layer for layer in placed_layers(job.model, judge.feeds[0]).values()}
-        multiplications, priced = _multiplications(every.values()), find_target(advice.target).integer_products
-        ranking = ranked(fastest, layers, noise, multiplications, priced=priced)
-        curve = tuple(_curve(judge, parts, every, priced=priced))
+        multiplications, saved = _multiplications(every.values()), saved_time(job.lowering.engine)
+        ranking = ranked(fastest, layers, noise, multiplications, saved=saved)
+        curve = tuple(_curve(judge, parts, every, priced=saved is not None))
     return replace(advice, samples=judge.samples, layers=ranking, curve=curve)
 
 

@@ -3,13 +3,12 @@
 import onnx_ir as ir
 
 from .ir.canonical.canonicalize import canonicalize
+from .ir.float_types import HALVES
 from .passes.convert_precision import ConvertPrecision
 from .runtime.dtypes import dtypes
 from .runtime.fixes.float_graph import float_graph
+from .runtime.rules.constants import STORED
 from .runtime.targets import Target
-
-_HALVES = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
-_QUANTIZED = frozenset({ir.DataType.INT8, ir.DataType.FLOAT8E4M3FN, ir.DataType.INT4})
 
 
 def half_precision(model: ir.Model, target: Target) -> ir.Model:
@@ -35,7 +34,7 @@ def as_reference(model: ir.Model, target: Target) -> ir.Model:
 
     ``model`` is not modified.
     """
-    if dtypes(model) & (_HALVES | _QUANTIZED):
+    if dtypes(model) & (HALVES | STORED):
         return model
     copy = model.clone()
     canonicalize(copy)

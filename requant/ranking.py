@@ -13,7 +13,6 @@ from .ir.traverse import producers
 from .passes.annotations import PLACE
 from .passes.layer_places import PlacedLayer
 from .stages.candidates import decibels
-from .stages.parts import SAVED
 
 FAR = 10.0
 """How many times as far as the median one a channel reaches to be named."""
@@ -56,9 +55,12 @@ def ranked(
     noise: Mapping[int, NDArray[np.float64]],
     multiplications: float,
     *,
-    priced: bool,
+    saved: float | None,
 ) -> tuple[LayerCost, ...]:
-    """Return the layers by falling noise over all outputs."""
+    """Return the layers by falling noise over all outputs.
+
+    ``multiplications`` are those of the whole model, ``saved`` the nanoseconds that int8 saves of one, if known.
+    """
     causes = {PLACE.get(linear.node): _cause(linear) for linear in find_linears(plan.graph)}
     everything = sum(float(one.sum()) for one in noise.values())
     costs = [
@@ -69,7 +71,7 @@ def ranked(
             float(noise[layer.place].sum()) / everything if everything else 0.0,
             layer.multiplications / multiplications if multiplications else 0.0,
             layer.bytes_saved,
-            SAVED * layer.multiplications * MILLISECOND if priced else None,
+            saved * layer.multiplications * MILLISECOND if saved is not None else None,
             causes.get(layer.place, ""),
         )
         for layer in layers

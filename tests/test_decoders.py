@@ -9,6 +9,7 @@ import requant
 from requant.ir.load import load
 from requant.runtime.feeds import Feed
 from requant.runtime.session import runner
+from requant.runtime.targets import target as find_target
 
 WIDTH, STEPS = 64, 100
 
@@ -78,7 +79,7 @@ def test_a_decoder_in_a_loop(name: str, target: str, inside: bool) -> None:
     result = requant.optimize(proto, [feed(seed) for seed in range(12)], target=target)
     assert len(result.report.layers) == layers
     in_float = [layer.reason for layer in result.report.layers if not layer.quantized]
-    assert len(in_float) < 2, "with weights of 7 bits one layer may be too noisy"
+    assert len(in_float) <= int(find_target(target).weight_bits < 8), "with 7 bits one layer may be too noisy"
     assert all("of the noise" in reason for reason in in_float)
     assert requant.check(result.model, target) == []
     errors = np.sum([_errors(proto, result, feed(seed)) for seed in range(100, 104)], axis=0)

@@ -23,7 +23,7 @@ def improvement(job: Job, model: ir.Model, least: float = 0.0) -> str:
     alone they decide only where nothing was held out.
 
     Args:
-        job: the job; measured as the engine's artifact, on this machine.
+        job: the job; measured as the engine's artifact with float32 between quantized layers, on this machine.
         model: another plan of the same model.
         least: the decibels from which on it is worth another plan.
     """

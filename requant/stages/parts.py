@@ -14,12 +14,10 @@ from ..passes.integer_regions import planned_convs, set_regions
 from ..passes.layer_places import PlacedLayer, alone, keep_places, placed_layers
 from ..passes.regions.candidates import find_candidates
 from ..passes.regions.choose import IntegerRegions, alternatives
-from ..runtime.targets import target as find_target
+from ..runtime.prices import PRODUCT
+from ..runtime.targets import Target
 from .job import Job
 from .judge import Judge
-
-SAVED = 0.01
-"""The nanoseconds that int8 saves of a multiplication in a product; where there are no regions, ratios alone count."""
 
 _TOGETHER = 4
 """The number of plans that are measured at a time: the float model runs once for all of them."""
@@ -33,19 +31,21 @@ class Parts:
     """The parts of the plan of a job, whose options are in the order of `options`.
 
     ``layers`` are in int8 or in float; ``regions`` are the alternatives for all Convs of an engine whose kernels write
-    integers, of which the last is none. The noise of a layer, and of regions, is that with all others in float.
+    integers, of which the last is none. The noise of a layer, and of regions, is that with all others in float. Costs
+    are nanoseconds on an engine with prices: ``saved`` is what int8 saves of a multiplication of a layer.
     """
 
     plan: ir.Model
     layers: Sequence[PlacedLayer]
     noise: Sequence[NDArray[np.float64]]
+    saved: float
     regions: Sequence[tuple[IntegerRegions, Option]] = ()
 
     @property
     def options(self) -> list[list[Option]]:
         """The options of each part: int8, then float; then those of the regions."""
         layers = [
-            [Option(0.0, noise), Option(SAVED * layer.multiplications, np.zeros_like(noise))]
+            [Option(0.0, noise), Option(self.saved * layer.multiplications, np.zeros_like(noise))]
             for layer, noise in zip(self.layers, self.noise, strict=True)
         ]
         return [*layers, [option for _, option in self.regions]] if self.regions else layers
@@ -102,7 +102,7 @@ def noise_alone(job: Job, judge: Judge, plan: ir.Model, layers: Sequence[PlacedL
 
     Costs a lowering, a session and a run of each feed for each layer.
     """
-    engine = find_target(job.lowering.target)
+    engine = job.lowering.engine
     most = max(1, _MOST_RUNS // max(len(layers), 1))
     groups = [layers[start : start + _TOGETHER] for start in range(0, len(layers), _TOGETHER)]
     for group in job.times.steps("judge", groups):
@@ -111,15 +111,24 @@ def noise_alone(job: Job, judge: Judge, plan: ir.Model, layers: Sequence[PlacedL
 
 def find_parts(job: Job, judge: Judge) -> Parts:
     """Return the parts of the job's plan."""
-    integer_outputs = find_target(job.lowering.target).integer_outputs
-    layers = [one for one in quantized_layers(job, judge, job.model) if one.op_type not in integer_outputs]
+    engine = job.lowering.engine
+    layers = [one for one in quantized_layers(job, judge, job.model) if one.op_type not in engine.integer_outputs]
     noise = list(noise_alone(job, judge, job.model, layers))
-    return Parts(job.model, layers, noise, _measured_regions(job, judge, layers) if integer_outputs else ())
+    regions = _measured_regions(job, judge, layers) if engine.integer_outputs else ()
+    return Parts(job.model, layers, noise, saved_time(engine) or 1.0, regions)
+
+
+def saved_time(engine: Target) -> float | None:
+    """Return the nanoseconds that int8 saves of a multiplication in a product; None on an engine without prices."""
+    if engine.prices is None:
+        return None
+    rates = engine.prices.kernels[PRODUCT]
+    return rates.in_float.multiplication - rates.in_integers.multiplication
 
 
 def _measured_regions(job: Job, judge: Judge, products: Sequence[PlacedLayer]) -> list[tuple[IntegerRegions, Option]]:
     """Return the alternatives for the Convs, each with its estimated time, and its noise with all products in float."""
-    graph, engine = job.model.graph, find_target(job.lowering.target)
+    graph, engine = job.model.graph, job.lowering.engine
     candidates, convs = find_candidates(graph, engine), planned_convs(graph, engine)
     if not candidates.kernels or not convs:
         return []
@@ -135,7 +144,7 @@ def _measured_regions(job: Job, judge: Judge, products: Sequence[PlacedLayer]) -
 
 def has_regions(job: Job) -> bool:
     """Tell whether the job's plan has Convs that may be in regions."""
-    return bool(planned_convs(job.model.graph, find_target(job.lowering.target)))
+    return bool(planned_convs(job.model.graph, job.lowering.engine))
 
 
 def _region_values(regions: Sequence[tuple[IntegerRegions, Option]]) -> dict[ir.Value, None]:

@@ -1,6 +1,7 @@
 """A limit of the loss: it holds on the samples that judge, with few layers in float, or the report says why not."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -9,6 +10,8 @@ import pytest
 import requant
 from models.few import FAMILIES, Feed
 from requant.passes.records import LayerRecord
+from requant.runtime.price_tables import VNNI
+from requant.runtime.prices import KERNELS, PRODUCT, Prices, Rate, Rates
 from tests.passes import convnets
 from tests.passes.convnets import source
 from tests.passes.test_plan_integer_values import BODY, SIDE, weights
@@ -31,6 +34,10 @@ def test_a_limit_decides_on_integer_convs_in_both_directions() -> None:
     weighed, low, high, out_of_reach = (len(in_float(result)) for result in results)
     assert low == 0 < weighed <= high < out_of_reach == 4
     assert worst(results[1]) < 30 <= worst(results[2])
+    dear = Prices("a test", dict.fromkeys(KERNELS, Rates(Rate(call=1.0), Rate(call=9.0))), Rate(call=1.0))
+    dear = replace(dear, kernels={**dear.kernels, PRODUCT: VNNI.kernels[PRODUCT]})
+    unpaid = requant.optimize(proto, data, "int8-plain", "cpu", min_sqnr=10, prices=dear)
+    assert len(in_float(unpaid)) == 4, "the prices of the call count for a limit too"
     ranking = requant.advise(proto, data, "int8-plain", "cpu").layers
     assert ranking[0].name in ("c", "d"), "both round that channel"
 

@@ -17,7 +17,7 @@ from .traverse import MOVERS
 Use = tuple[ir.Node, int]
 """A consumer, and which of its inputs."""
 
-_STORED = frozenset({ir.DataType.INT8, ir.DataType.FLOAT8E4M3FN, ir.DataType.INT4})
+STORED = frozenset({ir.DataType.INT8, ir.DataType.FLOAT8E4M3FN, ir.DataType.INT4})
 """Types of quantized constants."""
 
 _INTEGER_ELEMENTWISE = COMMUTATIVE
@@ -55,7 +55,7 @@ def moved_integers(graph: QdqGraph) -> Iterator[Violation]:
     for node in graph.model.graph.all_nodes():
         stored = [value for value in node.inputs if value is not None and is_constant(value)]
         if node not in graph.nodes and node.domain == "" and not node.op_type.startswith(INTEGER_OPS):
-            yield from ((node, node.op_type) for value in stored if value.dtype in _STORED)
+            yield from ((node, node.op_type) for value in stored if value.dtype in STORED)
 
 
 def never(node: ir.Node, graph: QdqGraph) -> bool:
