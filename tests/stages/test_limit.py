@@ -1,7 +1,6 @@
 """A limit of the loss: it holds on the samples that judge, with few layers in float, or the report says why not."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -10,8 +9,10 @@ import pytest
 import requant
 from models.few import FAMILIES, Feed
 from requant.passes.records import LayerRecord
-from requant.runtime.price_tables import VNNI
-from requant.runtime.prices import KERNELS, PRODUCT, Prices, Rate, Rates
+from requant.result import Lowering
+from requant.runtime.price_tables import AVX2, VNNI
+from requant.runtime.targets import TARGETS
+from requant.stages.parts import saved_time
 from tests.passes import convnets
 from tests.passes.convnets import source
 from tests.passes.test_plan_integer_values import BODY, SIDE, weights
@@ -34,10 +35,6 @@ def test_a_limit_decides_on_integer_convs_in_both_directions() -> None:
     weighed, low, high, out_of_reach = (len(in_float(result)) for result in results)
     assert low == 0 < weighed <= high < out_of_reach == 4
     assert worst(results[1]) < 30 <= worst(results[2])
-    dear = Prices("a test", dict.fromkeys(KERNELS, Rates(Rate(call=1.0), Rate(call=9.0))), Rate(call=1.0))
-    dear = replace(dear, kernels={**dear.kernels, PRODUCT: VNNI.kernels[PRODUCT]})
-    unpaid = requant.optimize(proto, data, "int8-plain", "cpu", min_sqnr=10, prices=dear)
-    assert len(in_float(unpaid)) == 4, "the prices of the call count for a limit too"
     ranking = requant.advise(proto, data, "int8-plain", "cpu").layers
     assert ranking[0].name in ("c", "d"), "both round that channel"
 
@@ -164,3 +161,9 @@ def test_noise_is_measured_on_data() -> None:
         requant.optimize("model.onnx", min_sqnr=30)
     with pytest.raises(requant.RequantError, match="keep=3 needs calibration data"):
         requant.optimize("model.onnx", keep=3)
+
+
+def test_a_multiplication_costs_what_the_engine_s_prices_say() -> None:
+    assert saved_time(Lowering("cpu", prices=VNNI).engine) == pytest.approx(0.0172 - 0.0044)
+    assert saved_time(Lowering("cpu", prices=AVX2).engine) == pytest.approx(0.022 - 0.01)
+    assert saved_time(TARGETS["tensorrt"]) is None
