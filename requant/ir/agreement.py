@@ -7,22 +7,14 @@ Runtime overrules them too.
 import re
 from collections.abc import Iterator
 
-import numpy as np
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from ..errors import SourceError
-from .ownership import own_tensors
-
-_SMALL = 1000
-"""Bytes up to which a weight may hold sizes or axes, so that the inference needs its data."""
-
+from .shapes.onnx_inference import large_weights_as_inputs
 
 _UNTYPED = "expected to have type but instead is null"
 """What onnx says of a node behind one whose output it cannot infer."""
-
-_SIZES = (ir.DataType.INT64, ir.DataType.INT32)
 
 
 def require_agreement(model: ir.Model, name: str) -> None:
@@ -31,20 +23,12 @@ def require_agreement(model: ir.Model, name: str) -> None:
     Raises:
         SourceError: names the first node whose inputs do not fit, or the reason why the model cannot be serialized.
     """
-    copy = model.clone()
-    own_tensors(copy)
-    for graph in copy.graphs():
-        for node in graph:
-            for value in node.outputs:
-                value.shape = None
-                value.type = value.type if value.is_graph_output() else None
-    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(copy)
-    for value in list(copy.graph.initializers.values()):
-        _expose(copy.graph, value)
     try:
-        proto = ir.to_proto(copy)
+        with large_weights_as_inputs(model.graph):
+            proto = ir.to_proto(model)
     except ir.serde.SerdeError as error:
         raise SourceError(f"{name}: damaged ONNX model ({_cause(error)})") from error
+    _forget_declared(proto.graph)
     try:
         onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
@@ -52,26 +36,16 @@ def require_agreement(model: ir.Model, name: str) -> None:
             raise SourceError(f"{name}: {problem}") from error
 
 
-def _expose(graph: ir.Graph, value: ir.Value) -> None:
-    """Make a large weight an input of its shape, and load a small one into memory."""
-    tensor = value.const_value
-    if tensor is None:
-        return
-    if isinstance(tensor, ir.ExternalTensor) and tensor.dtype in _SIZES and tensor.nbytes <= _SMALL:
-        value.const_value = tensor = _in_memory(tensor)
-    if tensor.nbytes > _SMALL or isinstance(tensor, ir.ExternalTensor):
-        graph.initializers.pop(value.name or "")
-        value.const_value, value.shape, value.dtype = None, ir.Shape(tensor.shape.numpy()), tensor.dtype
-        if value not in graph.inputs:
-            graph.inputs.append(value)
-
-
-def _in_memory(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
-    """Read ``tensor`` without mapping its file, which would then stay open."""
-    with open(tensor.path, "rb") as file:
-        file.seek(tensor.offset or 0)
-        data = np.frombuffer(file.read(tensor.nbytes), tensor.dtype.numpy())
-    return ir.Tensor(data.reshape(tensor.shape.numpy()), name=tensor.name)
+def _forget_declared(graph: onnx.GraphProto) -> None:
+    """Drop the types and shapes that ``graph`` and its bodies declare for values, but for the types of outputs."""
+    del graph.value_info[:]
+    for output in graph.output:
+        if output.type.HasField("tensor_type"):
+            output.type.tensor_type.ClearField("shape")
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                _forget_declared(attribute.g)
 
 
 def _cause(error: BaseException) -> str:

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from ..errors import SourceError
+from .collector import paused_collector
 from .destination import irregular
 from .ownership import own_tensors
 from .silence import quiet
@@ -36,6 +37,7 @@ _ANNOTATION = "requant."
 """The beginning of the keys of annotations."""
 
 
+@paused_collector()
 def load(source: Source) -> ir.Model:
     """Load a private copy of the model in ``source``; its weights are read when they are first used.
 

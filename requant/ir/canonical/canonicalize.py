@@ -12,6 +12,7 @@ from onnx_ir.passes import common
 from onnxscript.optimizer import fold_constants
 
 from ...errors import SourceError
+from ..collector import paused_collector
 from ..constants import array
 from ..load import reason
 from ..names import forget_names, separate_values
@@ -54,6 +55,7 @@ _CLEAN = ir.passes.Sequential(
 )
 
 
+@paused_collector()
 def canonicalize(model: ir.Model, opset: int = LOWEST_OPSET, *, finish: bool = False) -> None:
     """Bring ``model`` into canonical form, in place, at ``opset`` or above.
 

@@ -10,6 +10,7 @@ from collections.abc import Container, Iterator
 import numpy as np
 import onnx_ir as ir
 
+from ..collector import paused_collector
 from ..linear import Linear, as_linear
 from ..norms import Norm, find_norms
 from ..ops import SIZES, is_op
@@ -32,6 +33,7 @@ from .transfer import commutes, transfer
 __all__ = ["Consumer", "InverseEdge", "Producer", "Refusal", "Site", "find_sites"]
 
 
+@paused_collector()
 def find_sites(model: ir.Model) -> list[Site | Refusal]:
     """Find every site of the main graph in graph order, then every norm and every linear layer's input that is none.
 

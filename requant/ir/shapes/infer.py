@@ -8,12 +8,10 @@ replaces them everywhere. Sizes that turn out static become constants.
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes import common
 
 from ..constants import constant
-from ..silence import quiet
-from .containers import infer_containers
 from .contrib import contrib_functions
+from .onnx_inference import infer_by_onnx
 from .rules import implied_shapes
 from .shape_values import Elements, elements
 from .symbolic_dims import Dim, dimensions, factors, product
@@ -31,9 +29,8 @@ class InferShapes(ir.passes.InPlacePass):
         for node in model.graph.all_nodes():
             for value in node.outputs:
                 _forget(value)
-        with contrib_functions(model), quiet("onnx_ir.passes.common.shape_inference"):
-            infer_containers(model)
-            common.ShapeInferencePass(strict_mode=False)(model)
+        with contrib_functions(model):
+            infer_by_onnx(model)
         return ir.passes.PassResult(model, _sweep(model.graph))
 
 
