@@ -4,6 +4,7 @@ from .build import build_artifact
 from .calibrate import calibrate_model
 from .canonicalize import canonicalize_model
 from .float_layers import leave_noisy_layers
+from .gain import refuse_small_gain
 from .job import Job
 from .keep_costliest import keep_costliest_layers
 from .limit import meet_limit
@@ -19,6 +20,7 @@ STAGES = (
     *PLANNING,
     keep_costliest_layers,
     leave_noisy_layers,
+    refuse_small_gain,
     meet_limit,
     lower_plan,
     measure_artifact,

@@ -44,7 +44,7 @@ def leave_noisy_layers(job: Job) -> None:
     other.recipe, other.model = job.planned_by, job.unplanned
     keep_in_float(other.model, shares)
     difference = plan(other)
-    if _quantized(_artifact(other)) and (gain := improvement(job, other.model, LEAST_GAIN)):
+    if quantized_outputs(float32_artifact(other)) and (gain := improvement(job, other.model, LEAST_GAIN)):
         layers = "layer" if len(shares) == 1 else "layers"
         job.report.notes.append(f"{len(shares)} noisy {layers} in float: {gain}")
         job.report.verification, job.model = difference, other.model
@@ -53,23 +53,32 @@ def leave_noisy_layers(job: Job) -> None:
 def _shares(job: Job) -> dict[int, float]:
     """Return the noisy layers of the job's plan, if its outputs are poor, and their shares of the noise."""
     with job.times("judge"):
-        artifact = _artifact(job)
-        quantized = _quantized(artifact)
-        if len(quantized) < 2:
-            return {}
-        judges = job.parts.training if job.parts.held_out is None else job.parts.held_out
-        errors = noise_by_output(job.reference, [runnable(artifact)], islice(judges, MOST))[0].sum(axis=0)
-        worst, most = float(errors.max(initial=0.0)), 10 ** (-POOR / 10)
-        if not worst > most:
+        artifact = float32_artifact(job)
+        quantized = quantized_outputs(artifact)
+        worst = noise_if_poor(job, artifact) if len(quantized) > 1 else 0.0
+        if not worst:
             return {}
         feeds = tuple(islice(chain(job.parts.held_out or (), job.parts.training), MOST))
-        return noisy_layers(job.model, quantized, feeds, most / worst)
+        return noisy_layers(job.model, quantized, feeds, _most_noise() / worst)
 
 
-def _artifact(job: Job) -> ir.Model:
+def noise_if_poor(job: Job, artifact: ir.Model) -> float:
+    """Return the noise of the worst output over its signal, on held-out samples; 0 where it is not poor."""
+    judges = job.parts.training if job.parts.held_out is None else job.parts.held_out
+    errors = noise_by_output(job.reference, [runnable(artifact)], islice(judges, MOST))[0].sum(axis=0)
+    worst = float(errors.max(initial=0.0))
+    return worst if worst > _most_noise() else 0.0
+
+
+def _most_noise() -> float:
+    return float(10 ** (-POOR / 10))
+
+
+def float32_artifact(job: Job) -> ir.Model:
+    """Return the artifact of the job's plan with float32 between quantized layers."""
     return job.lowering.in_float32.apply(job.model, job.report)
 
 
-def _quantized(artifact: ir.Model) -> frozenset[str]:
+def quantized_outputs(artifact: ir.Model) -> frozenset[str]:
     """Return the outputs of the layers in int8."""
     return frozenset(layer.output for layer in layer_records(artifact) if layer.quantized)

@@ -86,3 +86,16 @@ def test_a_poor_output_is_noted(build: Build, recipe: str, is_poor: bool) -> Non
     report = requant.optimize(model(build, "Log"), feeds(24, 0), recipe, "tensorrt").report
     assert (report.outputs["y"].sqnr < POOR) is is_poor
     assert any("output 'y' has" in note and "less than 20" in note for note in report.notes) is is_poor
+
+
+@pytest.mark.usefixtures("integers_are_free")
+@pytest.mark.parametrize(("function", "is_quantized"), [("Log", False), ("Neg", True)])
+def test_poor_outputs_for_little_time_are_no_gain(build: Build, function: str, is_quantized: bool) -> None:
+    """One layer of 32 · 32 weights beside one of 32 · 512 that is kept: 1/17 of the time at most."""
+    text = "(float[n, 32] x) => (float[n, 512] y) <float[32, 32] w, float[32, 512] u>"
+    proto = build(text + f"{{ p = Mul(x, x)  q = MatMul(p, w)  l = {function}(q)  y = MatMul(l, u) }}")
+    weight = next(one for one in proto.graph.initializer if one.name == "w")
+    weight.CopyFrom(onnx.numpy_helper.from_array(np.eye(32, dtype=np.float32) + np.float32(1e-4), "w"))
+    layers = requant.optimize(proto, feeds(24, 0), target="cpu", keep=["y"]).report.layers
+    assert [layer.quantized for layer in layers] == [is_quantized, False]
+    assert ("1.06 times as fast as float, less than 1.15 times, and would" in layers[0].reason) is not is_quantized

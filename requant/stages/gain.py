@@ -1,0 +1,35 @@
+"""The stage that weighs the time that a plan saves against outputs that are poor: what hardly gains stays in float."""
+
+from itertools import chain, islice
+
+from ..ir.formats import INT8
+from ..passes.layer_places import keep_places, placed_layers
+from ..passes.layers_gain import layers_gain
+from ..passes.regions.gain import LEAST_GAIN
+from .float_layers import float32_artifact, noise_if_poor, quantized_outputs
+from .job import Job
+
+
+def refuse_small_gain(job: Job) -> None:
+    """Leave all layers in float where outputs are poor and the layers are hardly faster, by the engine's prices.
+
+    As with noisy layers, a plain recipe quantizes the graph as it is, and random data tell nothing. Costs a pass over
+    the held-out samples where the gain is small.
+    """
+    engine = job.lowering.engine
+    is_plain, formats = job.recipe == job.recipe.plain, job.planned_by.formats
+    if job.min_sqnr is not None or is_plain or formats != (INT8,) or job.parts.training.random or engine.prices is None:
+        return
+    with job.times("judge"):
+        artifact = float32_artifact(job)
+        (feed,) = islice(chain(job.parts.held_out or (), job.parts.training), 1)
+        layers = placed_layers(job.model, feed)
+        quantized = quantized_outputs(artifact)
+        gain = layers_gain(layers.values(), quantized, engine.prices)
+        if not quantized or gain >= LEAST_GAIN or not noise_if_poor(job, artifact):
+            return
+    reason = (
+        f"int8 is estimated to run the layers of the model {gain:.2f} times as fast as float, less than {LEAST_GAIN} "
+        "times, and would make its outputs poor"
+    )
+    keep_places(job.model, {layer.place: reason for layer in layers.values() if layer.output in quantized})
