@@ -1,24 +1,19 @@
 """A constant factor behind a linear layer goes into its weight and bias, where nothing else reads the channels."""
 
-import logging
 from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.load import load
+from tests.ir.canonical.folding import Compute, Deviation, remaining, require_declined, require_folded
 
-Arrays: TypeAlias = list[NDArray[np.generic]]
 Build: TypeAlias = Callable[[str], onnx.ModelProto]
-Compute: TypeAlias = Callable[[ir.Model], Arrays]
-Deviation: TypeAlias = Callable[[Arrays, Arrays], float]
 
 ROWS = """(float[B,6,8] x) => (float[B,M,N,L] y) <float[8,8] w, float[8,8] u, float[8] b, float[8,24] all,
     float s = {0.35}, float[1] t = {-1.5}, float tiny = {0.00001}, float zero = {0},
@@ -72,37 +67,23 @@ KEPT = {
 seeds = st.integers(0, 2**32 - 1)
 
 
-def _ops(model: ir.Model) -> str:
-    return " ".join(node.op_type for node in model.graph)
-
-
 @pytest.mark.parametrize(("text", "ops"), FOLDED.values(), ids=FOLDED)
 def test_it_is_folded(text: str, ops: str, build: Build, compute: Compute, deviation: Deviation) -> None:
-    model = load(build(text))
-    before = compute(model)
-    canonicalize(model)
-    assert _ops(model) == ops
-    assert deviation(before, compute(model)) < 1e-5
+    require_folded(build(text), ops, compute, deviation)
 
 
 @pytest.mark.parametrize(("text", "ops", "reason"), KEPT.values(), ids=KEPT)
 def test_it_stays_elsewhere(
     text: str, ops: str, reason: str, build: Build, compute: Compute, caplog: pytest.LogCaptureFixture
 ) -> None:
-    model = load(build(text))
-    before = compute(model)
-    with caplog.at_level(logging.DEBUG, logger="requant.ir.canonical"):
-        canonicalize(model)
-    assert _ops(model) == ops
-    assert any(reason in message for message in [*caplog.messages, ""] if message or not reason), caplog.messages
-    assert all(map(np.array_equal, before, compute(model)))
+    require_declined(build(text), ops, reason, compute, caplog)
 
 
 def test_an_output_of_the_graph_stays(build: Build) -> None:
     text = ROWS.replace("L] y)", "L] y, float[B,6,8] q1)")
     model = load(build(f"{text}> {{ {Q}  y = Mul(q, s) }}"))
     canonicalize(model)
-    assert _ops(model) == f"{HEADS} Mul"
+    assert remaining(model) == f"{HEADS} Mul"
 
 
 def test_the_product_has_the_name_of_what_it_computes_now(build: Build) -> None:

@@ -1,24 +1,19 @@
 """A scale and an offset by numbers behind an activation go into the layers that read it, where nothing else does."""
 
-import logging
 from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.load import load
+from tests.ir.canonical.folding import Compute, Deviation, remaining, require_declined, require_folded
 
-Arrays: TypeAlias = list[NDArray[np.generic]]
 Build: TypeAlias = Callable[[str], onnx.ModelProto]
-Compute: TypeAlias = Callable[[ir.Model], Arrays]
-Deviation: TypeAlias = Callable[[Arrays, Arrays], float]
 
 IMAGE = """(float[B,4,7,7] x) => (float[B,K,M,N] y) <float[6,4,3,3] w, float[4,1,3,3] each, float[8,2,1,1] pair,
     float[6] b, float[4,6,2,2] back, float s = {0.7}, float[1] t = {-1.3}, float huge = {100000}, float zero = {0},
@@ -74,33 +69,23 @@ KEPT = {
 seeds = st.integers(0, 2**32 - 1)
 
 
-def _ops(model: ir.Model) -> str:
-    return " ".join(node.op_type for node in model.graph)
-
-
 @pytest.mark.parametrize(("text", "ops"), FOLDED.values(), ids=FOLDED)
 def test_it_is_folded(text: str, ops: str, build: Build, compute: Compute, deviation: Deviation) -> None:
-    model = load(build(text))
-    before = compute(model)
-    canonicalize(model)
-    assert _ops(model) == ops
-    assert deviation(before, compute(model)) < 1e-5
+    require_folded(build(text), ops, compute, deviation)
 
 
 @pytest.mark.parametrize(("text", "ops", "reason"), KEPT.values(), ids=KEPT)
-def test_it_stays_elsewhere(text: str, ops: str, reason: str, build: Build, caplog: pytest.LogCaptureFixture) -> None:
-    model = load(build(text))
-    with caplog.at_level(logging.DEBUG, logger="requant.ir.canonical"):
-        canonicalize(model)
-    assert _ops(model) == ops
-    assert any(reason in message for message in [*caplog.messages, ""] if message or not reason), caplog.messages
+def test_it_stays_elsewhere(
+    text: str, ops: str, reason: str, build: Build, compute: Compute, caplog: pytest.LogCaptureFixture
+) -> None:
+    require_declined(build(text), ops, reason, compute, caplog)
 
 
 def test_an_output_of_the_graph_stays(build: Build) -> None:
     text = IMAGE.replace("N] y)", "N] y, float[B,4,7,7] m)")
     model = load(build(f"{text}> {{ {SCALED}  y = Conv(m, w) }}"))
     canonicalize(model)
-    assert _ops(model) == "HardSwish Mul Conv"
+    assert remaining(model) == "HardSwish Mul Conv"
 
 
 @given(seed=seeds)
