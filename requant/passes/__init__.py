@@ -14,6 +14,7 @@ from .reparameterize_scales import ReparameterizeScales
 from .restore_types import RestoreTypes
 from .search_transforms import SearchTransforms
 from .select_layers import SelectLayers
+from .sequential_gptq import SequentialGptq
 from .split_channels import SplitChannels
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "RestoreTypes",
     "SearchTransforms",
     "SelectLayers",
+    "SequentialGptq",
     "SplitChannels",
 ]
 

@@ -6,7 +6,7 @@
 | `SKIPPED`       | node  | SelectLayers                               | SplitChannels, passes that transform sites |
 | `DIRECT`        | node  | SelectLayers                               | SplitChannels, SearchTransforms            |
 | `DYNAMIC`       | node  | PlanQuantizers                             | InsertQDQ                                  |
-| `ROW_WEIGHTS`   | node  | Gptq                                       | InsertQDQ (bias correction)                |
+| `ROW_WEIGHTS`   | node  | Gptq, SequentialGptq                       | InsertQDQ (bias correction)                |
 | `INTEGER`       | value | PlanIntegerValues                          | InsertQDQ                                  |
 | `FLOAT`         | node  | PlanIntegerValues                          | InsertQDQ                                  |
 | `NOISE`         | value | MeasureRoundingNoise                       | PlanIntegerValues                          |
@@ -20,7 +20,7 @@
 | `FIRST`         | graph | `collect`                                  | SearchTransforms (sensitivity probe)       |
 | `DROPPED`       | value | `collect`                                  | SelectLayers, PlanQuantizers               |
 | `UNREACHED`     | node  | `collect`                                  | SelectLayers, PlanQuantizers               |
-| `QUANTIZER`     | value | PlanQuantizers, Gptq                       | Gptq, InsertQDQ                            |
+| `QUANTIZER`     | value | PlanQuantizers, Gptq, SequentialGptq       | Gptq, InsertQDQ                            |
 | `ORIGINAL_NAME` | node  | `forget_names`                             | SelectLayers (`keep`)                      |
 | file types      | graph | `to_float32`, or `remember_types`          | ConvertPrecision, RestoreTypes, `batches`  |
 

@@ -43,12 +43,12 @@ class Gptq(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         candidates = (planned_layer(linear) for linear in find_linears(model.graph))
-        layers = [layer for layer in candidates if layer is not None and _is_plain(layer)]
-        side_by_side(_round, layers)
+        layers = [layer for layer in candidates if layer is not None and is_plain(layer)]
+        side_by_side(round_weight, layers)
         return ir.passes.PassResult(model, bool(layers))
 
 
-def _is_plain(layer: PlannedLayer) -> bool:
+def is_plain(layer: PlannedLayer) -> bool:
     """Tell whether the layer was calibrated along its channels, and its weight is a matrix of its own."""
     linear, stats = layer.linear, layer.statistics
     is_calibrated = stats is not None and len(stats.minimum) == linear.inputs
@@ -56,13 +56,16 @@ def _is_plain(layer: PlannedLayer) -> bool:
     return is_calibrated and is_matrix and not is_kept(linear) and len(linear.weight.uses()) == 1
 
 
-def _round(layer: PlannedLayer) -> None:
-    """Round the weight of one layer, and keep the row weights where there is a bias to correct."""
+def round_weight(layer: PlannedLayer, sampled: NDArray[np.float32] | None = None) -> None:
+    """Round the weight of one layer, and keep the row weights where there is a bias to correct.
+
+    ``sampled`` [R, K] are the rows to round on; None are those of the layer's statistics.
+    """
     linear, stats, data = layer.linear, layer.statistics, layer.data
     assert stats is not None
-    matrix = linear.matrix()
-    shares = _shares(stats.rows @ matrix)
-    rows = stats.rows.astype(np.float64) if data is None else data.decode(data.encode(stats.rows))
+    matrix, read = linear.matrix(), stats.rows if sampled is None else sampled
+    shares = _shares(read @ matrix)
+    rows = read.astype(np.float64) if data is None else data.decode(data.encode(read))
     centred = (rows - shares @ rows) * np.sqrt(shares)[:, None]
     gram = centred.T @ centred
     gram += max(DAMPING * float(np.trace(gram)) / len(gram), float(np.finfo(np.float32).tiny)) * np.eye(len(gram))
