@@ -15,8 +15,9 @@ test: lint docs newest lowest
 newest: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2 -q
 
+# Examples drawn at random find wrong rewrites, which do not depend on versions: a few are enough here.
 lowest: $(LOWEST)/ready
-	$(LOWEST)/bin/python -m pytest -n 2 -q
+	REQUANT_PROPERTY_EXAMPLES=3 $(LOWEST)/bin/python -m pytest -n 2 -q
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
