@@ -32,10 +32,7 @@ def leave_noisy_layers(job: Job) -> None:
     Raises:
         VerificationError: a rewrite changed what the model computes.
     """
-    if job.min_sqnr is not None:  # a limit says itself which layers
-        return
-    is_plain, formats = job.recipe == job.recipe.plain, job.planned_by.formats
-    if is_plain or formats != (INT8,) or job.parts.training.random:
+    if not may_leave_layers(job):
         return
     shares = _shares(job)
     if not shares:
@@ -48,6 +45,12 @@ def leave_noisy_layers(job: Job) -> None:
         layers = "layer" if len(shares) == 1 else "layers"
         job.report.notes.append(f"{len(shares)} noisy {layers} in float: {gain}")
         job.report.verification, job.model = difference, other.model
+
+
+def may_leave_layers(job: Job) -> bool:
+    """Tell whether outputs decide which layers of an int8 plan stay in float: a limit says itself which."""
+    is_int8 = job.recipe != job.recipe.plain and job.planned_by.formats == (INT8,)
+    return job.min_sqnr is None and is_int8 and not job.parts.training.random
 
 
 def _shares(job: Job) -> dict[int, float]:

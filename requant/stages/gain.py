@@ -2,11 +2,10 @@
 
 from itertools import chain, islice
 
-from ..ir.formats import INT8
 from ..passes.layer_places import keep_places, placed_layers
 from ..passes.layers_gain import layers_gain
 from ..passes.regions.gain import LEAST_GAIN
-from .float_layers import float32_artifact, noise_if_poor, quantized_outputs
+from .float_layers import float32_artifact, may_leave_layers, noise_if_poor, quantized_outputs
 from .job import Job
 
 
@@ -16,16 +15,15 @@ def refuse_small_gain(job: Job) -> None:
     As with noisy layers, a plain recipe quantizes the graph as it is, and random data tell nothing. Costs a pass over
     the held-out samples where the gain is small.
     """
-    engine = job.lowering.engine
-    is_plain, formats = job.recipe == job.recipe.plain, job.planned_by.formats
-    if job.min_sqnr is not None or is_plain or formats != (INT8,) or job.parts.training.random or engine.prices is None:
+    prices = job.lowering.engine.prices
+    if prices is None or not may_leave_layers(job):
         return
     with job.times("judge"):
         artifact = float32_artifact(job)
         (feed,) = islice(chain(job.parts.held_out or (), job.parts.training), 1)
         layers = placed_layers(job.model, feed)
         quantized = quantized_outputs(artifact)
-        gain = layers_gain(layers.values(), quantized, engine.prices)
+        gain = layers_gain(layers.values(), quantized, prices)
         if not quantized or gain >= LEAST_GAIN or not noise_if_poor(job, artifact):
             return
     reason = (
