@@ -7,6 +7,7 @@
 | `DIRECT`        | node  | SelectLayers                               | SplitChannels, SearchTransforms            |
 | `DYNAMIC`       | node  | PlanQuantizers                             | InsertQDQ                                  |
 | `ROW_WEIGHTS`   | node  | Gptq, SequentialGptq                       | InsertQDQ (bias correction)                |
+| `READ_MEAN`     | node  | SequentialGptq                             | InsertQDQ (bias correction)                |
 | `INTEGER`       | value | PlanIntegerValues                          | InsertQDQ                                  |
 | `FLOAT`         | node  | PlanIntegerValues                          | InsertQDQ                                  |
 | `NOISE`         | value | MeasureRoundingNoise                       | PlanIntegerValues                          |
@@ -81,6 +82,9 @@ PLACE = Annotation[ir.Node, int]("requant.place", int)
 
 ROW_WEIGHTS = Annotation[ir.Node, NDArray[np.float64]]("requant.row_weights", np.ndarray)
 """The weight of each calibration row, [R], in the mean that bias correction restores."""
+
+READ_MEAN = Annotation[ir.Node, NDArray[np.float64]]("requant.read_mean", np.ndarray)
+"""The mean, so weighted, of what a linear node reads behind rounded weights, [K], where it was rounded on that."""
 
 INTEGER = Annotation[ir.Value, Quantizer]("requant.integer", Quantizer)
 """The quantizer of a value that goes as integers from one kernel to the next."""

@@ -20,7 +20,7 @@ from scipy.linalg.lapack import dtrtri
 
 from ..ir.linear import Linear, find_linears
 from ..ir.quantizer import QUANTIZER, Quantizer
-from .annotations import ROW_WEIGHTS, is_kept
+from .annotations import READ_MEAN, ROW_WEIGHTS, is_kept
 from .cost_model.row_weights import row_weights
 from .epsilons import is_floor
 from .parallel import side_by_side
@@ -59,7 +59,8 @@ def is_plain(layer: PlannedLayer) -> bool:
 def round_weight(layer: PlannedLayer, sampled: NDArray[np.float32] | None = None) -> None:
     """Round the weight of one layer, and keep the row weights where there is a bias to correct.
 
-    ``sampled`` [R, K] are the rows to round on; None are those of the layer's statistics.
+    ``sampled`` [R, K] are the rows to round on, which differ from those of the layer's statistics behind rounded
+    weights; None are the latter.
     """
     linear, stats, data = layer.linear, layer.statistics, layer.data
     assert stats is not None
@@ -72,6 +73,8 @@ def round_weight(layer: PlannedLayer, sampled: NDArray[np.float32] | None = None
     integer_matrix = gptq(matrix, gram, _as_matrix(layer))
     if (linear.bias is not None or linear.node.op_type != "MatMul") and not is_floor(linear):
         ROW_WEIGHTS.set(linear.node, shares)
+        if sampled is not None:
+            READ_MEAN.set(linear.node, shares @ sampled)
     integers = _laid_out(linear, integer_matrix.astype(layer.weight.dtype.numpy()))
     linear.weight.meta[QUANTIZER] = replace(layer.weight, codes=integers)
 

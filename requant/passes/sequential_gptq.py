@@ -2,11 +2,12 @@
 
     min over q of  Σ_rows ‖x' (q s) - x' W‖² / ‖x' W‖²  +  λ ‖q s - W‖²        x': x behind the rounded weights
 
-What the first layers lose the later ones make up for (GPTQ, Frantar et al., 2023, section 4, goes block by block).
+What the first layers lose the later ones make up for (GPTQ, Frantar et al., 2023, section 4, goes block by block);
+biases take off what is lost in the mean up to there.
 The rows of x' are those that the statistics sampled of x: a row's priority goes by its feed alone.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,11 +22,13 @@ from ..calib.watch import Watch
 from ..ir.constants import lazily
 from ..ir.linear import Linear, find_linears
 from ..ir.quantized import is_partly_quantized
-from ..ir.quantizer import Quantizer, quantizer
+from ..ir.quantizer import Quantizer
+from ..ir.transform.edit import add_to_bias
 from ..ir.unused import remove_unused
 from ..runtime.feeds import Feed
 from ..runtime.session import runner
 from .gptq import is_plain, round_weight
+from .lowering.bias_correction import bias_correction
 from .parallel import side_by_side
 from .planned_layer import PlannedLayer, planned_layer
 
@@ -50,16 +53,18 @@ class SequentialGptq(ir.passes.InPlacePass):
         plain = [layer for layer in layers if is_plain(layer)]
         in_order = [layer for layer in plain if layer.linear.node.graph is model.graph and not layer.quantizes_data]
         side_by_side(round_weight, [layer for layer in plain if layer not in in_order])
-        rounded = dict[str, Quantizer]()
+        rounded = set[str]()
         for group in _groups(model.graph, in_order):
             side_by_side(partial(_round, _statistics(model, rounded, group, self.feeds) if rounded else {}), group)
-            rounded |= {_name(layer.linear.weight): _quantizer(layer.linear) for layer in group}
+            rounded |= {_name(layer.linear.weight) for layer in group}
         return ir.passes.PassResult(model, bool(plain))
 
 
 def _round(statistics: Mapping[str, ChannelStatistics], layer: PlannedLayer) -> None:
-    measured = statistics.get(_name(layer.linear.data))
-    round_weight(layer, None if measured is None else measured.rows)
+    """Round on what was measured behind rounded weights, if it is the same rows as in the float model."""
+    measured, sampled = statistics.get(_name(layer.linear.data)), layer.statistics
+    is_same = measured is not None and sampled is not None and np.array_equal(measured.priorities, sampled.priorities)
+    round_weight(layer, measured.rows if measured is not None and is_same else None)
 
 
 def _groups(graph: ir.Graph, layers: Sequence[PlannedLayer]) -> Iterator[list[PlannedLayer]]:
@@ -76,14 +81,13 @@ def _groups(graph: ir.Graph, layers: Sequence[PlannedLayer]) -> Iterator[list[Pl
 
 
 def _statistics(
-    model: ir.Model, rounded: Mapping[str, Quantizer], group: Sequence[PlannedLayer], feeds: Iterable[Feed]
+    model: ir.Model, rounded: Container[str], group: Sequence[PlannedLayer], feeds: Iterable[Feed]
 ) -> dict[str, ChannelStatistics]:
     """Measure what the layers in ``group`` read in ``model`` with ``rounded`` weights, by the names of the values."""
     prefix = model.clone()
-    for name, plan in rounded.items():
-        value = prefix.graph.initializers[name]
-        assert value.const_value is not None
-        value.const_value = lazily(partial(_decoded, plan), value.const_value)
+    for linear in find_linears(prefix.graph):
+        if _name(linear.weight) in rounded:
+            _apply(linear)
     axes = {_name(layer.linear.data): layer.linear.data_axis for layer in group}
     values = ir.convenience.create_value_mapping(prefix.graph)
     prefix.graph.outputs[:] = [values[name] for name in axes]
@@ -95,15 +99,20 @@ def _statistics(
     return watch.totals
 
 
+def _apply(linear: Linear) -> None:
+    """Give ``linear`` its rounded weight and its corrected bias."""
+    layer, weight = planned_layer(linear), linear.weight.const_value
+    assert layer is not None
+    assert weight is not None
+    correction = bias_correction(layer, None, layer.weight)
+    if correction is not None:
+        add_to_bias(linear, correction)
+    linear.weight.const_value = lazily(partial(_decoded, layer.weight), weight)
+
+
 def _decoded(plan: Quantizer, _: NDArray[np.generic]) -> NDArray[np.float64]:
     assert plan.codes is not None
     return plan.decode(plan.codes)
-
-
-def _quantizer(linear: Linear) -> Quantizer:
-    plan = quantizer(linear.weight)
-    assert plan is not None
-    return plan
 
 
 def _name(value: ir.Value) -> str:

@@ -12,12 +12,21 @@ from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.formats import INT8, Format, int4_weight
 from requant.ir.linear import Linear, find_linears
 from requant.ir.quantizer import quantizer
-from requant.passes import Gptq, PlanQuantizers, SelectLayers, SequentialGptq
+from requant.passes import Gptq, InsertQDQ, PlanQuantizers, SelectLayers, SequentialGptq
 from requant.runtime.feeds import Feed
+from requant.runtime.session import runner
 
 CHAIN = """<ir_version: 8, opset_import: ["": 17]> g (float[n, 32] x) => (float[n, 32] y)
     <float[32, 32] w0, float[32, 32] w1, float[32, 32] w2, float[32, 32] w3>
     { a = MatMul(x, w0)  b = Relu(a)  c = MatMul(b, w1)  d = MatMul(b, w2)  e = Mul(c, d)  y = MatMul(e, w3) }"""
+
+
+BIASED = """<ir_version: 8, opset_import: ["": 17]> g (float[n, 32] x) => (float[n, 32] y)
+    <float[32, 32] w0, float[32, 32] w1, float[32, 32] w2, float[32, 32] w3, float[32] u = {UNITS}>
+    { a0 = MatMul(x, w0) a = Add(a0, u) b = Relu(a) c0 = MatMul(b, w1) c = Add(c0, u) d = Relu(c)
+      e0 = MatMul(d, w2) e = Add(e0, u) f = Relu(e) y0 = MatMul(f, w3) y = Add(y0, u) }""".replace(
+    "UNITS", ", ".join(["0.5"] * 32)
+)
 
 
 def planned(fmt: Format, text: str = CHAIN) -> tuple[ir.Model, list[Feed]]:
@@ -31,7 +40,7 @@ def planned(fmt: Format, text: str = CHAIN) -> tuple[ir.Model, list[Feed]]:
     feeds: list[Feed] = [
         {"x": (rng.normal(size=(40, 6)) @ one + 0.1 * rng.normal(size=(40, 32))).astype("f4")} for one in mixed
     ]
-    canonicalize(model)
+    canonicalize(model, fmt.opset)
     collect(model, feeds)
     SelectLayers(formats=(fmt,))(model)
     PlanQuantizers((fmt,))(model)
@@ -80,6 +89,21 @@ def test_it_is_not_gptq_on_the_rows_of_the_float_model() -> None:
     Gptq()(other)
     same = [np.array_equal(*pair) for pair in zip(codes(model), codes(other), strict=True)]
     assert same == [True, False, False, False]
+
+
+def test_biases_take_off_what_is_lost_in_the_mean_up_to_there() -> None:
+    """The mean of the output, each row weighed by its size as in rounding, is that of the float model."""
+    lost = []
+    for rounding in (SequentialGptq, lambda _: Gptq()):
+        model, feeds = planned(int4_weight(16), BIASED)
+        lowered = model.clone()
+        rounding(feeds)(lowered)
+        InsertQDQ("cpu")(lowered)
+        before, after = (np.concatenate([runner(one)(feed)[0] for feed in feeds]) for one in (model, lowered))
+        size = np.square(before - 0.5).sum(axis=1)
+        shares = 1 / np.maximum(size, 0.1 * np.median(size))
+        lost.append(float(np.linalg.norm(shares / shares.sum() @ (after - before))))
+    assert lost[0] < 0.3 * lost[1], lost
 
 
 def test_quantized_data_are_those_of_the_float_model() -> None:
