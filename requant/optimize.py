@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from .attention import Attention, require_attention
 from .calib.files import require_data
 from .calib.sources import Data
 from .check_build import BuildOptions
@@ -32,6 +33,7 @@ def optimize(
     output: str | os.PathLike[str] | None = None,
     *,
     min_sqnr: float | None = None,
+    attention: Attention | None = None,
     precision: Precision | None = None,
     zero_points: bool = False,
     keep_io: bool = True,
@@ -56,6 +58,7 @@ def optimize(
             was read, and what is no regular file, is never overwritten.
         min_sqnr: the least SQNR in dB of each output on the held-out samples of ``calibration``, or on its first 32
             batches where none are: the cheapest plan that was measured to have it, or float. See docs/limit.md.
+        attention: "fp8" or "int8" for Q, K, V and softmax, at a cost that is reported; None is float unless it is free.
         precision: floating-point type of the layers that are not quantized. None or "auto" is that of a file in half
             precision that the engine computes in; else float16 on TensorRT, where nodes allow it, float32 elsewhere.
         zero_points: asymmetric quantization of non-negative activations, by engines that take any zero point.
@@ -71,18 +74,24 @@ def optimize(
         RequantError: one line that says what is wrong with the model, the data or the target.
     """
     names, keep_count, limit = _demands(keep, min_sqnr, calibration)
-    full_recipe, table = find_recipe(recipe), _prices(prices, output, report_file)
-    lowering = Lowering(target, precision, zero_points, keep_io, table)
+    full_recipe = find_recipe(recipe)
+    lowering = Lowering(target, precision, zero_points, keep_io, _prices(prices, output, report_file))
+    asked = require_attention(attention, lowering.engine, calibrated=calibration is not None)
     _validate(full_recipe, lowering, build)
     _require_files(output, report_file, calibration, evaluation)
     job = Job(
         source, calibration, full_recipe, lowering, names, finish, evaluation, output, report_file,
-        build, Stopwatch(progress), limit, keep_count,
+        build, Stopwatch(progress), limit, keep_count, asked, attention is None,
     )  # fmt: skip
+    return _written(_run(job), lowering)
+
+
+def _run(job: Job) -> Job:
+    """Return ``job`` after its stages."""
     for stage in STAGES:
         if not job.finished:
             stage(job)
-    return _written(job, lowering)
+    return job
 
 
 def _prices(prices: Prices | PathLike | None, *outputs: PathLike | None) -> Prices | None:

@@ -42,6 +42,7 @@ class Recipe:
         ranges: the estimator of activation ranges: "margin", "minmax", "percentile" or "mse".
         rounding: the rounding of weights: "nearest"; "gptq"; or "gptq-sequential", on what earlier layers compute with
             rounded weights, for layers whose data stay in float. "compensated" is a deprecated word for "gptq".
+        attention: formats, the preferred first, for the products of attention where that is shown to lose nothing.
         baselines: recipes, the preferred first, one of whose plans is taken unless that of this recipe is
             significantly better on held-out samples.
     """
@@ -51,6 +52,7 @@ class Recipe:
     formats: tuple[Format, ...] = (INT8,)
     ranges: str = "margin"
     rounding: Literal["nearest", "gptq", "gptq-sequential", "compensated"] = "gptq"
+    attention: tuple[Format, ...] = ()
     baselines: tuple["Recipe", ...] = ()
 
     def __post_init__(self) -> None:
@@ -73,7 +75,7 @@ class Recipe:
     @property
     def opset(self) -> int:
         """The lowest ONNX opset that can carry it."""
-        return max(fmt.opset for fmt in self.formats)
+        return max(fmt.opset for fmt in (*self.formats, *self.attention))
 
     @property
     def calibrated(self) -> bool:
@@ -96,7 +98,7 @@ _RECIPES = (
     Recipe("int8-plain", rewrites=(), ranges="minmax", rounding="nearest"),
     Recipe("int8-dynamic", (SearchTransforms(insert=False, free=True),), (INT8_DYNAMIC,)),
     _FP8,
-    Recipe("mixed8", (_MIXED8,), (INT8, FP8), baselines=(_INT8, _FP8)),
+    Recipe("mixed8", (_MIXED8,), (INT8, FP8), attention=(FP8,), baselines=(_INT8, _FP8)),
     Recipe("auto", (_MIXED8,), (INT8, FP8), baselines=(_INT8, _SMOOTHQUANT, _FP8)),
     weight_only("int4-weight", int4_weight()),
     weight_only("int8-weight", INT8_WEIGHT),
