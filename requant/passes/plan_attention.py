@@ -7,7 +7,7 @@ An engine makes one kernel of an attention if all four operands are quantized, o
 than most probabilities: the range of the softmax is cut where that errs least, which still costs a ViT-S many decibels.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -18,6 +18,7 @@ from ..calib.operand_ranges import operand_ranges, probability_ranges
 from ..calib.ranges import Interval
 from ..ir.attention import AttentionBlock, find_attentions
 from ..ir.formats import FP8, Format
+from ..ir.linear import find_linears
 from ..ir.quantizer import E4M3_LARGEST, Quantizer, quantizer
 from ..ir.refusal import Refusal
 from ..runtime.feeds import Feed
@@ -50,8 +51,10 @@ class PlanAttention(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         engine, planned = target(self.target), list[AttentionBlock]()
+        plans = (quantizer(linear.data) for linear in find_linears(model.graph))
+        around = {self.body, *(plan.dtype for plan in plans if plan is not None)}
         for block in find_attentions(model.graph):
-            refusal = self._refusal(block, engine)
+            refusal = _refusal(block, engine, self.format, around)
             if refusal is None:
                 planned.append(block)
             else:
@@ -67,11 +70,6 @@ class PlanAttention(ir.passes.InPlacePass):
                 ATTENTION_REFUSAL.set(block.mixture, Refusal.at(block.mixture, "its operands are not calibrated"))
         return ir.passes.PassResult(model, bool(planned))
 
-    def _refusal(self, block: AttentionBlock, engine: Target) -> Refusal | None:
-        if any(quantizer(value) is not None for value in block.operands):
-            return Refusal.at(block.mixture, "a linear layer reads one of its operands")
-        return engine.excludes_attention(block, self.format, self.body)
-
     def _ranges(self, model: ir.Model, blocks: Sequence[AttentionBlock]) -> dict[ir.Value, Interval]:
         if not blocks:
             return {}
@@ -84,6 +82,14 @@ class PlanAttention(ir.passes.InPlacePass):
 
     def _quantizer(self, value: ir.Value, ranges: dict[ir.Value, Interval]) -> Quantizer:
         return activation_quantizer(ranges[value], self.format)
+
+
+def _refusal(
+    block: AttentionBlock, engine: Target, layer_format: Format, around: Collection[ir.DataType]
+) -> Refusal | None:
+    if any(quantizer(value) is not None for value in block.operands):
+        return Refusal.at(block.mixture, "a linear layer reads one of its operands")
+    return engine.excludes_attention(block, layer_format, around)
 
 
 def _probabilities() -> Quantizer:

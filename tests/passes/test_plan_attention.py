@@ -43,12 +43,16 @@ def feed(model: ir.Model, seed: int = 0) -> Feed:
 
 
 def planned(
-    model: ir.Model, fmt: Format = FP8, target: str = "tensorrt-rtx", body: ir.DataType = HALF
+    model: ir.Model,
+    fmt: Format = FP8,
+    target: str = "tensorrt-rtx",
+    body: ir.DataType = HALF,
+    layers: Format = INT8,
 ) -> tuple[ir.Model, str]:
     """Return ``model`` with a plan, and the reason why its attention stays in float."""
     feeds = [feed(model), feed(model, 1)]
     collect(model, feeds)
-    PlanQuantizers()(model)
+    PlanQuantizers((layers,))(model)
     PlanAttention(feeds, fmt, target, body)(model)
     (block,) = find_attentions(model.graph)
     refusal = ATTENTION_REFUSAL.get(block.mixture)
@@ -107,6 +111,11 @@ def test_what_would_not_be_one_kernel_stays_in_float(
     assert refusal.startswith(reason)
     InsertQDQ("tensorrt-rtx", body=body)(model)
     assert not any(name.startswith("p.") for name in model.graph.initializers)
+
+
+def test_int8_attention_is_no_kernel_beside_layers_in_fp8() -> None:
+    assert planned(attention(), INT8, layers=FP8)[1] == "it is no kernel beside layers in FLOAT8E4M3FN"
+    assert planned(attention(), FP8, layers=FP8)[1] == ""
 
 
 @pytest.mark.parametrize(("shape", "fmt", "body"), [((40, 32, 16), FP8, HALF), ((1000, 512, 64), INT8, FLOAT)])

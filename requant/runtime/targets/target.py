@@ -7,7 +7,6 @@ from typing import NamedTuple
 import onnx_ir as ir
 
 from ...ir.attention import AttentionBlock
-from ...ir.float_types import HALVES
 from ...ir.formats import ActivationType, Format
 from ...ir.linear import FEWEST_CHANNELS, Linear
 from ...ir.ops import CONVOLUTIONS
@@ -33,11 +32,13 @@ class AttentionKernel(NamedTuple):
         head_sizes: the channels of a head.
         keys: the numbers of keys; a dynamic one is taken to be among them.
         half: whether what is around it has to be in half precision.
+        never_beside: the types of layers beside which it is no kernel.
     """
 
     head_sizes: Collection[int]
     keys: range
     half: bool = False
+    never_beside: frozenset[ir.DataType] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -157,13 +158,13 @@ class Target:
             yield f"{linear.inputs} to {linear.outputs} channels are too few for an integer kernel to pay"
 
     def excludes_attention(
-        self, block: AttentionBlock, layer_format: Format, body: ir.DataType | None = None
+        self, block: AttentionBlock, layer_format: Format, around: Collection[ir.DataType] = ()
     ) -> Refusal | None:
-        """Refuse an attention that no kernel is for in ``layer_format``, beside others in ``body`` if that is given."""
+        """Refuse an attention that no kernel is for in ``layer_format``, with layers of the types ``around`` it."""
         kernel = self.attention.get(layer_format.activations or ir.DataType.UNDEFINED)
         reason = f"{self.name} has no attention of operands in {layer_format.activations}"
         if kernel is not None:
-            reason = _unfit(kernel, block, body)
+            reason = _unfit(kernel, block, around)
         return Refusal.at(block.mixture, reason) if reason else None
 
     def lacks(self, layer_format: Format) -> str | None:
@@ -179,10 +180,12 @@ class Target:
         return self.reasons.get("static", f"{self.name} has no {layer_format.activations.name.lower()} products")
 
 
-def _unfit(kernel: AttentionKernel, block: AttentionBlock, body: ir.DataType | None) -> str:
+def _unfit(kernel: AttentionKernel, block: AttentionBlock, around: Collection[ir.DataType]) -> str:
     """Give the reason why ``kernel`` is not for ``block``; nothing where it is."""
-    if kernel.half and body is not None and body not in HALVES:
+    if kernel.half and ir.DataType.FLOAT in around:
         return "it is one kernel only beside layers in half precision"
+    if others := kernel.never_beside.intersection(around):
+        return f"it is no kernel beside layers in {', '.join(sorted(map(str, others)))}"
     if block.head_size not in kernel.head_sizes:
         return f"heads of {block.head_size or 'unknown'} channels do not become one kernel"
     if block.queries == 1:

@@ -48,7 +48,7 @@ TENSORRT = Target(
     integer_residuals=True,
     attention={
         FP8: AttentionKernel(range(16, 257), range(32, 2**20), half=True),
-        INT8: AttentionKernel(frozenset({16, 32, 64}), range(1, 513)),
+        INT8: AttentionKernel(frozenset({16, 32, 64}), range(1, 513), never_beside=frozenset({FP8})),
     },
     body=ir.DataType.FLOAT16,  # attention in float32 is no kernel of its own
     highest_opset=24,

@@ -52,6 +52,7 @@ def is_one_kernel(layers: Format, attention: Format, size: int, tokens: int, bod
         (INT8, INT8, 32, 512, FLOAT),
         (INT8, INT8, 32, 513, FLOAT),
         (INT8, INT8, 128, 64, HALF),
+        (FP8, INT8, 64, 64, HALF),
     ],
     ids=str,
 )
@@ -60,4 +61,5 @@ def test_the_row_has_the_sizes_of_the_builder(
 ) -> None:
     kernel = ROW.attention[attention.weights]
     allowed = size in kernel.head_sizes and tokens in kernel.keys and (body == HALF or not kernel.half)
+    allowed &= layers.weights not in kernel.never_beside
     assert is_one_kernel(layers, attention, size, tokens, body) == allowed
