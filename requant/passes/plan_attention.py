@@ -19,6 +19,7 @@ from ..calib.ranges import Interval
 from ..ir.attention import AttentionBlock, find_attentions
 from ..ir.formats import FP8, Format
 from ..ir.linear import find_linears
+from ..ir.ops import QUANTIZERS
 from ..ir.quantizer import E4M3_LARGEST, Quantizer, quantizer
 from ..ir.refusal import Refusal
 from ..runtime.feeds import Feed
@@ -89,6 +90,9 @@ def _refusal(
 ) -> Refusal | None:
     if any(quantizer(value) is not None for value in block.operands):
         return Refusal.at(block.mixture, "a linear layer reads one of its operands")
+    producers = (value.producer() for value in block.operands)
+    if any(node is not None and node.op_type in QUANTIZERS for node in producers):
+        return Refusal.at(block.mixture, "it is quantized already")
     return engine.excludes_attention(block, layer_format, around)
 
 

@@ -11,6 +11,7 @@ from requant.ir.canonical.canonicalize import canonicalize
 from requant.ir.constants import array
 from requant.ir.formats import FP8, INT8, Format
 from requant.ir.load import load
+from requant.ir.unused import remove_unused
 from requant.passes import ConvertPrecision, InsertQDQ, PlanQuantizers
 from requant.passes.annotations import ATTENTION, ATTENTION_REFUSAL
 from requant.passes.plan_attention import PlanAttention, forget_attention
@@ -149,6 +150,20 @@ def test_the_range_of_a_softmax_of_many_keys_is_cut_in_int8() -> None:
         ends.append(float(plan[0].scale) * 127)
     assert ends[0] < 0.01
     assert ends[1] > 0.3
+
+
+def test_what_is_quantized_in_part_stays_as_it_is() -> None:
+    model, _ = planned(attention())
+    InsertQDQ("tensorrt-rtx", body=HALF)(model)
+    softmax = next(node for node in model.graph if node.op_type == "Softmax")
+    mixture = [node for node in model.graph if ATTENTION.get(node)][-1]
+    mixture.replace_input_with(0, softmax.outputs[0])
+    remove_unused(model)
+    PlanAttention([feed(model)])(model)
+    (block,) = find_attentions(model.graph)
+    refusal = ATTENTION_REFUSAL.get(block.mixture)
+    assert refusal is not None
+    assert refusal.reason == "it is quantized already"
 
 
 def test_a_plan_can_be_forgotten() -> None:
