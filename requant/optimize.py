@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from .attention import Attention, require_attention
@@ -11,6 +11,7 @@ from .calib.sources import Data
 from .check_build import BuildOptions
 from .choices import layers_to_keep, require_decibels
 from .errors import OutputError, RequantError, TargetWarning
+from .ir.formats import Format
 from .ir.interface import require_interface
 from .ir.load import Source
 from .outputs import PathLike, refuse_overwrite, require_outputs
@@ -73,25 +74,24 @@ def optimize(
     Raises:
         RequantError: one line that says what is wrong with the model, the data or the target.
     """
-    names, keep_count, limit = _demands(keep, min_sqnr, calibration)
-    full_recipe = find_recipe(recipe)
+    (names, keep_count, limit), full_recipe = _demands(keep, min_sqnr, calibration), find_recipe(recipe)
     lowering = Lowering(target, precision, zero_points, keep_io, _prices(prices, output, report_file))
-    asked = require_attention(attention, lowering.engine, calibrated=calibration is not None)
-    _validate(full_recipe, lowering, build)
+    asked = _validate(full_recipe, lowering, build, attention, calibrated=calibration is not None)
     _require_files(output, report_file, calibration, evaluation)
     job = Job(
         source, calibration, full_recipe, lowering, names, finish, evaluation, output, report_file,
         build, Stopwatch(progress), limit, keep_count, asked, attention is None,
     )  # fmt: skip
-    return _written(_run(job), lowering)
+    for stage in _stages(job):
+        stage(job)
+    return _written(job, lowering)
 
 
-def _run(job: Job) -> Job:
-    """Return ``job`` after its stages."""
+def _stages(job: Job) -> Iterator[Callable[[Job], None]]:
+    """Yield the stages of ``job``, until it is finished."""
     for stage in STAGES:
         if not job.finished:
-            stage(job)
-    return job
+            yield stage
 
 
 def _prices(prices: Prices | PathLike | None, *outputs: PathLike | None) -> Prices | None:
@@ -148,8 +148,10 @@ def _demands(
     return names, count, limit
 
 
-def _validate(recipe: Recipe, lowering: Lowering, build: BuildOptions | None) -> None:
-    """Raise or warn if no model can give what is asked for."""
+def _validate(
+    recipe: Recipe, lowering: Lowering, build: BuildOptions | None, attention: Attention | None, *, calibrated: bool
+) -> Format | None:
+    """Raise or warn if no model can give what is asked for; returns the format of attention."""
     if not lowering.may_be_half and not lowering.keep_io:
         raise RequantError("inputs and outputs in half precision need a half to be in: precision float16 or bfloat16")
     if build is not None:
@@ -157,3 +159,4 @@ def _validate(recipe: Recipe, lowering: Lowering, build: BuildOptions | None) ->
     missing = [find_target(lowering.target).lacks(fmt) for fmt in recipe.formats]
     if all(missing):
         warnings.warn(f"{recipe.name} leaves every layer in float: {missing[0]}", TargetWarning, stacklevel=3)
+    return require_attention(attention, lowering.engine, calibrated=calibrated)

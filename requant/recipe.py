@@ -42,9 +42,9 @@ class Recipe:
         ranges: the estimator of activation ranges: "margin", "minmax", "percentile" or "mse".
         rounding: the rounding of weights: "nearest"; "gptq"; or "gptq-sequential", on what earlier layers compute with
             rounded weights, for layers whose data stay in float. "compensated" is a deprecated word for "gptq".
-        attention: formats, the preferred first, for the products of attention where that is shown to lose nothing.
         baselines: recipes, the preferred first, one of whose plans is taken unless that of this recipe is
             significantly better on held-out samples.
+        attention: formats, the preferred first, for the products of attention where that is shown to lose nothing.
     """
 
     name: str = "int8"
@@ -52,8 +52,8 @@ class Recipe:
     formats: tuple[Format, ...] = (INT8,)
     ranges: str = "margin"
     rounding: Literal["nearest", "gptq", "gptq-sequential", "compensated"] = "gptq"
-    attention: tuple[Format, ...] = ()
     baselines: tuple["Recipe", ...] = ()
+    attention: tuple[Format, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise RequantError for a word that is no choice, and for formats for which no engine has a kernel."""
