@@ -12,7 +12,15 @@ from models.subject import Subject
 from requant.calib import batches, collect
 from requant.ir import canonicalize, load
 from requant.ir.formats import Format
-from requant.passes import Gptq, InsertQDQ, PlanQuantizers, SearchTransforms, SelectLayers, SplitChannels
+from requant.passes import (
+    Gptq,
+    InsertQDQ,
+    PlanAttention,
+    PlanQuantizers,
+    SearchTransforms,
+    SelectLayers,
+    SplitChannels,
+)
 from requant.passes.annotations import site_records
 from requant.passes.cost_model.search import CANDIDATES
 from requant.passes.solvers import (
@@ -74,14 +82,19 @@ class Calibrated:
     def __init__(self, subject: Subject, opset: int = 17) -> None:
         self.model = load(subject.model())
         canonicalize(self.model, opset)
-        collect(self.model, batches(subject.calibration, self.model))
+        self.data = batches(subject.calibration, self.model)
+        collect(self.model, self.data)
 
     def lowered(
-        self, recipe: Recipe, target: str = "tensorrt", body: ir.DataType = ir.DataType.FLOAT
+        self,
+        recipe: Recipe,
+        target: str = "tensorrt",
+        body: ir.DataType = ir.DataType.FLOAT,
+        attention: Format | None = None,
     ) -> tuple[ir.Model, int]:
         """Return the artifact of ``recipe`` in float32, and the number of nodes that its rewrites added.
 
-        It is lowered for float layers that will compute in ``body``.
+        It is lowered for float layers that will compute in ``body``, with ``attention`` in another format.
         """
         model = self.model.clone()
         SelectLayers(target=target, formats=recipe.formats)(model)
@@ -90,5 +103,7 @@ class Calibrated:
         PlanQuantizers(recipe.formats, recipe.ranges)(model)
         if recipe.rounding == "gptq":
             Gptq()(model)
+        if attention is not None:
+            PlanAttention(self.data, attention, target, body)(model)
         InsertQDQ(target, body=body)(model)
         return model, sum(record.added_nodes for record in site_records(model))

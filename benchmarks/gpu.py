@@ -1,9 +1,13 @@
-"""What each number format is worth on a GPU: python -m benchmarks.gpu
+"""What each number format is worth on a GPU: python -m benchmarks.gpu [subject] ...
 
-A ViT-B/16 encoder at batch 8 and a stack of RMSNorm and SwiGLU, with random weights, on the engines that are installed:
-ONNX Runtime with CUDA, ONNX Runtime with TensorRT 10, and TensorRT's own engines. Times are minima and medians with all
-data on the GPU; SQNR is against float32 on the CPU. Exits with 1 when an engine fell back: when its libraries did not
-load, or a node ran elsewhere. This script has not been run on a GPU yet.
+A ViT-B/16 encoder at batch 8, a stack of RMSNorm and SwiGLU, and a ResNet-50, with random weights, on the engines that
+are installed: ONNX Runtime with CUDA and with TensorRT 10, engines of TensorRT and of TensorRT-RTX, and ONNX Runtime
+with TensorRT-RTX. Times are minima and medians with all data on the GPU, but for the last, whose data come from the
+host; SQNR is against float32 on the CPU. Of TensorRT's engines the time of each kernel is printed beside what the
+builder lists of it. Exits with 1 when an engine fell back: when its libraries did not load, or a node ran elsewhere.
+
+On a bare machine with a driver: pip install -e ".[gpu]" for CUDA, ".[tensorrt]" for TensorRT 10 too, or
+".[cpu,tensorrt-rtx]" for TensorRT-RTX alone. This script has not been run on a GPU yet.
 """
 
 import importlib.util
@@ -13,6 +17,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +27,7 @@ from rich.console import Console, RenderableType
 
 import requant
 from models import synthetic
+from models.resnet import resnet50
 from models.subject import Array, Feed
 from requant.ir.load import load
 from requant.runtime import FallbackError, FallbackWarning, runner
@@ -29,6 +35,7 @@ from requant.runtime.distance import distance
 from requant.runtime.gpu import gpu_name
 from requant.tables import table
 
+from .gpu_kernels import KernelGroup, kernel_groups
 from .on_gpu import Bound, Engine, Live
 from .variants import VARIANTS, lowered
 
@@ -56,6 +63,7 @@ class Row:
     sqnr: float = 0.0
     note: str = ""
     fell_back: bool = False
+    kernels: Sequence[KernelGroup] = ()
 
 
 ENGINES = {
@@ -64,23 +72,37 @@ ENGINES = {
         "tensorrt", ("tensorrt_libs",), lambda model, feed, folder: Bound(model, feed, "tensorrt", folder)
     ),
     "TensorRT": Runs("tensorrt", ("tensorrt",), Engine),
+    "TensorRT-RTX": Runs("tensorrt-rtx", ("tensorrt_rtx",), partial(Engine, target="tensorrt-rtx")),
+    "ONNX Runtime, TensorRT-RTX": Runs(
+        "tensorrt-rtx",
+        ("onnxruntime_ep_nv_tensorrt_rtx",),
+        lambda model, feed, folder: Bound(model, feed, "tensorrt-rtx", folder, device="cpu"),
+    ),
 }
 
 SUBJECTS: dict[str, Callable[[], onnx.ModelProto]] = {
-    "ViT-B/16 encoder": lambda: synthetic.vit_b16(8),
-    "RMSNorm, SwiGLU": lambda: synthetic.rms_swiglu(synthetic.Transformer(1024, 16, 8, 2816, tokens=256, batch=8)),
+    "vit-b": lambda: synthetic.vit_b16(8),
+    "llama": lambda: synthetic.rms_swiglu(synthetic.Transformer(1024, 16, 8, 2816, tokens=256, batch=8)),
+    "resnet50": resnet50,
 }
 
 
-def main() -> int:
-    """Print the table; 1 if an engine fell back, or there is no GPU."""
+def main(names: Sequence[str] = ()) -> int:
+    """Print the tables of the subjects in ``names``, or of all; 1 if an engine fell back, or there is no GPU."""
     if not gpu_name():
-        print("there is no CUDA device here", file=sys.stderr)
+        print("benchmarks.gpu: there is no CUDA device here, so that nothing was run", file=sys.stderr)
+        return 1
+    if unknown := [name for name in names if name not in SUBJECTS]:
+        print(f"benchmarks.gpu: no subject is called {unknown[0]!r}: choose of {', '.join(SUBJECTS)}", file=sys.stderr)
         return 1
     print(gpu_name())
     with tempfile.TemporaryDirectory() as folder:
-        found = list(rows(SUBJECTS, ENGINES, Path(folder)))
-    Console(width=160).print(rendered(found))
+        found = list(rows({name: SUBJECTS[name] for name in names or SUBJECTS}, ENGINES, Path(folder)))
+    console = Console(width=160)
+    console.print(rendered(found))
+    for row in found:
+        if row.kernels:
+            console.print(rendered_kernels(row))
     return int(any(row.fell_back for row in found))
 
 
@@ -122,7 +144,8 @@ def measured(row: Row, model: ir.Model | str, engine: Runs, feed: Feed, wanted: 
     except requant.RequantError as error:
         return replace(row, note=str(error))
     sqnr = distance(wanted, live.outputs()[0]).sqnr
-    return replace(row, minimum=min(times), median=float(np.median(times)), sqnr=sqnr)
+    kernels = kernel_groups(model, engine.target, feed, live.kernel_times()) if isinstance(live, Engine) else ()
+    return replace(row, minimum=min(times), median=float(np.median(times)), sqnr=sqnr, kernels=kernels)
 
 
 def timed(live: Live) -> list[float]:
@@ -146,6 +169,16 @@ def rendered(found: Sequence[Row]) -> RenderableType:
     return table("On the GPU", columns, lines)
 
 
+def rendered_kernels(row: Row) -> RenderableType:
+    """The kernels of an engine; milliseconds add up to more than a run, since TensorRT's profiler waits after each."""
+    lines = [
+        (one.title, str(one.kernels), f"{one.megabytes:.1f}", f"{one.estimated:.3f}", f"{one.measured:.3f}")
+        for one in row.kernels
+    ]
+    columns = ("ops", "kernels", "MB", "ms, an estimate", "ms")
+    return table(f"Kernels of {row.subject}, {row.variant}, {row.engine}", columns, lines)
+
+
 def numbers(row: Row, float32: Mapping[tuple[str, str], float]) -> list[str]:
     """The cells of a row that ran."""
     base = float32.get((row.subject, row.engine), 0.0)
@@ -154,4 +187,4 @@ def numbers(row: Row, float32: Mapping[tuple[str, str], float]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -3,18 +3,19 @@
 Neither ONNX Runtime's GPU providers nor TensorRT's engines have been run by this project yet.
 """
 
-import ctypes
 import importlib
 from pathlib import Path
-from types import ModuleType
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 
 from models.subject import Array, Feed
 from requant.runtime import build_engine, session
-from requant.runtime.gpu import LIBRARY
+from requant.runtime.trt.api import PACKAGES
+
+from .cuda_driver import DeviceArray, synchronize
 
 
 class Live(Protocol):
@@ -47,43 +48,54 @@ class Bound:
         return [value.numpy() for value in self.binding.get_outputs()]
 
 
-class _Tensor(NamedTuple):
-    """A tensor of an engine, in memory of the GPU."""
-
-    is_output: bool
-    value: ort.OrtValue
-
-
 class Engine:
-    """A TensorRT engine with its tensors in memory of the GPU that ONNX Runtime allocates."""
+    """An engine of TensorRT or TensorRT-RTX, with its tensors in memory of the GPU."""
 
-    def __init__(self, model: ir.Model, feed: Feed, cache: Path) -> None:
-        trt = importlib.import_module("tensorrt")
+    def __init__(self, model: ir.Model, feed: Feed, cache: Path, target: str = "tensorrt") -> None:
+        trt = importlib.import_module(PACKAGES[target].module)
         shapes = {name: (array.shape,) * 3 for name, array in feed.items()}
-        plan = build_engine(model, cache, profiles=shapes).read_bytes()
+        plan = build_engine(model, cache, profiles=shapes, target=target).read_bytes()
+        self.trt = trt
         self.runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
         self.engine = self.runtime.deserialize_cuda_engine(plan)
         self.context = self.engine.create_execution_context()
-        self.driver = ctypes.CDLL(LIBRARY)
         for name, array in feed.items():
             self.context.set_input_shape(name, array.shape)
         names = [self.engine.get_tensor_name(index) for index in range(self.engine.num_io_tensors)]
-        self.tensors = {name: self._tensor(trt, name, feed) for name in names}
-        for name, tensor in self.tensors.items():
-            self.context.set_tensor_address(name, tensor.value.data_ptr())
+        self.results = [name for name in names if name not in feed]
+        self.tensors = {name: self._tensor(name, feed) for name in names}
 
-    def _tensor(self, trt: ModuleType, name: str, feed: Feed) -> _Tensor:
+    def _tensor(self, name: str, feed: Feed) -> DeviceArray:
+        dtype = np.dtype(self.trt.nptype(self.engine.get_tensor_dtype(name)))
+        tensor = DeviceArray(tuple(self.context.get_tensor_shape(name)), dtype)
         if name in feed:
-            return _Tensor(False, ort.OrtValue.ortvalue_from_numpy(feed[name], "cuda", 0))
-        dtype = trt.nptype(self.engine.get_tensor_dtype(name))
-        shape = tuple(self.context.get_tensor_shape(name))
-        return _Tensor(True, ort.OrtValue.ortvalue_from_shape_and_type(shape, dtype, "cuda", 0))
+            tensor.write(feed[name])
+        self.context.set_tensor_address(name, tensor.address.value)
+        return tensor
 
     def run(self) -> None:
         """Run once on the default stream, and wait."""
-        if not self.context.execute_async_v3(0) or self.driver.cuCtxSynchronize():
+        if not self.context.execute_async_v3(0):
             raise RuntimeError("TensorRT did not run the engine; its log says why")
+        synchronize()
 
     def outputs(self) -> list[Array]:
         """Copies of the outputs."""
-        return [tensor.value.numpy() for tensor in self.tensors.values() if tensor.is_output]
+        return [self.tensors[name].read() for name in self.results]
+
+    def kernel_times(self, runs: int = 10) -> dict[str, float]:
+        """Return the mean milliseconds of each kernel, by its name, as TensorRT's own profiler measures them.
+
+        It waits after each kernel, so that they add up to more than a run takes.
+        """
+        totals = dict[str, float]()
+
+        def report(profiler: object, name: str, milliseconds: float) -> None:
+            totals[name] = totals.get(name, 0.0) + milliseconds / runs
+
+        profiler = type("Times", (self.trt.IProfiler,), {"report_layer_time": report})()
+        self.context.profiler = profiler
+        for _ in range(runs):
+            self.run()
+        self.context.profiler = None
+        return totals

@@ -37,8 +37,10 @@ def _rows(check: BuildCheck) -> Iterator[tuple[str, ...]]:
         yield title, *(str(side.types[title]) for side in sides)
     for fmt, (count, exact) in check.tally.formats.items():
         yield f"layers planned in {fmt} that are", f"{exact} of {count}", ""
-    if any(side.attentions for side in sides):
-        yield "attentions in one kernel", *(f"{len(side.fused_attentions)} of {len(side.attentions)}" for side in sides)
+    counts = [sum(map(bool, side.attentions.values())) for side in sides]  # others are sums in kernels of other ops
+    if any(counts):
+        fused = (len(side.fused_attentions) for side in sides)
+        yield "attentions in one kernel", *(f"{one} of {count}" for one, count in zip(fused, counts, strict=True))
     yield "layers in a product with others", *(str(sum(map(len, side.merged_layers))) for side in sides)
 
 

@@ -2,14 +2,16 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from .attention import Attention, require_attention
 from .calib.files import require_data
 from .calib.sources import Data
 from .check_build import BuildOptions
 from .choices import layers_to_keep, require_decibels
 from .errors import OutputError, RequantError, TargetWarning
+from .ir.formats import Format
 from .ir.interface import require_interface
 from .ir.load import Source
 from .outputs import PathLike, refuse_overwrite, require_outputs
@@ -32,6 +34,7 @@ def optimize(
     output: str | os.PathLike[str] | None = None,
     *,
     min_sqnr: float | None = None,
+    attention: Attention | None = None,
     precision: Precision | None = None,
     zero_points: bool = False,
     keep_io: bool = True,
@@ -56,6 +59,7 @@ def optimize(
             was read, and what is no regular file, is never overwritten.
         min_sqnr: the least SQNR in dB of each output on the held-out samples of ``calibration``, or on its first 32
             batches where none are: the cheapest plan that was measured to have it, or float. See docs/limit.md.
+        attention: "fp8" or "int8" for Q, K, V and softmax, at a cost that is reported; None is float unless it is free.
         precision: floating-point type of the layers that are not quantized. None or "auto" is that of a file in half
             precision that the engine computes in; else float16 on TensorRT, where nodes allow it, float32 elsewhere.
         zero_points: asymmetric quantization of non-negative activations, by engines that take any zero point.
@@ -70,19 +74,24 @@ def optimize(
     Raises:
         RequantError: one line that says what is wrong with the model, the data or the target.
     """
-    names, keep_count, limit = _demands(keep, min_sqnr, calibration)
-    full_recipe, table = find_recipe(recipe), _prices(prices, output, report_file)
-    lowering = Lowering(target, precision, zero_points, keep_io, table)
-    _validate(full_recipe, lowering, build)
+    (names, keep_count, limit), full_recipe = _demands(keep, min_sqnr, calibration), find_recipe(recipe)
+    lowering = Lowering(target, precision, zero_points, keep_io, _prices(prices, output, report_file))
+    asked = _validate(full_recipe, lowering, build, attention, calibrated=calibration is not None)
     _require_files(output, report_file, calibration, evaluation)
     job = Job(
         source, calibration, full_recipe, lowering, names, finish, evaluation, output, report_file,
-        build, Stopwatch(progress), limit, keep_count,
+        build, Stopwatch(progress), limit, keep_count, asked, attention is None,
     )  # fmt: skip
+    for stage in _stages(job):
+        stage(job)
+    return _written(job, lowering)
+
+
+def _stages(job: Job) -> Iterator[Callable[[Job], None]]:
+    """Yield the stages of ``job``, until it is finished."""
     for stage in STAGES:
         if not job.finished:
-            stage(job)
-    return _written(job, lowering)
+            yield stage
 
 
 def _prices(prices: Prices | PathLike | None, *outputs: PathLike | None) -> Prices | None:
@@ -139,8 +148,10 @@ def _demands(
     return names, count, limit
 
 
-def _validate(recipe: Recipe, lowering: Lowering, build: BuildOptions | None) -> None:
-    """Raise or warn if no model can give what is asked for."""
+def _validate(
+    recipe: Recipe, lowering: Lowering, build: BuildOptions | None, attention: Attention | None, *, calibrated: bool
+) -> Format | None:
+    """Raise or warn if no model can give what is asked for; returns the format of attention."""
     if not lowering.may_be_half and not lowering.keep_io:
         raise RequantError("inputs and outputs in half precision need a half to be in: precision float16 or bfloat16")
     if build is not None:
@@ -148,3 +159,4 @@ def _validate(recipe: Recipe, lowering: Lowering, build: BuildOptions | None) ->
     missing = [find_target(lowering.target).lacks(fmt) for fmt in recipe.formats]
     if all(missing):
         warnings.warn(f"{recipe.name} leaves every layer in float: {missing[0]}", TargetWarning, stacklevel=3)
+    return require_attention(attention, lowering.engine, calibrated=calibrated)

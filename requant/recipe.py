@@ -44,6 +44,7 @@ class Recipe:
             rounded weights, for layers whose data stay in float. "compensated" is a deprecated word for "gptq".
         baselines: recipes, the preferred first, one of whose plans is taken unless that of this recipe is
             significantly better on held-out samples.
+        attention: formats, the preferred first, for the products of attention where that is shown to lose nothing.
     """
 
     name: str = "int8"
@@ -52,6 +53,7 @@ class Recipe:
     ranges: str = "margin"
     rounding: Literal["nearest", "gptq", "gptq-sequential", "compensated"] = "gptq"
     baselines: tuple["Recipe", ...] = ()
+    attention: tuple[Format, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise RequantError for a word that is no choice, and for formats for which no engine has a kernel."""
@@ -73,7 +75,7 @@ class Recipe:
     @property
     def opset(self) -> int:
         """The lowest ONNX opset that can carry it."""
-        return max(fmt.opset for fmt in self.formats)
+        return max(fmt.opset for fmt in (*self.formats, *self.attention))
 
     @property
     def calibrated(self) -> bool:
@@ -96,7 +98,7 @@ _RECIPES = (
     Recipe("int8-plain", rewrites=(), ranges="minmax", rounding="nearest"),
     Recipe("int8-dynamic", (SearchTransforms(insert=False, free=True),), (INT8_DYNAMIC,)),
     _FP8,
-    Recipe("mixed8", (_MIXED8,), (INT8, FP8), baselines=(_INT8, _FP8)),
+    Recipe("mixed8", (_MIXED8,), (INT8, FP8), attention=(FP8,), baselines=(_INT8, _FP8)),
     Recipe("auto", (_MIXED8,), (INT8, FP8), baselines=(_INT8, _SMOOTHQUANT, _FP8)),
     weight_only("int4-weight", int4_weight()),
     weight_only("int8-weight", INT8_WEIGHT),

@@ -80,6 +80,11 @@ class Lowering:
         return replace(self, precision=_PRECISIONS.get(dtype, "float32"))
 
     @property
+    def body(self) -> ir.DataType:
+        """The type of the layers that are not quantized, once the precision is resolved."""
+        return _HALVES.get(self.precision or "float32", ir.DataType.FLOAT)
+
+    @property
     def may_be_half(self) -> bool:
         """True unless what is not quantized computes in float32, whatever the file."""
         is_automatic = self.precision in _AUTOMATIC

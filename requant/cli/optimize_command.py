@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..attention import Attention
 from ..optimize import optimize
 from ..result import Precision
 from .build_options import Build, Capability, Gpu, Shapes, build_options
@@ -19,6 +20,15 @@ KeepCostliest = Annotated[
 ]
 MinSqnr = Annotated[
     float | None, typer.Option(help="Least SQNR of each output in dB; layers stay in float for it.", show_default=False)
+]
+AttentionFormat = Annotated[
+    Attention | None,
+    typer.Option(
+        "--attention",
+        help="Format of attention, where the engine makes one kernel of it: fp8, int8 or float.  "
+        "[default: float; fp8 by mixed8 where it loses nothing]",
+        show_default=False,
+    ),
 ]
 FloatType = Annotated[
     Precision | None,
@@ -54,6 +64,7 @@ def optimize_command(
     keep: Keep = None,
     keep_costliest: KeepCostliest = 0,
     min_sqnr: MinSqnr = None,
+    attention: AttentionFormat = None,
     precision: FloatType = None,
     zero_points: ZeroPoints = False,
     half_io: HalfIO = False,
@@ -74,8 +85,9 @@ def optimize_command(
     with progress() as callback:
         result = optimize(
             model, calibration, recipe, target, keep_costliest or tuple(keep or ()), destination,
-            min_sqnr=min_sqnr, precision=precision, zero_points=zero_points, keep_io=not half_io, finish=finish,
-            evaluation=evaluation, prices=prices, report_file=report, build=options, progress=callback,
+            min_sqnr=min_sqnr, attention=attention, precision=precision, zero_points=zero_points,
+            keep_io=not half_io, finish=finish, evaluation=evaluation, prices=prices, report_file=report,
+            build=options, progress=callback,
         )  # fmt: skip
     say(f"wrote {destination}")
     show(result.report.to_dict(), result.report.render, as_json)

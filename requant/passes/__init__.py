@@ -7,6 +7,7 @@ from .gptq import Gptq
 from .insert_qdq import InsertQDQ
 from .measure_rounding_noise import MeasureRoundingNoise
 from .migrate_channel_shifts import MigrateChannelShifts
+from .plan_attention import PlanAttention
 from .plan_integer_values import PlanIntegerValues
 from .plan_quantizers import PlanQuantizers
 from .prevent_fusions import PreventFusions
@@ -24,6 +25,7 @@ __all__ = [
     "InsertQDQ",
     "MeasureRoundingNoise",
     "MigrateChannelShifts",
+    "PlanAttention",
     "PlanIntegerValues",
     "PlanQuantizers",
     "PreventFusions",

@@ -10,6 +10,8 @@
 | `READ_MEAN`     | node  | SequentialGptq                             | InsertQDQ (bias correction)                |
 | `INTEGER`       | value | PlanIntegerValues                          | InsertQDQ                                  |
 | `FLOAT`         | node  | PlanIntegerValues                          | InsertQDQ                                  |
+| `ATTENTION`     | node  | PlanAttention                              | InsertQDQ                                  |
+| `ATTENTION_REFUSAL` | node | PlanAttention                         | the report                                 |
 | `NOISE`         | value | MeasureRoundingNoise                       | PlanIntegerValues                          |
 | `PLACE`         | node  | `number_layers`                            | `noisy_layers`, `layer_places`             |
 | `MARGIN`        | value | passes that transform sites                | PlanQuantizers                             |
@@ -91,6 +93,12 @@ INTEGER = Annotation[ir.Value, Quantizer]("requant.integer", Quantizer)
 
 FLOAT = Annotation[ir.Node, Refusal]("requant.float", Refusal)
 """The refusal of a Conv that stays in float where kernels write integers, by `PlanIntegerValues`."""
+
+ATTENTION = Annotation[ir.Node, tuple[Quantizer, Quantizer]]("requant.attention", tuple)
+"""The quantizers of both operands of a product in attention."""
+
+ATTENTION_REFUSAL = Annotation[ir.Node, Refusal]("requant.attention_refusal", Refusal)
+"""The refusal of an attention, on its last product."""
 
 NOISE = Annotation[ir.Value, NDArray[np.float64]]("requant.noise", np.ndarray)
 """The noise in each piece of the outputs, [P], that rounding a value makes."""

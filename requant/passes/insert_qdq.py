@@ -34,6 +34,7 @@ from .lowering.integer_kernels import quantize_kernels
 from .lowering.integer_product import multiply_integers
 from .lowering.openvino_workarounds import bias_shared_outputs
 from .lowering.ort_workarounds import keep_in_float, prevent_skip_layer_norms
+from .lowering.quantize_attention import quantize_attentions
 from .lowering.quantized_values import (
     LoweringContext,
     dequantized_value,
@@ -54,7 +55,7 @@ class InsertQDQ(ir.passes.InPlacePass):
     """A pass that lowers every planned linear layer that ``target`` runs in integers.
 
     Needs a plan (`PlanQuantizers`). Layers left in float are recorded with the reason. Reads statistics and the
-    annotations `QUANTIZER`, `INTEGER`, `FLOAT`, `DYNAMIC`, `KEPT` and `ROW_WEIGHTS`; writes `LAYERS`.
+    annotations `QUANTIZER`, `INTEGER`, `FLOAT`, `DYNAMIC`, `KEPT`, `ATTENTION` and `ROW_WEIGHTS`; writes `LAYERS`.
 
     Attributes:
         target: the engine, a key of `requant.runtime.TARGETS` or a row like those.
@@ -84,6 +85,7 @@ class InsertQDQ(ir.passes.InPlacePass):
             _note_bias_limit(layer, contexts[layer.graph])
         for layer in layers:
             _lower(layer, contexts[layer.graph])
+        quantize_attentions(model.graph, contexts)
         if engine.shared_bias:
             bias_shared_outputs(layer.linear for layer in layers)
         if engine.integer_residuals:

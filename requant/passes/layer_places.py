@@ -17,7 +17,7 @@ from ..runtime.feeds import Feed
 from ..runtime.outputs import arrays
 from ..runtime.session import runner
 from ..runtime.targets import Target
-from .annotations import FLOAT, INTEGER, KEPT, PLACE
+from .annotations import ATTENTION, FLOAT, INTEGER, KEPT, PLACE
 
 _ALONE = "another layer is measured alone"
 
@@ -62,6 +62,7 @@ def alone(plan: ir.Model, place: int, engine: Target) -> ir.Model:
     by_node = {kernel.linear.node: kernel for kernel in find_kernels(model.graph) if kernel.linear is not None}
     own = {value for node, kernel in by_node.items() if PLACE.get(node) == place for value in kernel.values}
     for node in nodes_within(model.graph):
+        node.meta.pop(ATTENTION.key, None)
         if PLACE.get(node) not in (None, place):
             key = FLOAT if node.op_type in engine.integer_outputs and node in by_node else KEPT
             key.set(node, Refusal.at(node, _ALONE))

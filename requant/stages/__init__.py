@@ -1,5 +1,6 @@
 """The stages of `requant.optimize`, in order, over one job."""
 
+from .attention import choose_attention
 from .build import build_artifact
 from .calibrate import calibrate_model
 from .canonicalize import canonicalize_model
@@ -18,6 +19,7 @@ PLANNING = (load_model, canonicalize_model, calibrate_model, choose_plan)
 
 STAGES = (
     *PLANNING,
+    choose_attention,
     keep_costliest_layers,
     leave_noisy_layers,
     refuse_small_gain,

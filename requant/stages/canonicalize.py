@@ -29,7 +29,8 @@ def canonicalize_model(job: Job) -> None:
         job.float_model = job.original.clone()
         types = to_float32(job.float_model)
         job.model = job.float_model.clone()
-        canonicalize(job.model, job.recipe.opset, finish=job.completes)
+        attention_opset = job.attention.opset if job.attention is not None else 0
+        canonicalize(job.model, max(job.recipe.opset, attention_opset), finish=job.completes)
         remember_types(job.model.graph, types)
         remember_names(job.original, job.model)
     job.lowering = job.lowering.resolved(job.model)

@@ -8,6 +8,7 @@ import onnx_ir as ir
 from ..calib.holdout import Split
 from ..calib.sources import Data
 from ..check_build import BuildOptions
+from ..ir.formats import Format
 from ..ir.load import Source
 from ..progress import Stopwatch
 from ..recipe import Recipe
@@ -22,6 +23,8 @@ class Job:
     Attributes:
         source, calibration, recipe, lowering, keep, completes, evaluation, min_sqnr: what the call asks for; see
             `requant.optimize`, where ``completes`` is called ``finish``.
+        attention: the format for the products of attention, None for float.
+        attention_open: whether another format than ``attention`` may be taken where it loses nothing.
         keep_count: how many layers that cost the outputs most are to stay in float.
         output, report_file: where to write, None for nowhere.
         build: what to build engines for and count their kernels, None for no build.
@@ -51,6 +54,8 @@ class Job:
     times: Stopwatch
     min_sqnr: float | None = None
     keep_count: int = 0
+    attention: Format | None = None
+    attention_open: bool = False
     report: Report = field(init=False)
     original: ir.Model = field(init=False)
     float_model: ir.Model = field(init=False)

@@ -17,6 +17,7 @@ from ..passes.sequential_gptq import SequentialGptq
 from ..recipe import Recipe
 from ..runtime.compare import common_layers
 from ..runtime.verify import verify
+from .attention import plan_attention
 from .job import Job
 from .judge import improvement
 
@@ -95,6 +96,8 @@ def plan(job: Job) -> float:
         if job.calibrated and recipe.rounding != "nearest":
             rounding = Gptq() if recipe.rounding == "gptq" else SequentialGptq(job.parts.training)
             rounding(model)
+        if job.attention is not None:
+            plan_attention(job, model, job.attention)
         PlanIntegerValues(job.lowering.engine)(model)
     return difference
 

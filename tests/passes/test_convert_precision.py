@@ -374,6 +374,23 @@ def test_weights_alone_have_scales_of_the_type_and_no_opset_of_their_own(build: 
     assert precision_records(model) == ()
 
 
+@pytest.mark.parametrize(("largest", "reasons"), [(2.0**-8, []), (2.0**-12, ["DequantizeLinear", "MatMul"])])
+def test_weights_alone_may_have_subnormal_scales_that_are_close(
+    largest: float, reasons: list[str], build: Build
+) -> None:
+    model = load(build(MLP))
+    weight = np.linspace(-largest, largest, 1024, dtype=np.float32).reshape(32, 32)
+    model.graph.initializers["w"].const_value = ir.tensor(weight, name="w")
+    canonicalize(model)
+    PlanQuantizers((INT8_WEIGHT,))(model)
+    InsertQDQ("cuda")(model)
+    expected = outputs(model, feed_of(1))
+    ConvertPrecision()(model)
+    sound(model)
+    assert wide(model) == reasons
+    assert error(expected, outputs(model, feed_of(1))) < 2e-3
+
+
 @pytest.mark.parametrize(
     ("magnitude", "small"), [(1e-2, False), (127 * 1000 * 2.0**-24, True), (127 * 33.5 * 2.0**-24, True), (1e-5, True)]
 )

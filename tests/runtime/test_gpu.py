@@ -78,9 +78,23 @@ def test_a_fallback_fails_and_says_so(
     assert "1.00×" in printed
 
 
-def test_without_a_gpu_the_script_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "gpu_name", lambda: "")
-    assert gpu.main() == 1
+@pytest.mark.parametrize(
+    ("name", "subjects", "line"),
+    [
+        ("", (), "benchmarks.gpu: there is no CUDA device here, so that nothing was run\n"),
+        ("a GPU", ("vit",), "benchmarks.gpu: no subject is called 'vit': choose of vit-b, llama, resnet50\n"),
+    ],
+)
+def test_what_cannot_be_run_is_one_line(
+    name: str,
+    subjects: tuple[str, ...],
+    line: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(gpu, "gpu_name", lambda: name)
+    assert gpu.main(subjects) == 1
+    assert capsys.readouterr().err == line
 
 
 @pytest.mark.usefixtures("quick")

@@ -107,7 +107,8 @@ def _scales(graph: ir.Graph, opset: int, dtype: ir.DataType) -> Iterator[NodeRea
             continue
         reference = scale.astype(np.float64)
         half = np.clip(reference, None, float(dtype.max)).astype(dtype.numpy()).astype(np.float64)
-        off = np.where(half < float(dtype.tiny), np.inf, np.abs(half - reference) / reference)
+        least = float(dtype.tiny) if node.op_type == "QuantizeLinear" else 0.0  # engines multiply by its inverse
+        off = np.where(half < least, np.inf, np.abs(half - reference) / reference)
         integers = node.outputs[0] if node.op_type == "QuantizeLinear" else node.inputs[0]
         if (
             integers is not None

@@ -1,10 +1,12 @@
 """A target: an engine's row of facts for the lowering, its rules for the checker, and its safe fixes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import onnx_ir as ir
 
+from ...ir.attention import AttentionBlock
 from ...ir.formats import ActivationType, Format
 from ...ir.linear import FEWEST_CHANNELS, Linear
 from ...ir.ops import CONVOLUTIONS
@@ -21,6 +23,22 @@ INT8, FP8, INT4, UINT4 = (
     ir.DataType.INT4,
     ir.DataType.UINT4,
 )
+
+
+class AttentionKernel(NamedTuple):
+    """A kernel that is a whole attention of quantized operands: the sizes that it takes.
+
+    Attributes:
+        head_sizes: the channels of a head.
+        keys: the numbers of keys; a dynamic one is taken to be among them.
+        half: whether what is around it has to be in half precision.
+        never_beside: the types of layers beside which it is no kernel.
+    """
+
+    head_sizes: Collection[int]
+    keys: range
+    half: bool = False
+    never_beside: frozenset[ir.DataType] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -48,6 +66,7 @@ class Target:
         prices: what kernels take, where that decides which of them run on integers; with ``integer_outputs`` it does.
         common_scale: whether products are written in half precision only where their weight has one scale (see
             `requant.passes.lowering.common_scale`).
+        attention: its kernels for attention whose operands are all quantized, by their type.
         shared_bias: whether an integer Conv with several consumers needs a bias.
         one_sided: the ops among `ops` whose integer kernel takes data without negative values alone.
         recurrent: the recurrent ops that have an integer kernel whose data are quantized at run time.
@@ -81,6 +100,7 @@ class Target:
     integer_outputs: frozenset[str] = frozenset()
     prices: Prices | None = None
     common_scale: bool = False
+    attention: Mapping[ir.DataType, AttentionKernel] = field(default_factory=dict)
     shared_bias: bool = False
     one_sided: frozenset[str] = frozenset()
     recurrent: frozenset[str] = frozenset()
@@ -137,6 +157,16 @@ class Target:
         elif not (channels >= self.fewest_channels or op_type in self.integer_outputs or aligned):
             yield f"{linear.inputs} to {linear.outputs} channels are too few for an integer kernel to pay"
 
+    def excludes_attention(
+        self, block: AttentionBlock, layer_format: Format, around: Collection[ir.DataType] = ()
+    ) -> Refusal | None:
+        """Refuse an attention that no kernel is for in ``layer_format``, with layers of the types ``around`` it."""
+        kernel = self.attention.get(layer_format.activations or ir.DataType.UNDEFINED)
+        reason = f"{self.name} has no attention of operands in {layer_format.activations}"
+        if kernel is not None:
+            reason = _unfit(kernel, block, around)
+        return Refusal.at(block.mixture, reason) if reason else None
+
     def lacks(self, layer_format: Format) -> str | None:
         """Return which kernel the engine lacks for the format ``layer_format``, whatever the layer; None if none."""
         if layer_format.activations is None:
@@ -148,3 +178,18 @@ class Target:
         if layer_format.activations in self.activations:
             return None
         return self.reasons.get("static", f"{self.name} has no {layer_format.activations.name.lower()} products")
+
+
+def _unfit(kernel: AttentionKernel, block: AttentionBlock, around: Collection[ir.DataType]) -> str:
+    """Give the reason why ``kernel`` is not for ``block``; nothing where it is."""
+    if kernel.half and ir.DataType.FLOAT in around:
+        return "it is one kernel only beside layers in half precision"
+    if others := kernel.never_beside.intersection(around):
+        return f"it is no kernel beside layers in {', '.join(sorted(map(str, others)))}"
+    if block.head_size not in kernel.head_sizes:
+        return f"heads of {block.head_size or 'unknown'} channels do not become one kernel"
+    if block.queries == 1:
+        return "a single query has no product to be faster"
+    if block.keys is not None and block.keys not in kernel.keys:
+        return f"{block.keys} keys do not become one kernel, but {kernel.keys[0]} to {kernel.keys[-1]} do"
+    return ""

@@ -11,7 +11,7 @@ from ..fixes import remove_qdq, requantize
 from ..fixes.safe_fix import FixTable, SafeFix, each
 from ..ort.provider import CUDA, Options, Provider
 from .common import FIXES, FLOAT_CONSTANT, FLOAT_LAYER, NO_PAIR, RULES
-from .target import FP8, INT4, INT8, Target
+from .target import FP8, INT4, INT8, AttentionKernel, Target
 from .tensorrt_rules import TENSORRT_RTX_RULES, TENSORRT_RULES
 
 _INT8_AROUND_0 = SafeFix(each(requantize.symmetric), "requantized uint8 as int8 with zero point 0")
@@ -46,6 +46,10 @@ TENSORRT = Target(
     ops=LINEAR - {"ConvTranspose"},
     weight_only=frozenset({INT8, INT4}),
     integer_residuals=True,
+    attention={
+        FP8: AttentionKernel(range(16, 257), range(32, 2**20), half=True),
+        INT8: AttentionKernel(frozenset({16, 32, 64}), range(1, 513), never_beside=frozenset({FP8})),
+    },
     body=ir.DataType.FLOAT16,  # attention in float32 is no kernel of its own
     highest_opset=24,
     highest_ir=12,
