@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
+from ..lowering import Precision
 from ..optimize import optimize
-from ..result import Precision
 from .build_options import Build, Capability, Gpu, Shapes, build_options
+from .limit_options import EffortOption, LabelsFile, MaxBytes, MaxDrop, MaxLatency, MetricName, MinSqnr
 from .options import Calibration, Json, Keep, Model, Recipe, Target, beside, file_option
 from .terminal import failed, progress, say, show
 
@@ -16,9 +17,6 @@ Evaluation = Annotated[
 ]
 KeepCostliest = Annotated[
     int, typer.Option(help="Number of layers to leave in float: those that cost the outputs most.", min=0)
-]
-MinSqnr = Annotated[
-    float | None, typer.Option(help="Least SQNR of each output in dB; layers stay in float for it.", show_default=False)
 ]
 FloatType = Annotated[
     Precision | None,
@@ -54,6 +52,12 @@ def optimize_command(
     keep: Keep = None,
     keep_costliest: KeepCostliest = 0,
     min_sqnr: MinSqnr = None,
+    max_drop: MaxDrop = None,
+    max_latency: MaxLatency = None,
+    max_bytes: MaxBytes = None,
+    metric: MetricName = "sqnr",
+    labels: LabelsFile = None,
+    effort: EffortOption = "normal",
     precision: FloatType = None,
     zero_points: ZeroPoints = False,
     half_io: HalfIO = False,
@@ -74,8 +78,9 @@ def optimize_command(
     with progress() as callback:
         result = optimize(
             model, calibration, recipe, target, keep_costliest or tuple(keep or ()), destination,
-            min_sqnr=min_sqnr, precision=precision, zero_points=zero_points, keep_io=not half_io, finish=finish,
-            evaluation=evaluation, prices=prices, report_file=report, build=options, progress=callback,
+            min_sqnr=min_sqnr, max_drop=max_drop, max_latency=max_latency, max_bytes=max_bytes, metric=metric,
+            labels=labels, effort=effort, precision=precision, zero_points=zero_points, keep_io=not half_io,
+            finish=finish, evaluation=evaluation, prices=prices, report_file=report, build=options, progress=callback,
         )  # fmt: skip
     say(f"wrote {destination}")
     show(result.report.to_dict(), result.report.render, as_json)

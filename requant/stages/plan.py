@@ -17,8 +17,8 @@ from ..passes.sequential_gptq import SequentialGptq
 from ..recipe import Recipe
 from ..runtime.compare import common_layers
 from ..runtime.verify import verify
+from .improvement import improvement
 from .job import Job
-from .judge import improvement
 
 VERIFIED_SAMPLES = 2
 

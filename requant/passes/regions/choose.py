@@ -12,7 +12,7 @@ from ...ir.quantizer import Quantizer
 from ...ir.refusal import Refusal
 from .candidates import Candidates, problem
 from .gain import LEAST_GAIN, Refusals, gaining, too_slow
-from .planner import descend, plans
+from .planner import TRADES, descend, plans
 from .problem import Plan, Problem
 
 NOT_MEASURED = "the values around it were not measured: run requant.calib.activations.measure_activations first"
@@ -49,14 +49,16 @@ def choose_regions(graph: ir.Graph, candidates: Candidates, convs: Iterable[Line
 
 
 def alternatives(
-    graph: ir.Graph, candidates: Candidates, convs: Iterable[Linear]
+    graph: ir.Graph, candidates: Candidates, convs: Iterable[Linear], trades: int = TRADES
 ) -> list[tuple[IntegerRegions, float]]:
     """Return the regions of each plan that gains enough, then none at all, each with the estimated time of the model.
 
     The fastest come first. They trade time for noise, and leave it to the caller what to take.
     """
     choice = problem(graph, candidates, convs)
-    chosen = {plan.integers: (plan, refusals) for plan, refusals, gain in _gaining_plans(choice) if gain >= LEAST_GAIN}
+    chosen = {
+        plan.integers: (plan, refusals) for plan, refusals, gain in _gaining_plans(choice, trades) if gain >= LEAST_GAIN
+    }
     in_float = choice.plan(set())
     chosen.setdefault(in_float.integers, (in_float, Refusals()))
     in_order = sorted(chosen.values(), key=lambda pair: pair[0].time)
@@ -93,10 +95,10 @@ def _best(choice: Problem) -> tuple[Plan, Refusals]:
     return (best, refusals) if best is not in_float else (best, slow[1])
 
 
-def _gaining_plans(choice: Problem) -> Iterator[tuple[Plan, Refusals, float]]:
+def _gaining_plans(choice: Problem, trades: int = TRADES) -> Iterator[tuple[Plan, Refusals, float]]:
     """Yield each plan without the regions that gain too little, what it leaves out, and the gain of the model."""
     in_float = choice.plan(set()).time
-    for candidate in plans(choice):
+    for candidate in plans(choice, trades):
         integers, left_out = gaining(choice, set(candidate.integers))
         plan = choice.plan(integers)
         yield plan, left_out, in_float / plan.time

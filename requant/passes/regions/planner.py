@@ -13,21 +13,23 @@ import onnx_ir as ir
 from .problem import Plan, Problem
 from .rounding_noise import Noise
 
-_TRADES = np.logspace(-3, 2, 16)
-"""λ, in units of the time and the noise of all values as integers."""
+TRADES = 16
+"""The number of λ that are tried unless a call says otherwise."""
 
+_LEAST_TRADE, _MOST_TRADE = -3, 2
+"""The powers of ten between which λ lies, in units of the time and the noise of all values as integers."""
 
 _LEAST = 1.0
 """The nanoseconds that a flip has to save: sums in another order differ by less."""
 
 
-def plans(problem: Problem) -> list[Plan]:
-    """Return a plan for each trade of time for noise, the fastest first."""
+def plans(problem: Problem, trades: int = TRADES) -> list[Plan]:
+    """Return a plan for each of so many ``trades`` of time for noise, the fastest first."""
     integers = set(problem.allowed)
     worst, total = problem.total_noise(integers), problem.time(integers)
     unit = np.full(len(worst), total / worst.sum() if worst.any() else 0.0)
     found = []
-    for trade in _TRADES:
+    for trade in np.logspace(_LEAST_TRADE, _MOST_TRADE, trades):
         integers = descend(problem, integers, trade * unit)
         found.append(problem.plan(integers))
     return found
