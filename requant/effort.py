@@ -16,15 +16,17 @@ class Effort:
         proposals: the most plans that are measured by what the noise of their parts predicts.
         refinements: the most plans that are measured between the best one that holds and those that do not.
         trades: the trades of time for noise by which alternatives for integer Convs are sought.
+        finer: the further ones between two of these.
     """
 
     proposals: int
     refinements: int
     trades: int
+    finer: int
 
 
 EFFORTS: Mapping[EffortName, Effort] = {
-    "low": Effort(proposals=3, refinements=0, trades=8),
-    "normal": Effort(proposals=6, refinements=6, trades=16),
-    "high": Effort(proposals=12, refinements=24, trades=64),
+    "low": Effort(proposals=3, refinements=0, trades=8, finer=0),
+    "normal": Effort(proposals=6, refinements=6, trades=16, finer=8),
+    "high": Effort(proposals=12, refinements=24, trades=64, finer=16),
 }

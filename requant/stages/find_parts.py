@@ -1,6 +1,6 @@
 """Find the parts of a plan that can be in int8 or in float, and measure each of them alone."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,16 +13,20 @@ from ..passes.cost_model.program import Option
 from ..passes.integer_regions import planned_convs, set_regions
 from ..passes.layer_places import PlacedLayer, alone, keep_places, placed_layers
 from ..passes.regions.candidates import find_candidates
-from ..passes.regions.choose import IntegerRegions, alternatives
+from ..passes.regions.choose import IntegerRegions, alternatives, alternatives_between
+from ..passes.regions.planner import trades
 from ..runtime.prices import CONV, PRODUCT
 from .job import Job
-from .parts import Parts, saved_time
+from .parts import Parts, RegionOption, saved_time
 
 _TOGETHER = 4
 """The number of plans that are measured at a time: the float model runs once for all of them."""
 
 _MOST_RUNS = 1024
 """The most runs to measure the layers of a plan, each of them alone; at least one feed each."""
+
+_UNKNOWN = np.zeros(0)
+"""The noise of what is not measured alone."""
 
 _HALF, _SINGLE = 2, 4
 """The bytes of a number."""
@@ -92,23 +96,53 @@ def _fixed_time(job: Job, parts: Parts, every: Iterable[PlacedLayer], *, has_reg
     return in_float - parts.saved * sum(layer.multiplications for layer in parts.layers)
 
 
-def _measured_regions(job: Job, parts: Parts, layers: Iterable[PlacedLayer]) -> list[tuple[IntegerRegions, Option]]:
+def _measured_regions(job: Job, parts: Parts, layers: Iterable[PlacedLayer]) -> list[RegionOption]:
     """Return the alternatives for the Convs, each with its estimated time, and its noise with all products in float."""
     graph, engine = parts.plan.graph, job.lowering.engine
     candidates, convs = find_candidates(graph, engine), planned_convs(graph, engine)
     if not candidates.kernels or not convs:
         return []
-    regions, measured = alternatives(graph, candidates, convs, job.effort.trades), list[NDArray[np.float64]]()
+    regions, measured = alternatives(graph, candidates, convs, trades(job.effort.trades)), list[NDArray[np.float64]]()
     reasons = {product.place: "regions are measured alone" for product in parts.layers}
-    for one, _ in job.times.steps("judge", regions):
-        set_regions(graph, one, candidates.quantizers)
+    for one in job.times.steps("judge", regions):
+        set_regions(graph, one.regions, candidates.quantizers)
         model = parts.plan.clone()
         keep_places(model, reasons)
         measured.extend(job.judge.noise([model]))
+    sizes = _sizes(parts, layers)
+    return [
+        RegionOption(one, Option(one.time, noise, sizes(one.regions)))
+        for one, noise in zip(regions, measured, strict=True)
+    ]
+
+
+def _sizes(parts: Parts, layers: Iterable[PlacedLayer]) -> Callable[[IntegerRegions], float]:
+    """Return a function that says how many bytes more the Convs take that regions leave in float."""
     by_place = {layer.place: layer for layer in layers}
-    every = {node: by_place[place] for node in graph if (place := PLACE.get(node)) is not None and place in by_place}
-    sizes = [sum(parts.more_bytes(every[node]) for node in one.refusals if node in every) for one, _ in regions]
-    return [(one, Option(time, noise, size)) for (one, time), noise, size in zip(regions, measured, sizes, strict=True)]
+    every = {
+        node: by_place[place]
+        for node in parts.plan.graph
+        if (place := PLACE.get(node)) is not None and place in by_place
+    }
+    return lambda regions: sum(parts.more_bytes(every[node]) for node in regions.refusals if node in every)
+
+
+def regions_between(job: Job, parts: Parts, fast: int) -> list[int]:
+    """Return the numbers of further alternatives for the Convs, between number ``fast`` and the next slower one.
+
+    The fastest come first. They are found once for all limits, and not measured: their noise is not known.
+    """
+    found = job.memory.finer
+    if fast not in found:
+        graph, engine = parts.plan.graph, job.lowering.engine
+        candidates, convs = find_candidates(graph, engine), planned_convs(graph, engine)
+        ends = parts.regions[fast].alternative, parts.regions[fast + 1].alternative
+        tried, sizes = trades(job.effort.trades), _sizes(parts, placed_layers(parts.plan, job.judge.feeds[0]).values())
+        new = alternatives_between(graph, candidates, convs, tried, ends, job.effort.finer)
+        found[fast] = [
+            parts.with_more(RegionOption(one, Option(one.time, _UNKNOWN, sizes(one.regions)))) for one in new
+        ]
+    return found[fast]
 
 
 def has_regions(job: Job) -> bool:

@@ -43,7 +43,8 @@ class PlanMemory:
     """What was measured on the plan of a job, for all limits alike.
 
     ``plan`` was measured as it is; ``measured`` has each choice for the parts that was tried, ``sizes`` the bytes of
-    its artifact. ``planned_anew`` has plans without work for some layers, by the places of these.
+    its artifact. ``finer`` are the numbers of the regions between one of the parts' own and the next. ``planned_anew``
+    has plans without work for some layers, by the places of these.
     """
 
     judge: Judge | None = None
@@ -51,6 +52,7 @@ class PlanMemory:
     plan: Measurement | None = None
     measured: dict[Picks, Measurement] = field(default_factory=dict)
     sizes: dict[Picks, int] = field(default_factory=dict)
+    finer: dict[int, list[int]] = field(default_factory=dict)
     planned_anew: dict[frozenset[int], PlannedAnew] = field(default_factory=dict)
 
 

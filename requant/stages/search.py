@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..passes.cost_model.program import Caps, Picks, cheapest, quietest, total
+from .find_parts import regions_between
 from .trials import Trial, Trials, is_better
 
 _CAUTION = 0.9
@@ -36,7 +37,8 @@ def cheapest_trial(trials: Trials) -> Trial | None:
     count = effort.refinements + (effort.proposals if limits.min_sqnr is None else 0)
     for picks in _between(trials, tried, weights, count):
         tried.append(trials.of(picks))
-    return _cheapest([trial for trial in tried if trials.holds(trial)])
+    best = _cheapest([trial for trial in tried if trials.holds(trial)])
+    return _cheapest([*([] if best is None else [best]), *_faster_regions(trials, best)])
 
 
 def quietest_trial(trials: Trials) -> Trial | None:
@@ -47,7 +49,7 @@ def quietest_trial(trials: Trials) -> Trial | None:
     """
     options, effort = trials.parts.options, trials.job.effort
     outputs, best = len(options[0][0].noise), None
-    least = total(options, trials.parts.fastest).cost, total(options, trials.parts.smallest).size
+    least = trials.parts.cost(trials.parts.fastest), trials.parts.size(trials.parts.smallest)
     for number in range(effort.proposals):
         share = 1 - number / effort.proposals
         caps = (
@@ -62,7 +64,40 @@ def quietest_trial(trials: Trials) -> Trial | None:
     for picks in (trials.parts.fastest, trials.parts.smallest):
         if best is None and trials.holds(trial := trials.of(picks)):
             best = trial
+    for trial in () if best is None else _slower_regions(trials, best):
+        best = trial if best is None or is_better(trial.measurement, best.measurement) else best
     return best
+
+
+def _faster_regions(trials: Trials, best: Trial | None) -> Iterator[Trial]:
+    """Yield trials that hold with faster regions than ``best``: further ones, between those that were measured alone.
+
+    Half of what is left between the last that holds and the last that misses is tried each time.
+    """
+    parts, picks = trials.parts, trials.parts.in_float if best is None else best.picks
+    slow = picks[-1] if parts.regions else 0
+    if slow == 0:
+        return
+    left, steps = regions_between(trials.job, parts, slow - 1), trials.job.effort.refinements
+    while left and steps:
+        middle, steps = len(left) // 2, steps - 1
+        trial = trials.of((*picks[:-1], left[middle]))
+        if trials.holds(trial):
+            yield trial
+            left = left[:middle]
+        else:
+            left = left[middle + 1 :]
+
+
+def _slower_regions(trials: Trials, best: Trial) -> Iterator[Trial]:
+    """Yield trials that hold with slower regions than ``best``, as far as the limits of the cost allow."""
+    parts, fast = trials.parts, best.picks[-1]
+    if not parts.regions or fast >= len(parts.regions) - 1:
+        return
+    numbers = regions_between(trials.job, parts, fast)
+    affordable = [picks for number in numbers if trials.affords(picks := (*best.picks[:-1], number))]
+    for picks in affordable[-trials.job.effort.refinements :]:
+        yield trials.of(picks)
 
 
 def _cheapest(trials: list[Trial]) -> Trial | None:
@@ -104,7 +139,7 @@ def _between(trials: Trials, tried: list[Trial], weights: NDArray[np.float64], c
     The caller appends the trial of each to ``tried`` before the next. The float model holds, where its cost is allowed.
     """
     parts = trials.parts
-    least, most = (total(parts.options, picks).cost for picks in (parts.fastest, parts.in_float))
+    least, most = (parts.cost(picks) for picks in (parts.fastest, parts.in_float))
     low = least
     for _ in trials.job.times.steps("judge", range(count)):
         best = _cheapest([trial for trial in tried if trials.holds(trial)])
@@ -114,7 +149,7 @@ def _between(trials: Trials, tried: list[Trial], weights: NDArray[np.float64], c
         while high - low > _NARROW * (most - least) and picks is None:
             middle = (low + high) / 2
             picks = quietest(parts.options, weights, trials.caps._replace(cost=min(middle, trials.caps.cost)))
-            if picks is None or any(trial.picks == picks for trial in tried) or total(parts.options, picks).cost <= low:
+            if picks is None or any(trial.picks == picks for trial in tried) or parts.cost(picks) <= low:
                 low, picks = middle, None
         if picks is None:
             return

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from ..ir.validate import stored_bytes
 from ..limits import Limits
-from ..passes.cost_model.program import Caps, Picks, total
+from ..passes.cost_model.program import Caps, Picks
 from .job import Job
 from .judge import Judge, Measurement
 from .parts import Parts
@@ -78,7 +78,7 @@ class Trials:
             applied = self.parts.applied(picks, {})
             memory.measured[picks] = plan_measured(self.job) if is_plan else self.job.judge.measured(applied)
         size = self.size(picks) if self.job.limits.max_bytes is not None else None
-        return Trial(picks, total(self.parts.options, picks).cost, memory.measured[picks], size)
+        return Trial(picks, self.parts.cost(picks), memory.measured[picks], size)
 
     def size(self, picks: Picks) -> int:
         """Return the bytes of the artifact of ``picks``; the float model is written as it came."""
@@ -87,7 +87,7 @@ class Trials:
         sizes = self.job.memory.sizes
         if picks not in sizes:
             sizes[picks] = artifact_size(self.job, self.parts.applied(picks, {}))
-        self.excess = max(self.excess, sizes[picks] - total(self.parts.options, picks).size)
+        self.excess = max(self.excess, sizes[picks] - self.parts.size(picks))
         return sizes[picks]
 
     def holds(self, trial: Trial) -> bool:
