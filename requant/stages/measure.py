@@ -6,7 +6,6 @@ from itertools import islice
 
 import onnx_ir as ir
 
-from ..calib.holdout import MOST
 from ..calib.sample_axes import count_samples, sample_axes
 from ..calib.sources import RANDOM, batches
 from ..errors import SourceError
@@ -63,7 +62,7 @@ def _judges(job: Job) -> Iterator[Feed]:
     elif job.parts.held_out is not None:
         report.measured_on, feeds = "held-out samples", iter(job.parts.held_out)
     else:
-        first = islice(job.parts.training, MOST if job.limits else MEASURED_SAMPLES)
+        first = islice(job.parts.training, job.most_held_out if job.limits else MEASURED_SAMPLES)
         report.measured_on, feeds = "samples of the calibration data itself", first
     axes, report.measured_samples = sample_axes(job.model), 0
     for feed in feeds:
