@@ -133,7 +133,7 @@ def _is_no_worse(job: Job, anew: PlannedAnew, trial: Trial) -> bool:
         return False
     if limits.of_loss:
         return meets_loss(limits, job.judge, anew.measurement)
-    return is_better(anew.measurement, trial.measurement)
+    return is_better(job.judge, anew.measurement, trial.measurement)
 
 
 def _annotated(plan: ir.Model, reasons: Mapping[int, str], places: list[int]) -> ir.Model:

@@ -59,13 +59,13 @@ def quietest_trial(trials: Trials) -> Trial | None:
         if picks is None:
             continue
         trial = trials.of(picks)
-        if trials.holds(trial) and (best is None or is_better(trial.measurement, best.measurement)):
+        if trials.holds(trial) and (best is None or is_better(trials.job.judge, trial.measurement, best.measurement)):
             best = trial
     for picks in (trials.parts.fastest, trials.parts.smallest):
         if best is None and trials.holds(trial := trials.of(picks)):
             best = trial
     for trial in () if best is None else _slower_regions(trials, best):
-        best = trial if best is None or is_better(trial.measurement, best.measurement) else best
+        best = trial if best is None or is_better(trials.job.judge, trial.measurement, best.measurement) else best
     return best
 
 

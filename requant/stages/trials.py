@@ -36,14 +36,17 @@ def meets_loss(limits: Limits, judge: Judge, measurement: Measurement) -> bool:
     return limits.max_drop is None or judge.drop(measurement) <= limits.max_drop + _ROUNDING * abs(judge.float_score)
 
 
-def is_better(measurement: Measurement, than: Measurement) -> bool:
-    """Tell whether a plan loses less: by the metric where there is one, or where that is equal by the worst output."""
-    return _merit(measurement) > _merit(than)
+def is_better(judge: Judge, measurement: Measurement, than: Measurement) -> bool:
+    """Tell whether a plan loses less: by the metric where there is one, or where that is equal by the worst output.
+
+    A metric above that of the float model is luck, and no less of a loss than one that is equal.
+    """
+    return _merit(judge, measurement) > _merit(judge, than)
 
 
-def _merit(measurement: Measurement) -> tuple[float, float]:
-    score = 0.0 if measurement.score is None else measurement.score
-    return (score if np.isfinite(score) else -np.inf, measurement.sqnr)
+def _merit(judge: Judge, measurement: Measurement) -> tuple[float, float]:
+    drop = 0.0 if judge.metric is None else max(judge.drop(measurement), 0.0)
+    return (-drop if np.isfinite(drop) else -np.inf, measurement.sqnr)
 
 
 def plan_measured(job: Job) -> Measurement:

@@ -5,10 +5,12 @@ import onnx_ir as ir
 import pytest
 from scipy.stats import t as student
 
+from requant.metrics import Metric
 from requant.runtime.distance import distance, pooled, sums
 from requant.stages.candidates import Energies, decibels
-from requant.stages.judge import ENOUGH, Judge, likely_noise
+from requant.stages.judge import ENOUGH, Judge, Measurement, likely_noise
 from requant.stages.judging_samples import JudgingSamples
+from requant.stages.trials import is_better
 
 
 def test_the_bound_is_the_value_less_student_s_quantile_of_standard_errors() -> None:
@@ -45,6 +47,22 @@ def test_where_samples_tell_no_spread_the_bound_is_the_value(error: np.ndarray, 
     """Equal ones, exact ones, those that are lost, and one alone that is not exact."""
     squares = Energies(np.ones((6, 1)), error[None])
     assert likely_noise(squares, squares.relative[0].sum(axis=0))[0] == pytest.approx(noise)
+
+
+def test_a_metric_that_is_better_than_the_float_model_s_is_luck() -> None:
+    text = '<ir_version: 10, opset_import: ["" : 20]> g (float[2] x) => (float[2] y) { y = Identity(x) }'
+    samples = JudgingSamples(({"x": np.ones(2, np.float32)},), "held-out", (1,))
+    judge = Judge(
+        ir.from_onnx_text(text), lambda plan: plan, samples, Metric("sum", lambda outputs, _: outputs["y"].sum())
+    )
+    loud, quiet, worse, ill = (
+        Measurement(np.array([noise]), np.array([noise]), score)
+        for noise, score in ((0.1, 3.0), (0.01, 2.0), (0.001, 1.0), (0.001, np.nan))
+    )
+    assert judge.float_score == 2
+    assert is_better(judge, quiet, loud)
+    assert is_better(judge, loud, worse)
+    assert is_better(judge, worse, ill)
 
 
 def test_few_samples_have_no_bound() -> None:

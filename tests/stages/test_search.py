@@ -69,7 +69,7 @@ def simulated(seed: int, limits: Limits, effort: EffortName) -> Simulated:
     ]
     noise = [1e-3 * np.exp(rng.standard_normal(2)) for _ in layers]
     steps = SimpleNamespace(steps=lambda stage, items: iter(items))
-    judge = SimpleNamespace(drop=lambda measurement: -measurement.score, float_score=0.0)
+    judge = SimpleNamespace(metric=None, drop=lambda measurement: -measurement.score, float_score=0.0)
     job = SimpleNamespace(limits=limits, effort=EFFORTS[effort], times=steps, judge=judge)
     return Simulated(cast(Job, job), Parts(cast(ir.Model, None), layers, noise, 1.0))
 
