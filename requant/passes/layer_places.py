@@ -17,7 +17,7 @@ from ..runtime.feeds import Feed
 from ..runtime.outputs import arrays
 from ..runtime.session import runner
 from ..runtime.targets import Target
-from .annotations import FLOAT, INTEGER, KEPT, PLACE
+from .annotations import FLOAT, INTEGER, KEPT, PLACE, SITES, site_records
 
 _ALONE = "another layer is measured alone"
 
@@ -52,6 +52,14 @@ def keep_places(model: ir.Model, reasons: Mapping[int, str]) -> None:
         place = PLACE.get(node)
         if place is not None and place in reasons:
             KEPT.set(node, Refusal.at(node, reasons[place]))
+
+
+def with_refusals(plan: ir.Model, reasons: Mapping[int, str]) -> ir.Model:
+    """Return a copy of ``plan`` with its records of sites that refuses the layers at the places in ``reasons``."""
+    model = plan.clone()
+    SITES.set(model, site_records(plan))
+    keep_places(model, reasons)
+    return model
 
 
 def alone(plan: ir.Model, place: int, engine: Target) -> ir.Model:

@@ -8,10 +8,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ..ir.ops import CONVOLUTIONS
-from ..passes.annotations import PLACE, SITES, layer_records, site_records
+from ..passes.annotations import PLACE, layer_records
 from ..passes.cost_model.program import Option
 from ..passes.integer_regions import planned_convs, set_regions
-from ..passes.layer_places import PlacedLayer, alone, keep_places, placed_layers
+from ..passes.layer_places import PlacedLayer, alone, keep_places, placed_layers, with_refusals
 from ..passes.regions.candidates import find_candidates
 from ..passes.regions.choose import IntegerRegions, alternatives, alternatives_between
 from ..passes.regions.planner import trades
@@ -73,9 +73,7 @@ def _measured_parts(job: Job) -> Parts:
     layers = [one for one in quantized if one.op_type not in engine.integer_outputs]
     float_bytes = _HALF if job.lowering.precision in ("float16", "bfloat16") else _SINGLE
     noise = list(noise_alone(job, job.model, layers))
-    plan = job.model.clone()
-    SITES.set(plan, site_records(job.model))
-    parts = Parts(plan, layers, noise, saved_time(engine) or 1.0, float_bytes=float_bytes)
+    parts = Parts(with_refusals(job.model, {}), layers, noise, saved_time(engine) or 1.0, float_bytes=float_bytes)
     regions = _measured_regions(job, parts, every.values()) if engine.integer_outputs else ()
     time = _fixed_time(job, parts, every.values(), has_regions=bool(regions))
     return replace(parts, regions=regions, fixed_time=time)

@@ -4,11 +4,8 @@ from collections.abc import Mapping
 from copy import copy
 from dataclasses import replace
 
-import onnx_ir as ir
-
 from ..errors import RequantError
-from ..passes.annotations import SITES, site_records
-from ..passes.layer_places import keep_places
+from ..passes.layer_places import keep_places, with_refusals
 from ..passes.layer_records import float_layers
 from .find_parts import find_parts, has_regions, quantized_layers
 from .job import Job, PlannedAnew
@@ -100,11 +97,11 @@ def _take(trials: Trials, trial: Trial) -> None:
     reasons = reasons_for_float(job.limits, parts)
     job.model, measurement, size = parts.applied(trial.picks, reasons), trial.measurement, trial.size
     if (kept := parts.layers_in_float(trial.picks)) and not parts.regions:
-        places = [parts.layers[number].place for number in kept]
-        anew = _planned_anew(job, {place: reasons[place] for place in places})
+        kept_reasons = {place: reasons[place] for place in (parts.layers[number].place for number in kept)}
+        anew = _planned_anew(job, kept_reasons)
         if _is_no_worse(job, anew, trial):
             take(anew.job, anew.difference, job)
-            job.model, measurement, size = _annotated(anew.job.model, reasons, places), anew.measurement, anew.size
+            job.model, measurement, size = with_refusals(anew.job.model, kept_reasons), anew.measurement, anew.size
     times = [trials.milliseconds(picks) for picks in (trial.picks, parts.in_float)]
     report_limits(job, measurement, len(parts.names_in_float(trial.picks)), Costs(size, *times))
 
@@ -134,14 +131,6 @@ def _is_no_worse(job: Job, anew: PlannedAnew, trial: Trial) -> bool:
     if limits.of_loss:
         return meets_loss(limits, job.judge, anew.measurement)
     return is_better(job.judge, anew.measurement, trial.measurement)
-
-
-def _annotated(plan: ir.Model, reasons: Mapping[int, str], places: list[int]) -> ir.Model:
-    """Return a copy of ``plan`` with its sites, and ``reasons`` for the layers in float at these ``places``."""
-    model = plan.clone()
-    SITES.set(model, site_records(plan))
-    keep_places(model, {place: reasons[place] for place in places})
-    return model
 
 
 def _leave_in_float(trials: Trials) -> None:

@@ -10,10 +10,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ..ir.linear import find_linears
-from ..passes.annotations import SITES, site_records
 from ..passes.cost_model.program import Option, Picks
 from ..passes.integer_regions import set_regions
-from ..passes.layer_places import PlacedLayer, keep_places
+from ..passes.layer_places import PlacedLayer, with_refusals
 from ..passes.regions.choose import Alternative
 from ..runtime.prices import PRODUCT
 from ..runtime.targets import Target
@@ -133,11 +132,8 @@ class Parts:
         if self.regions:
             every = [one.alternative.regions for one in (*self.regions, *self.more)]
             set_regions(self.plan.graph, every[picks[-1]], {value: None for one in every for value in one.quantizers})
-        model = self.plan.clone()
-        SITES.set(model, site_records(self.plan))
         places = [self.layers[number].place for number in self.layers_in_float(picks)]
-        keep_places(model, {place: reasons.get(place, _TOO_NOISY) for place in places})
-        return model
+        return with_refusals(self.plan, {place: reasons.get(place, _TOO_NOISY) for place in places})
 
 
 def saved_time(engine: Target) -> float | None:

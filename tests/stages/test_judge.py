@@ -51,7 +51,7 @@ def test_where_samples_tell_no_spread_the_bound_is_the_value(error: np.ndarray, 
 
 def test_a_metric_that_is_better_than_the_float_model_s_is_luck() -> None:
     text = '<ir_version: 10, opset_import: ["" : 20]> g (float[2] x) => (float[2] y) { y = Identity(x) }'
-    samples = JudgingSamples(({"x": np.ones(2, np.float32)},), "held-out", (1,))
+    samples = JudgingSamples(({"x": np.ones(2, np.float32)},), "held-out", (2,))
     judge = Judge(
         ir.from_onnx_text(text), lambda plan: plan, samples, Metric("sum", lambda outputs, _: outputs["y"].sum())
     )
