@@ -131,7 +131,7 @@ def regions_between(job: Job, parts: Parts, fast: int) -> list[int]:
     The fastest come first. They are found once for all limits, and not measured: their noise is not known.
     """
     found = job.memory.finer
-    if fast not in found:
+    if job.effort.finer and fast not in found:
         graph, engine = parts.plan.graph, job.lowering.engine
         candidates, convs = find_candidates(graph, engine), planned_convs(graph, engine)
         ends = parts.regions[fast].alternative, parts.regions[fast + 1].alternative
@@ -140,7 +140,7 @@ def regions_between(job: Job, parts: Parts, fast: int) -> list[int]:
         found[fast] = [
             parts.with_more(RegionOption(one, Option(one.time, _UNKNOWN, sizes(one.regions)))) for one in new
         ]
-    return found[fast]
+    return found.get(fast, [])
 
 
 def has_regions(job: Job) -> bool:

@@ -96,7 +96,7 @@ def _slower_regions(trials: Trials, best: Trial) -> Iterator[Trial]:
         return
     numbers = regions_between(trials.job, parts, fast)
     affordable = [picks for number in numbers if trials.affords(picks := (*best.picks[:-1], number))]
-    for picks in affordable[-trials.job.effort.refinements :]:
+    for picks in affordable[::-1][: trials.job.effort.refinements]:
         yield trials.of(picks)
 
 
