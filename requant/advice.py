@@ -13,16 +13,16 @@ from .calib.sources import Data
 from .choices import patterns
 from .errors import RequantError
 from .ir.load import Source
+from .lowering import Lowering
 from .passes.cost_model.program import Option, cheapest, total
 from .passes.layer_places import PlacedLayer, placed_layers
 from .progress import Progress, Stopwatch
 from .ranking import MILLISECOND, LayerCost, ranked
 from .recipe import Recipe, find_recipe
-from .result import Lowering
-from .stages import PLANNING, Job
+from .stages import MEASURING, Job
 from .stages.candidates import decibels
-from .stages.judge import Judge
-from .stages.parts import Parts, find_parts, noise_alone, quantized_layers, saved_time
+from .stages.find_parts import find_parts, noise_alone, quantized_layers
+from .stages.parts import Parts, saved_time
 
 POINTS = 12
 """The most points of a curve that are measured."""
@@ -101,8 +101,8 @@ def advise(
         raise RequantError("advise needs calibration data: the noise of layers is measured on them")
     full_recipe, lowering, names = find_recipe(recipe), Lowering(target, "float32"), patterns(keep)
     require_data(calibration)
-    job = Job(source, calibration, full_recipe, lowering, names, False, None, None, None, None, Stopwatch(progress))
-    for stage in PLANNING:
+    job = Job(source, calibration, full_recipe, lowering, False, None, None, None, None, Stopwatch(progress), names)
+    for stage in MEASURING:
         if not job.finished:
             stage(job)
     advice = Advice(job.report.model, target, full_recipe.name, message=job.report.message)
@@ -111,28 +111,26 @@ def advise(
 
 def _measured(job: Job, advice: Advice) -> Advice:
     """Return ``advice`` with what is measured on the plan of ``job``."""
-    judge = Judge.of(job)
+    judge = job.judge
     with job.times("judge"):
-        parts = find_parts(job, judge)
+        parts = find_parts(job)
         fastest = parts.applied(parts.fastest, {})
-        layers = quantized_layers(job, judge, fastest)
+        layers = quantized_layers(job, fastest)
         if not layers:
             return replace(advice, message=f"every linear layer stays in float on {advice.target}")
-        noise = _noise(job, judge, fastest, layers, parts)
+        noise = _noise(job, fastest, layers, parts)
         every = {layer.name: layer for layer in placed_layers(job.model, judge.feeds[0]).values()}
         multiplications, saved = _multiplications(every.values()), saved_time(job.lowering.engine)
         ranking = ranked(fastest, layers, noise, multiplications, saved=saved)
-        curve = tuple(_curve(judge, parts, every, priced=saved is not None))
+        curve = tuple(_curve(job, parts, every, priced=saved is not None))
     return replace(advice, samples=judge.samples, layers=ranking, curve=curve)
 
 
-def _noise(
-    job: Job, judge: Judge, plan: ir.Model, layers: Sequence[PlacedLayer], parts: Parts
-) -> dict[int, NDArray[np.float64]]:
+def _noise(job: Job, plan: ir.Model, layers: Sequence[PlacedLayer], parts: Parts) -> dict[int, NDArray[np.float64]]:
     """Return the noise of each of ``layers`` alone by its place; ``parts`` have that of all but Convs in regions."""
     known = {layer.place: noise for layer, noise in zip(parts.layers, parts.noise, strict=True)}
     others = [layer for layer in layers if layer.place not in known]
-    measured = noise_alone(job, judge, plan, others)
+    measured = noise_alone(job, plan, others)
     return known | {layer.place: noise for layer, noise in zip(others, measured, strict=True)}
 
 
@@ -140,14 +138,14 @@ def _multiplications(layers: Iterable[PlacedLayer]) -> float:
     return sum(layer.multiplications for layer in layers)
 
 
-def _curve(judge: Judge, parts: Parts, every: Mapping[str, PlacedLayer], *, priced: bool) -> Iterator[CurvePoint]:
+def _curve(job: Job, parts: Parts, every: Mapping[str, PlacedLayer], *, priced: bool) -> Iterator[CurvePoint]:
     """Yield the plans that have less noise than all cheaper ones, as measured, the cheapest first."""
     options, best, multiplications = parts.options, -np.inf, _multiplications(every.values())
     least = total(options, parts.fastest).cost
-    for picks in judge.job.times.steps("judge", _proposals(options, parts.fastest)):
+    for picks in job.times.steps("judge", _proposals(options, parts.fastest)):
         if parts.is_float(picks):
             continue
-        sqnr = decibels(float(judge.noise([parts.applied(picks, {})])[0].max(initial=0.0)))
+        sqnr = decibels(float(job.judge.noise([parts.applied(picks, {})])[0].max(initial=0.0)))
         if sqnr <= best:
             continue
         best, in_float = sqnr, [every[name] for name in parts.names_in_float(picks)]

@@ -2,27 +2,31 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from .attention import Attention, require_attention
-from .calib.files import require_data
+from .attention import Attention
+from .calib.files import data_files, require_data
 from .calib.sources import Data
 from .check_build import BuildOptions
-from .choices import layers_to_keep, require_decibels
+from .demands import find_demands, require_limits
+from .effort import EffortName
 from .errors import OutputError, RequantError, TargetWarning
-from .ir.formats import Format
 from .ir.interface import require_interface
 from .ir.load import Source
+from .limits import Limits, parsed_limits
+from .lowering import Lowering, Precision
+from .metrics import Function
 from .outputs import PathLike, refuse_overwrite, require_outputs
 from .progress import Progress, Stopwatch
 from .recipe import Recipe, find_recipe
-from .result import Lowering, Precision, Result
+from .result import Result
 from .runtime.prices import Prices
 from .runtime.prices_file import read_prices
 from .runtime.targets import target as find_target
 from .runtime.trt.api import tensorrt
-from .stages import STAGES, Job
+from .stages import LIMITING, PLANNING, Job
 
 
 def optimize(
@@ -34,6 +38,12 @@ def optimize(
     output: str | os.PathLike[str] | None = None,
     *,
     min_sqnr: float | None = None,
+    max_drop: float | None = None,
+    max_latency: float | str | None = None,
+    max_bytes: float | str | None = None,
+    metric: str | Function = "sqnr",
+    labels: object = None,
+    effort: EffortName = "normal",
     attention: Attention | None = None,
     precision: Precision | None = None,
     zero_points: bool = False,
@@ -45,23 +55,24 @@ def optimize(
     build: BuildOptions | None = None,
     progress: Progress = lambda stage, count: None,
 ) -> Result:
-    """Quantize a float model for an engine, as close to the float model as its 8-bit kernels allow.
+    """Quantize a float model for an engine, as close to the float model as its 8-bit kernels and the limits allow.
 
     Args:
-        source: a path, bytes, an ``onnx.ModelProto``, an ``onnx_ir.Model`` or a ``torch.onnx.ONNXProgram``;
-            never modified.
-        calibration: an ``.npz``, a folder of them, an iterable of ``{input name: array}``, or a callable that
-            returns one. None uses seeded synthetic inputs, and warns where the recipe needs to know ranges.
+        source: a path, bytes, ``onnx.ModelProto``, ``onnx_ir.Model`` or ``torch.onnx.ONNXProgram``; never modified.
+        calibration: an ``.npz``, a folder, an iterable of ``{input name: array}``, a callable; None is random data.
         recipe: a name in `requant.recipe.RECIPES`, ``module:object`` of the caller's own, or a `Recipe`.
         target: a name in `requant.runtime.TARGETS`.
         keep: names or glob patterns of nodes to leave in float, or how many of the costliest by `requant.advise`.
-        output: where to write the model, if anywhere; written whole or not at all. A symbolic link is followed. What
-            was read, and what is no regular file, is never overwritten.
-        min_sqnr: the least SQNR in dB of each output on the held-out samples of ``calibration``, or on its first 32
-            batches where none are: the cheapest plan that was measured to have it, or float. See docs/limit.md.
+        output: where to write the model, if anywhere; written whole or not at all, and never over what was read.
+        min_sqnr: the least SQNR of each output in dB, on held-out samples of ``calibration``; see docs/limit.md.
+        max_drop: the most by which the ``metric`` may be below that of the float model.
+        max_latency: the most milliseconds by the estimate of ``prices``, or a share of the float model's: "60%".
+        max_bytes: the most bytes of the artifact's tensors, or a size: "50MB". Limits of cost alone: at least loss.
+        metric: "sqnr", "kl", "top1", ``module:function``, or a function of outputs and labels; larger is better.
+        labels: an array or a file with one for each calibration sample; None compares with the float model.
+        effort: "low", "normal" or "high": how many plans are tried for limits.
         attention: "fp8" or "int8" for Q, K, V and softmax, at a cost that is reported; None is float unless it is free.
-        precision: floating-point type of the layers that are not quantized. None or "auto" is that of a file in half
-            precision that the engine computes in; else float16 on TensorRT, where nodes allow it, float32 elsewhere.
+        precision: floating-point type of what is not quantized; None or "auto": see `Lowering.precision`.
         zero_points: asymmetric quantization of non-negative activations, by engines that take any zero point.
         keep_io: leave the model's inputs and outputs in the types of the file in half precision too.
         finish: take a model that is quantized in part: that part stays as it is, the rest is quantized beside it.
@@ -72,26 +83,44 @@ def optimize(
         progress: told each stage and its steps.
 
     Raises:
-        RequantError: one line that says what is wrong with the model, the data or the target.
+        RequantError: one line that says what is wrong with the model, the data, the target or the limits.
     """
-    (names, keep_count, limit), full_recipe = _demands(keep, min_sqnr, calibration), find_recipe(recipe)
+    limits = parsed_limits(min_sqnr=min_sqnr, max_drop=max_drop, max_latency=max_latency, max_bytes=max_bytes)
     lowering = Lowering(target, precision, zero_points, keep_io, _prices(prices, output, report_file))
-    asked = _validate(full_recipe, lowering, build, attention, calibrated=calibration is not None)
-    _require_files(output, report_file, calibration, evaluation)
-    job = Job(
-        source, calibration, full_recipe, lowering, names, finish, evaluation, output, report_file,
-        build, Stopwatch(progress), limit, keep_count, asked, attention is None,
-    )  # fmt: skip
-    for stage in _stages(job):
-        stage(job)
-    return _written(job, lowering)
+    demands = find_demands(calibration, lowering, keep, limits, metric, labels, effort, attention)
+    _require_files((output, report_file), (calibration, evaluation, labels))
+    files = finish, evaluation, output, report_file, build
+    return _run(Job(source, calibration, find_recipe(recipe), lowering, *files, Stopwatch(progress), **vars(demands)))
 
 
-def _stages(job: Job) -> Iterator[Callable[[Job], None]]:
-    """Yield the stages of ``job``, until it is finished."""
-    for stage in STAGES:
+def _run(job: Job) -> Result:
+    """Run all stages; what they made up to a plan is kept for other limits."""
+    lowering = job.lowering
+    _validate(job.recipe, lowering, job.build)
+    _run_stages(PLANNING, job)
+    start = job.separated()
+    return _limited(job, lowering, partial(_replanned, start, lowering))
+
+
+def _run_stages(stages: Sequence[Callable[[Job], None]], job: Job) -> None:
+    for stage in stages:
         if not job.finished:
-            yield stage
+            stage(job)
+
+
+def _replanned(start: Job, lowering: Lowering, limits: Limits) -> Result:
+    """Return the result for other ``limits``, by what the jobs of earlier ones have measured."""
+    require_limits(limits, start.metric, start.lowering, start.calibration)
+    return _limited(start.with_limits(limits), lowering, partial(_replanned, start, lowering))
+
+
+def _limited(job: Job, lowering: Lowering, replan: Callable[[Limits], Result]) -> Result:
+    """Run the stages from a plan on, and write what the call asks for; ``lowering`` is what it leaves to the engine."""
+    _run_stages(LIMITING, job)
+    require_interface(job.original, job.artifact, narrowed=not lowering.keep_io)
+    result = Result(job.artifact, job.report, job.model, lowering, replan)
+    _save(result, job)
+    return result
 
 
 def _prices(prices: Prices | PathLike | None, *outputs: PathLike | None) -> Prices | None:
@@ -100,14 +129,6 @@ def _prices(prices: Prices | PathLike | None, *outputs: PathLike | None) -> Pric
         return prices
     refuse_overwrite([Path(prices)], *outputs)
     return read_prices(prices)
-
-
-def _written(job: Job, lowering: Lowering) -> Result:
-    """Return the result, and write what the call asks for; ``lowering`` is what it leaves to the engine."""
-    require_interface(job.original, job.artifact, narrowed=not lowering.keep_io)
-    result = Result(job.artifact, job.report, job.model, lowering)
-    _save(result, job)
-    return result
 
 
 def _save(result: Result, job: Job) -> None:
@@ -125,38 +146,20 @@ def _save(result: Result, job: Job) -> None:
         raise OutputError(f"{error}{note}") from error
 
 
-def _require_files(
-    output: str | os.PathLike[str] | None,
-    report_file: str | os.PathLike[str] | None,
-    calibration: Data | None,
-    evaluation: Data | None,
-) -> None:
+def _require_files(outputs: tuple[PathLike | None, PathLike | None], inputs: tuple[object, ...]) -> None:
     """Raise unless the outputs can be written and the data can be read, before any work."""
-    require_outputs(output, report_file)
-    require_data(calibration)
-    require_data(evaluation)
+    require_outputs(*outputs)
+    for data in inputs:
+        require_data(data)
+        refuse_overwrite(data_files(data), *outputs)
 
 
-def _demands(
-    keep: Sequence[str] | int, min_sqnr: float | None, calibration: Data | None
-) -> tuple[tuple[str, ...], int, float | None]:
-    """Return the names and the number of layers to keep, and the least SQNR, if a model can have them."""
-    (names, count), limit = layers_to_keep(keep), require_decibels("min_sqnr", min_sqnr)
-    if calibration is None and (limit is not None or count):
-        asked = f"min_sqnr={limit:g}" if limit is not None else f"keep={count}"
-        raise RequantError(f"{asked} needs calibration data: the noise of layers is measured on them")
-    return names, count, limit
-
-
-def _validate(
-    recipe: Recipe, lowering: Lowering, build: BuildOptions | None, attention: Attention | None, *, calibrated: bool
-) -> Format | None:
-    """Raise or warn if no model can give what is asked for; returns the format of attention."""
+def _validate(recipe: Recipe, lowering: Lowering, build: BuildOptions | None) -> None:
+    """Raise or warn if no model can give what is asked for."""
     if not lowering.may_be_half and not lowering.keep_io:
         raise RequantError("inputs and outputs in half precision need a half to be in: precision float16 or bfloat16")
     if build is not None:
         tensorrt(lowering.target)
     missing = [find_target(lowering.target).lacks(fmt) for fmt in recipe.formats]
     if all(missing):
-        warnings.warn(f"{recipe.name} leaves every layer in float: {missing[0]}", TargetWarning, stacklevel=3)
-    return require_attention(attention, lowering.engine, calibrated=calibrated)
+        warnings.warn(f"{recipe.name} leaves every layer in float: {missing[0]}", TargetWarning, stacklevel=4)

@@ -1,8 +1,5 @@
 """Recipes: the passes in their order, with their options."""
 
-import importlib
-import os
-import sys
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -12,6 +9,7 @@ from .calib.ranges import RANGES
 from .choices import require_choice
 from .deprecation import deprecated
 from .errors import RequantError
+from .imported import imported
 from .ir.formats import (
     FP8,
     INT8,
@@ -136,16 +134,11 @@ def find_recipe(name: str | Recipe) -> Recipe:
 
 def _imported(name: str) -> Recipe:
     """Return the recipe ``module:object``, or one that searches with the solver of that name too."""
-    module, _, attribute = name.partition(":")
-    paths = sys.path
-    sys.path = [*paths, os.getcwd()]
+    own = imported("recipe", name)
     try:
-        imported = getattr(importlib.import_module(module), attribute)
-        solver = imported() if isinstance(imported, type) else imported
+        solver = own() if isinstance(own, type) else own
     except Exception as error:  # the caller's code raises whatever it likes
         raise RequantError(f"recipe {name!r}: cannot be imported ({type(error).__name__}: {reason(error)})") from error
-    finally:
-        sys.path = paths
     if isinstance(solver, Recipe):
         return solver
     if not callable(solver):

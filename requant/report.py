@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
@@ -16,6 +17,7 @@ from .check_build import BuildCheck
 from .deprecation import deprecated
 from .finding_tables import findings
 from .ir.destination import appearing
+from .limits import LimitRecord
 from .outputs import refuse_overwrite, require_report
 from .passes.records import LayerRecord, PrecisionRecord, SiteRecord
 from .plain import dumps
@@ -33,7 +35,8 @@ class Report:
     ``measured_on`` says. A model in bfloat16, for which ONNX Runtime's CPU has no kernels, is measured in float32: see
     ``measured_in``. ``unmeasured`` says of the other outputs and layers why their values cannot be compared. ``notes``
     are what a user should know of the data and of choices; ``inputs`` the files that were read; ``build`` what the
-    engine's builder makes of the model, where that was asked for.
+    engine's builder makes of the model, where that was asked for. ``limits`` are what was reached of each limit, and of
+    the metric, on the samples that judge.
     """
 
     model: str
@@ -59,6 +62,11 @@ class Report:
     versions: dict[str, str] = field(default_factory=lambda: dict(_versions()))
     inputs: frozenset[Path] = frozenset()
     build: BuildCheck | None = None
+    limits: list[LimitRecord] = field(default_factory=list)
+
+    def copied(self) -> "Report":
+        """Return a copy whose lists and dictionaries are its own."""
+        return deepcopy(self)
 
     @property
     def rebased(self) -> list[SiteRecord]:
@@ -134,6 +142,7 @@ class Report:
             f"{self.bytes_before / 1e6:.1f} MB → {self.bytes_after / 1e6:.1f} MB; "
             f"{len(self.transformed)} sites transformed, {self.added_nodes} nodes added"
         )
+        yield table("Limits", ("limit", "asked for", "reached", "at least", "unit"), map(_limit_row, self.limits))
         if drops := self.calibration.get("dropped"):
             yield line(str(drops))
         titles = ("site", "kind", "solver", "nodes added", "error before", "after")
@@ -156,6 +165,11 @@ def _site_row(site: SiteRecord) -> tuple[str, ...]:
     errors = [f"{error:.2e}" if error is not None else "" for error in (site.error_before, site.error_after)]
     nodes = str(site.added_nodes) if not site.reason else ""
     return (site.name, site.kind, site.reason or site.solver, nodes, *errors)
+
+
+def _limit_row(record: LimitRecord) -> tuple[str, ...]:
+    numbers = (f"{number:.6g}" if number is not None else "" for number in (record.limit, record.value, record.bound))
+    return (record.name, *numbers, record.unit)
 
 
 def _versions() -> Iterator[tuple[str, str]]:

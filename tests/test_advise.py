@@ -112,6 +112,15 @@ BAD = {
     "no data": ("optimize", ["--min-sqnr", "30"], "min_sqnr=30 needs calibration data"),
     "none to keep": ("optimize", ["--keep-costliest", "-1"], "--keep-costliest"),
     "two ways": ("optimize", ["--keep-costliest", "1", "--keep", "a"], "takes no --keep"),
+    "drop of nothing": ("optimize", ["--max-drop", "1"], "max_drop=1 needs a metric: kl, top1, or a function"),
+    "no such metric": ("optimize", ["--metric", "f1"], "unknown metric 'f1': choose one of sqnr, kl, top1"),
+    "no such function": ("optimize", ["--metric", "os:none"], "metric 'os:none': cannot be imported"),
+    "labels of nothing": ("optimize", ["--labels", "data.npz"], "data.npz: no such file"),
+    "no prices": ("optimize", ["-t", "tensorrt", "--max-latency", "60%"], "max_latency=60% needs prices of kernels"),
+    "share": ("optimize", ["--max-latency", "160%"], "share of the float model's time up to 100%, not '160%'"),
+    "bytes": ("optimize", ["--max-bytes", "5 apples"], "such as \"50MB\", not '5 apples'"),
+    "effort": ("optimize", ["--effort", "much"], "'much' is not one of"),
+    "bytes of nothing": ("optimize", ["--max-bytes", "5MB"], "max_bytes=5000000 needs calibration data"),
     "advise": ("advise", [], "advise needs calibration data"),
 }
 
@@ -133,3 +142,27 @@ def test_a_limit_that_cannot_be_met_leaves_the_model_in_float(folder: Path, caps
     assert "min_sqnr=90" in capsys.readouterr().err
     assert run(["optimize", *paths, "--min-sqnr", "20"]) == 0
     assert run(["optimize", *paths, "--keep-costliest", "1"]) == 0
+
+
+def test_limits_and_metrics_of_the_command_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller's function is found in the current folder; a limit out of reach leaves nothing behind."""
+    monkeypatch.chdir(folder)
+    (folder / "own_figures.py").write_text(
+        "def right(outputs, labels):\n    return (outputs['y'].argmax(-1) == labels).mean()\n"
+    )
+    (folder / "labels.txt").write_text("3\n" * 24)
+    paths = ["model.onnx", "-c", "data.npz", "-o", "out.onnx", "-t", "tensorrt", "--recipe", "int8-plain", "--json"]
+    judged = ["--metric", "own_figures:right", "--labels", "labels.txt", "--max-drop", "1", "--effort", "low"]
+    assert run(["optimize", *paths, *judged, "--max-bytes", "1MB"]) == 0
+    limits = {limit["name"]: limit for limit in json.loads(capsys.readouterr().out)["limits"]}
+    assert limits.keys() == {"min_sqnr", "max_drop", "max_bytes"}
+    assert limits["max_drop"]["unit"] == "own_figures:right"
+    (folder / "out.onnx").unlink()
+    assert run(["optimize", *paths, "--max-bytes", "1kB"]) == 2
+    assert "max_bytes=1000: no plan is as small, the least has " in capsys.readouterr().err
+    assert run(["optimize", *paths, "--metric", "top1", "--labels", "labels.txt", "-c", "labels.txt"]) == 2
+    assert not (folder / "out.onnx").exists()
+    assert run(["optimize", "model.onnx", "-c", "data.npz", "-o", "labels.txt", *judged]) == 2
+    assert "labels.txt: is the input" in capsys.readouterr().err

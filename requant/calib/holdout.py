@@ -23,21 +23,27 @@ FEWEST_SAMPLES, FEWEST_FEEDS = 12, 4
 MOST = 32
 """Samples that are held out at most, unless a single feed has more."""
 
+MOST_FOR_METRIC = 256
+"""The same where a metric judges, which may count samples: one of 32 is 3 %."""
+
 
 @dataclass(frozen=True)
 class Split:
     """The calibration data in two parts: ``training`` sets ranges and transforms, ``held_out`` judges them, if any.
 
-    ``samples`` is the number of held-out samples.
+    ``samples`` is the number of held-out samples; ``is_held_out`` tells of each feed of ``data``, which are both parts,
+    whether it is.
     """
 
     training: Batches
     held_out: Batches | None = None
     samples: int = 0
+    is_held_out: Callable[[Feed], bool] = lambda feed: False
+    data: Batches | None = None
 
 
-def split(data: Batches, samples: Callable[[Feed], int]) -> Split:
-    """Split the data by content; ``samples`` counts those of a feed.
+def split(data: Batches, samples: Callable[[Feed], int], most: int = MOST) -> Split:
+    """Split the data by content; ``samples`` counts those of a feed, ``most`` are held out.
 
     Takes one pass over the data. Each iteration over a part is another one.
     """
@@ -46,15 +52,19 @@ def split(data: Batches, samples: Callable[[Feed], int]) -> Split:
         return Split(data)
     order = sorted(sizes)
     cumulative = np.cumsum([sizes[priority] for priority in order])
-    feeds = max(1, min(len(order) // SHARE, int(np.searchsorted(cumulative, MOST, side="right"))))
+    feeds = max(1, min(len(order) // SHARE, int(np.searchsorted(cumulative, most, side="right"))))
     last = order[feeds - 1]
-    training, held_out = (_part(data, last, held_out=flag) for flag in (False, True))
-    return Split(training, held_out, int(cumulative[feeds - 1]))
+
+    def is_held_out(feed: Feed) -> bool:
+        return _priority(feed) <= last
+
+    training, held_out = (_part(data, is_held_out, held_out=flag) for flag in (False, True))
+    return Split(training, held_out, int(cumulative[feeds - 1]), is_held_out, data)
 
 
-def _part(data: Batches, last: int, *, held_out: bool) -> Batches:
+def _part(data: Batches, is_held_out: Callable[[Feed], bool], *, held_out: bool) -> Batches:
     def part() -> Iterator[Feed]:
-        return (feed for feed in data if (_priority(feed) <= last) is held_out)
+        return (feed for feed in data if is_held_out(feed) is held_out)
 
     return Batches(tuple(part()) if isinstance(data.feeds, tuple) else part, data.origin)
 

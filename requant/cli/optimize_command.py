@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from ..attention import Attention
+from ..lowering import Precision
 from ..optimize import optimize
-from ..result import Precision
 from .build_options import Build, Capability, Gpu, Shapes, build_options
+from .limit_options import EffortOption, LabelsFile, MaxBytes, MaxDrop, MaxLatency, MetricName, MinSqnr
 from .options import Calibration, Json, Keep, Model, Recipe, Target, beside, file_option
 from .terminal import failed, progress, say, show
 
@@ -17,9 +18,6 @@ Evaluation = Annotated[
 ]
 KeepCostliest = Annotated[
     int, typer.Option(help="Number of layers to leave in float: those that cost the outputs most.", min=0)
-]
-MinSqnr = Annotated[
-    float | None, typer.Option(help="Least SQNR of each output in dB; layers stay in float for it.", show_default=False)
 ]
 AttentionFormat = Annotated[
     Attention | None,
@@ -65,6 +63,12 @@ def optimize_command(
     keep_costliest: KeepCostliest = 0,
     min_sqnr: MinSqnr = None,
     attention: AttentionFormat = None,
+    max_drop: MaxDrop = None,
+    max_latency: MaxLatency = None,
+    max_bytes: MaxBytes = None,
+    metric: MetricName = "sqnr",
+    labels: LabelsFile = None,
+    effort: EffortOption = "normal",
     precision: FloatType = None,
     zero_points: ZeroPoints = False,
     half_io: HalfIO = False,
@@ -85,7 +89,8 @@ def optimize_command(
     with progress() as callback:
         result = optimize(
             model, calibration, recipe, target, keep_costliest or tuple(keep or ()), destination,
-            min_sqnr=min_sqnr, attention=attention, precision=precision, zero_points=zero_points,
+            min_sqnr=min_sqnr, max_drop=max_drop, max_latency=max_latency, max_bytes=max_bytes, metric=metric,
+            labels=labels, effort=effort, attention=attention, precision=precision, zero_points=zero_points,
             keep_io=not half_io, finish=finish, evaluation=evaluation, prices=prices, report_file=report,
             build=options, progress=callback,
         )  # fmt: skip

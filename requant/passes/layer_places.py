@@ -17,7 +17,7 @@ from ..runtime.feeds import Feed
 from ..runtime.outputs import arrays
 from ..runtime.session import runner
 from ..runtime.targets import Target
-from .annotations import ATTENTION, FLOAT, INTEGER, KEPT, PLACE
+from .annotations import ATTENTION, FLOAT, INTEGER, KEPT, PLACE, SITES, site_records
 
 _ALONE = "another layer is measured alone"
 
@@ -26,7 +26,8 @@ _ALONE = "another layer is measured alone"
 class PlacedLayer:
     """A layer that a plan quantizes, with the name that ``keep`` takes and what it costs to run it in float.
 
-    ``multiplications`` are those of one feed; ``bytes_saved`` is what its weight takes less in the artifact.
+    ``multiplications`` are those of one feed; ``weights`` the elements of its weight; ``bytes_saved`` what these take
+    less in the artifact.
     """
 
     place: int
@@ -35,6 +36,7 @@ class PlacedLayer:
     output: str
     multiplications: float
     bytes_saved: int
+    weights: int = 0
 
 
 def number_layers(model: ir.Model) -> None:
@@ -50,6 +52,14 @@ def keep_places(model: ir.Model, reasons: Mapping[int, str]) -> None:
         place = PLACE.get(node)
         if place is not None and place in reasons:
             KEPT.set(node, Refusal.at(node, reasons[place]))
+
+
+def with_refusals(plan: ir.Model, reasons: Mapping[int, str]) -> ir.Model:
+    """Return a copy of ``plan`` with its records of sites that refuses the layers at the places in ``reasons``."""
+    model = plan.clone()
+    SITES.set(model, site_records(plan))
+    keep_places(model, reasons)
+    return model
 
 
 def alone(plan: ir.Model, place: int, engine: Target) -> ir.Model:
@@ -87,7 +97,9 @@ def placed_layers(plan: ir.Model, feed: Feed) -> dict[str, PlacedLayer]:
         output = _name(view.output if isinstance(view, Linear) else view.node.outputs[0])
         label = view.name if isinstance(view, Linear) else view.node.name or output or view.node.op_type
         multiplications = sizes.get(name, 0) * per_element
-        layers[output] = PlacedLayer(place, label, view.node.op_type, output, multiplications, _bytes_saved(view))
+        layers[output] = PlacedLayer(
+            place, label, view.node.op_type, output, multiplications, _bytes_saved(view), _weights(view)
+        )
     return layers
 
 
@@ -110,15 +122,21 @@ def _sizes(plan: ir.Model, names: set[str], feed: Feed) -> dict[str, int]:
     return given | {name: sum(part.size for part in arrays(tap)) for name, tap in zip(taps, outputs, strict=True)}
 
 
+def _weights(layer: Linear | Recurrent) -> int:
+    """Return the elements of the weight, whatever precision they are in."""
+    if isinstance(layer, Recurrent):
+        return sum(prod(constant_shape(value)) for value in (layer.weight, layer.recurrence))
+    return prod(layer.shape)
+
+
 def _bytes_saved(layer: Linear | Recurrent) -> int:
     """Return the bytes of the weight in its own type less those of its integers and scales."""
     if isinstance(layer, Recurrent):
-        return sum(3 * prod(constant_shape(value)) for value in (layer.weight, layer.recurrence))
+        return 3 * _weights(layer)
     plan, dtype = quantizer(layer.weight), layer.weight.dtype
     if plan is None or dtype is None:
         return 0
-    elements = prod(layer.shape)
-    return int(elements * (dtype.bitwidth - plan.dtype.bitwidth) / 8) - 4 * plan.scale.size
+    return int(_weights(layer) * (dtype.bitwidth - plan.dtype.bitwidth) / 8) - 4 * plan.scale.size
 
 
 def _name(value: ir.Value | None) -> str:

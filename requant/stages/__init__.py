@@ -8,26 +8,22 @@ from .float_layers import leave_noisy_layers
 from .gain import refuse_small_gain
 from .job import Job
 from .keep_costliest import keep_costliest_layers
-from .limit import meet_limit
+from .limit import meet_limits
 from .load import load_model
 from .lower import lower_plan
 from .measure import measure_artifact
 from .plan import choose_plan
 
-PLANNING = (load_model, canonicalize_model, calibrate_model, choose_plan)
-"""The stages up to a plan."""
+MEASURING = (load_model, canonicalize_model, calibrate_model, choose_plan)
+"""The stages up to a plan that nothing is left out of."""
 
-STAGES = (
-    *PLANNING,
-    choose_attention,
-    keep_costliest_layers,
-    leave_noisy_layers,
-    refuse_small_gain,
-    meet_limit,
-    lower_plan,
-    measure_artifact,
-    build_artifact,
-)
-"""Each takes the job and leaves in it what the next ones need; a job that is finished skips the rest."""
+PLANNING = (*MEASURING, choose_attention, keep_costliest_layers)
+"""The stages up to the plan that limits begin with."""
 
-__all__ = ["PLANNING", "STAGES", "Job"]
+LIMITING = (leave_noisy_layers, refuse_small_gain, meet_limits, lower_plan, measure_artifact, build_artifact)
+"""The stages from there to a measured artifact within the limits of the call.
+
+Each stage takes the job and leaves in it what the next ones need; a job that is finished skips the rest.
+"""
+
+__all__ = ["LIMITING", "MEASURING", "PLANNING", "Job"]

@@ -7,9 +7,9 @@ import onnx_ir as ir
 from ..calib.holdout import MOST
 from ..ir.attention import find_attentions
 from ..ir.formats import Format
+from ..lowering import runnable
 from ..passes.annotations import ATTENTION, ATTENTION_REFUSAL
 from ..passes.plan_attention import PlanAttention, forget_attention
-from ..result import runnable
 from .candidates import decibels, noise
 from .job import Job
 
@@ -26,13 +26,13 @@ def plan_attention(job: Job, model: ir.Model, layer_format: Format) -> None:
 def choose_attention(job: Job) -> None:
     """Tell what attention costs in the format that the call asks for; or take a recipe's where it loses nothing.
 
-    A limit (``min_sqnr``) takes none unasked. Costs two passes over the samples that judge, and where it is not asked
+    A limit takes none unasked. Costs two passes over the samples that judge, and where it is not asked
     for a pass over the calibration data.
     """
     data = job.parts.training
     if job.attention is not None:
         _tell(job)
-    elif job.attention_open and job.min_sqnr is None and job.calibrated and not data.random:
+    elif job.attention_open and not job.limits and job.calibrated and not data.random:
         for layer_format in job.recipe.attention:
             if job.attention is None and layer_format.activations in job.lowering.engine.attention:
                 _take_if_free(job, layer_format)

@@ -22,7 +22,7 @@ from .job import Job
 
 ONE_SAMPLE = "quantized without any transform: one sample tells nothing about others; calibrate on two or more"
 
-_CALLER = 4
+_CALLER = 6
 """Frames from a warning to the caller of `optimize`."""
 
 
@@ -37,7 +37,7 @@ def calibrate_model(job: Job) -> None:
     with job.times("calibrate"):
         along = sample_axes(job.model)
         held_out = job.calibration is not None
-        job.parts = split(data, partial(count_samples, axes=along)) if held_out else Split(data)
+        job.parts = split(data, partial(count_samples, axes=along), job.most_held_out) if held_out else Split(data)
     if job.calibrated:
         _collect(job)
     with job.times("verify"):

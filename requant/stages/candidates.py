@@ -7,6 +7,7 @@ jackknife over the samples) times Student's quantile. Source: Quenouille (1956) 
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -37,17 +38,39 @@ def noise_by_output(reference: ir.Model, candidates: Sequence[ir.Model], feeds: 
     Each float output counts by its own size over all feeds. What is not finite where the reference is has infinite
     error; outputs of integers, of another shape, which depends on the data, and those that are always 0 have none.
     """
+    return energies(reference, candidates, feeds).relative
+
+
+class Energies(NamedTuple):
+    """The squares of the reference, [feeds, outputs], and of the errors, [candidates, feeds, outputs]."""
+
+    signal: NDArray[np.float64]
+    error: NDArray[np.float64]
+
+    @property
+    def relative(self) -> NDArray[np.float64]:
+        """The errors, each by the size of its output over all feeds."""
+        sizes = self.signal.sum(axis=0)
+        shares: NDArray[np.float64] = np.where(sizes > 0, self.error / np.where(sizes > 0, sizes, 1), 0)
+        return shares
+
+
+def energies(
+    reference: ir.Model,
+    candidates: Sequence[ir.Model],
+    feeds: Iterable[Feed],
+    watch: Callable[[list[list[object]]], None] = lambda outputs: None,
+) -> Energies:
+    """Measure what `noise_by_output` counts; ``watch`` is given the outputs of all candidates for each feed."""
     names = [value.name for value in reference.graph.outputs]
-    runs = [_in_order(model, names) for model in candidates]
-    expected, losses = runner(reference), list[list[list[float]]]()
-    sizes = np.zeros(len(names))
+    runs = [outputs_in_order(model, names) for model in candidates]
+    expected, signals, errors = runner(reference), list[list[float]](), list[list[list[float]]]()
     for feed in feeds:
-        reference_outputs = expected(feed)
-        sizes += [_energy(output) for output in reference_outputs]
-        losses.append([[_lost(y, z) for y, z in zip(reference_outputs, run(feed), strict=True)] for run in runs])
-    errors = np.array(losses)  # [feeds, candidates, outputs]
-    relative: NDArray[np.float64] = np.where(sizes > 0, errors / np.where(sizes > 0, sizes, 1), 0).swapaxes(0, 1)
-    return relative
+        reference_outputs, outputs = expected(feed), [run(feed) for run in runs]
+        watch(outputs)
+        signals.append([_energy(output) for output in reference_outputs])
+        errors.append([[_lost(y, z) for y, z in zip(reference_outputs, one, strict=True)] for one in outputs])
+    return Energies(np.array(signals), np.array(errors).swapaxes(0, 1))
 
 
 def advantage(baseline: NDArray[np.float64], candidate: NDArray[np.float64]) -> float:
@@ -72,7 +95,7 @@ def _decibels(a: float, b: float) -> float:
     return float(10 * np.log10(max(a, tiny) / max(b, tiny)))
 
 
-def _in_order(model: ir.Model, names: Sequence[str | None]) -> Callable[[Feed], list[object]]:
+def outputs_in_order(model: ir.Model, names: Sequence[str | None]) -> Callable[[Feed], list[object]]:
     """Run ``model`` on data as the reference takes them; its outputs come in the order of ``names``."""
     run, output_names = runner(model), [value.name for value in model.graph.outputs]
     order = [output_names.index(name) for name in names]

@@ -7,12 +7,12 @@ import onnx_ir as ir
 
 from ..calib.holdout import MOST
 from ..ir.formats import INT8
+from ..lowering import runnable
 from ..passes.annotations import layer_records
 from ..passes.cost_model.noisy_layers import keep_in_float, noisy_layers
-from ..result import runnable
 from .candidates import noise_by_output
+from .improvement import improvement
 from .job import Job
-from .judge import improvement
 from .plan import plan
 
 POOR = 30.0
@@ -38,7 +38,7 @@ def leave_noisy_layers(job: Job) -> None:
     if not shares:
         return
     other = copy(job)
-    other.recipe, other.model = job.planned_by, job.unplanned
+    other.recipe, other.model = job.planned_by, job.unplanned.clone()
     keep_in_float(other.model, shares)
     difference = plan(other)
     if quantized_outputs(float32_artifact(other)) and (gain := improvement(job, other.model, LEAST_GAIN)):
@@ -48,9 +48,9 @@ def leave_noisy_layers(job: Job) -> None:
 
 
 def may_leave_layers(job: Job) -> bool:
-    """Tell whether outputs decide which layers of an int8 plan stay in float: a limit says itself which."""
+    """Tell whether outputs decide which layers of an int8 plan stay in float: limits say themselves which."""
     is_int8 = job.recipe != job.recipe.plain and job.planned_by.formats == (INT8,)
-    return job.min_sqnr is None and is_int8 and not job.parts.training.random
+    return not job.limits and is_int8 and not job.parts.training.random
 
 
 def _shares(job: Job) -> dict[int, float]:

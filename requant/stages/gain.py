@@ -2,7 +2,7 @@
 
 from itertools import chain, islice
 
-from ..passes.layer_places import keep_places, placed_layers
+from ..passes.layer_places import placed_layers, with_refusals
 from ..passes.layers_gain import layers_gain
 from ..passes.regions.gain import LEAST_GAIN
 from .float_layers import float32_artifact, may_leave_layers, noise_if_poor, quantized_outputs
@@ -30,4 +30,5 @@ def refuse_small_gain(job: Job) -> None:
         f"int8 is estimated to run the layers of the model {gain:.2f} times as fast as float, less than {LEAST_GAIN} "
         "times, and would make its outputs poor"
     )
-    keep_places(job.model, {layer.place: reason for layer in layers.values() if layer.output in quantized})
+    places = [layer.place for layer in layers.values() if layer.output in quantized]
+    job.model = with_refusals(job.model, dict.fromkeys(places, reason))

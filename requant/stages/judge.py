@@ -1,70 +1,156 @@
-"""The judge of plans: how much closer one is to the float model than another, on samples that set neither."""
+"""The judge of plans: the noise of their outputs, and a metric of these, on samples that set none of them.
 
-from collections.abc import Sequence
+    N_o = Σ_f (y - ŷ)² / Σ_f y²,    SQNR_o = -10 log10 N_o,    bound: SQNR_o - t · s
+
+over the feeds f, for each output o, where s is a jackknife's standard error over the feeds and t Student's quantile:
+the true SQNR is above the bound with `CONFIDENCE`. Signal and noise of a feed are left out together, as a pair.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
+from functools import cached_property
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+from scipy.stats import t as student
 
 from ..calib.holdout import MOST
-from ..result import runnable
+from ..errors import RequantError
+from ..metrics import Labels, Metric, Outputs, joined
+from ..runtime.distance import standard_error
 from ..runtime.feeds import Feed
-from .candidates import advantage, noise, noise_by_output
-from .job import Job
+from .candidates import CONFIDENCE, Energies, decibels, energies, noise_by_output, outputs_in_order
+from .judging_samples import JudgingSamples
+
+ENOUGH = 6
+"""The feeds from which on a bound is told: of fewer, the standard error is itself a guess."""
 
 
-def improvement(job: Job, model: ir.Model, least: float = 0.0) -> str:
-    """Say by how much the plan in ``model`` is better than that of the ``job``; nothing where that is not significant.
+@dataclass(frozen=True)
+class Measurement:
+    """A plan as the judge measured it.
 
-    Held-out samples decide. Where these are too few to leave no doubt, the calibration data may confirm what they say;
-    alone they decide only where nothing was held out.
-
-    Args:
-        job: the job; measured as the engine's artifact with float32 between quantized layers, on this machine.
-        model: another plan of the same model.
-        least: the decibels from which on it is worth another plan.
+    Attributes:
+        noise: in each output, relative to its size, [O].
+        likely_noise: what it is at most by the bound, [O]; ``noise`` where feeds are too few to tell.
+        score: of the metric; None without one.
     """
-    with job.times("judge"):
-        plans = [runnable(job.lowering.in_float32.apply(plan, job.report)) for plan in (job.model, model)]
-        measured, gain, count, origin = partial(noise, job.reference, plans), 0.0, 0, "held-out"
-        if job.parts.held_out is not None:
-            present, other = measured(job.parts.held_out)
-            gain, count = advantage(present, other), len(other)
-        if job.parts.held_out is None or (not gain and other.sum() < present.sum()):
-            present, other = measured(islice(job.parts.training, MOST))
-            gain, count, origin = advantage(present, other), len(other), "calibration"
-    return f"{gain:.1f} dB better on {count} {origin} batches" if gain > least else ""
+
+    noise: NDArray[np.float64]
+    likely_noise: NDArray[np.float64]
+    score: float | None = None
+
+    @property
+    def sqnr(self) -> float:
+        """That of the worst output, in dB."""
+        return decibels(float(self.noise.max(initial=0.0)))
+
+    @property
+    def bound(self) -> float:
+        """The least SQNR that the worst output has by the bound, in dB."""
+        return decibels(float(self.likely_noise.max(initial=0.0)))
 
 
 @dataclass(frozen=True)
 class Judge:
-    """The samples that plans are judged on: those held out, or the first of the calibration data where none are.
+    """A judge of plans against the float ``reference``, on ``data``, by the noise of the outputs and by a ``metric``.
 
-    Plans are measured as the engine's artifact, run as written on this machine.
+    Plans are measured as the engine's artifact, which ``write`` makes of a plan, run as written on this machine.
     """
 
-    job: Job
-    feeds: tuple[Feed, ...]
-    origin: str
+    reference: ir.Model
+    write: Callable[[ir.Model], ir.Model]
+    data: JudgingSamples
+    metric: Metric | None = None
 
-    @classmethod
-    def of(cls, job: Job) -> "Judge":
-        """Return the judge of the plans of ``job``."""
-        held_out = job.parts.held_out
-        data, origin = (job.parts.training, "calibration") if held_out is None else (held_out, "held-out")
-        return cls(job, tuple(islice(data, MOST)), origin)
+    @property
+    def feeds(self) -> tuple[Feed, ...]:
+        """What it judges on, batch by batch."""
+        return self.data.feeds
 
     @property
     def samples(self) -> str:
         """What it judges on, in words."""
-        return f"{len(self.feeds)} {self.origin} batch{'es' if len(self.feeds) > 1 else ''}"
+        return str(self.data)
+
+    @property
+    def is_confident(self) -> bool:
+        """True where the feeds are enough for a bound."""
+        return len(self.feeds) >= ENOUGH
 
     def noise(self, plans: Sequence[ir.Model], most: int = MOST) -> NDArray[np.float64]:
         """Measure the noise of ``plans`` in each output on ``most`` feeds, [plans, outputs], relative to its size."""
-        job = self.job
-        artifacts = [runnable(job.lowering.measurable.apply(plan, job.report)) for plan in plans]
-        measured: NDArray[np.float64] = noise_by_output(job.reference, artifacts, self.feeds[:most]).sum(axis=1)
+        artifacts = [self.write(plan) for plan in plans]
+        measured: NDArray[np.float64] = noise_by_output(self.reference, artifacts, self.feeds[:most]).sum(axis=1)
         return measured
+
+    def measured(self, plan: ir.Model) -> Measurement:
+        """Measure a plan on all feeds.
+
+        Raises:
+            RequantError: the metric cannot be computed.
+        """
+        outputs = list[list[object]]()
+        watch = (lambda batch: None) if self.metric is None else lambda batch: outputs.append(batch[0])
+        squares = energies(self.reference, [self.write(plan)], self.feeds, watch)
+        noise: NDArray[np.float64] = squares.relative[0].sum(axis=0)
+        likely = likely_noise(squares, noise) if self.is_confident else noise
+        return Measurement(noise, likely, None if self.metric is None else self._score(self.metric, outputs))
+
+    @cached_property
+    def float_outputs(self) -> Outputs:
+        """The outputs of the float model."""
+        run = outputs_in_order(self.reference, self._names)
+        return joined(self._names, [run(feed) for feed in self.feeds], self.data.counts)
+
+    @cached_property
+    def float_score(self) -> float:
+        """The metric of the float model.
+
+        Raises:
+            RequantError: there is none, or it is not a finite number.
+        """
+        if self.metric is None:
+            raise RequantError("there is no metric")
+        score = self.metric.score(self.float_outputs, self._expected)
+        if not np.isfinite(score):
+            raise RequantError(f"metric {self.metric.name}: is {score} for the float model's outputs")
+        return score
+
+    def drop(self, measurement: Measurement) -> float:
+        """Return by how much the metric is below that of the float model; NaN where it is not a number."""
+        return self.float_score - (np.nan if measurement.score is None else measurement.score)
+
+    @property
+    def _names(self) -> list[str]:
+        return [value.name or "" for value in self.reference.graph.outputs]
+
+    @property
+    def _expected(self) -> Outputs | Labels:
+        return self.float_outputs if self.data.labels is None else self.data.labels
+
+    def _score(self, metric: Metric, outputs: Sequence[Sequence[object]]) -> float:
+        return metric.score(joined(self._names, outputs, self.data.counts), self._expected)
+
+
+def likely_noise(squares: Energies, noise: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the noise of each output by the lower bound of its SQNR, [O], where ``noise`` is that of all feeds.
+
+    It is that itself where the outputs of one feed decide: a bound is undefined if others are silent or exact.
+    """
+    signal, error = squares.signal, squares.error[0]
+    quantile = float(student.ppf(CONFIDENCE, len(signal) - 1))
+    powers, errors = (_without_each(sums) for sums in (signal, error))
+    likely = noise.copy()
+    for output in range(len(noise)):
+        pairs = list(zip(powers[:, output], errors[:, output], strict=True))
+        if np.isfinite(noise[output]) and all(power > 0 and lost > 0 for power, lost in pairs):
+            spread = standard_error([decibels(lost / power) for power, lost in pairs])
+            likely[output] *= 10 ** (quantile * spread / 10)
+    return likely
+
+
+def _without_each(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the sums over all feeds but one, for each, [F, O]."""
+    return np.array([np.delete(sums, feed, axis=0).sum(axis=0) for feed in range(len(sums))])

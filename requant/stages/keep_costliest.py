@@ -4,9 +4,8 @@ import numpy as np
 
 from ..passes.layer_places import keep_places
 from .candidates import decibels
+from .find_parts import noise_alone, quantized_layers
 from .job import Job
-from .judge import Judge
-from .parts import noise_alone, quantized_layers
 from .plan import planned, take
 
 
@@ -22,9 +21,8 @@ def keep_costliest_layers(job: Job) -> None:
     if not job.keep_count:
         return
     with job.times("judge"):
-        judge = Judge.of(job)
-        layers = quantized_layers(job, judge, job.model)
-        noise = [float(one.sum()) for one in noise_alone(job, judge, job.model, layers)]
+        layers = quantized_layers(job, job.model)
+        noise = [float(one.sum()) for one in noise_alone(job, job.model, layers)]
     costliest = np.argsort(noise, kind="stable")[::-1][: job.keep_count]
     reason = "kept by request: of all layers it is number {}, with {:.1f} dB at the outputs alone"
     reasons = {

@@ -1,141 +1,145 @@
-"""The fifth stage where a call sets a limit: the cheapest plan whose outputs have ``min_sqnr`` on the judge's samples.
-
-    min cost    Σ noise of what is in int8 ≤ allowed,    allowed ← allowed · what was wanted / what was measured
-
-The program (`requant.passes.cost_model.program`) proposes, by the noise of each part alone; what it proposes is
-measured, and what it may propose next is corrected by what that showed. The plan that is taken was measured itself.
-"""
+"""The fifth stage where a call sets limits: the cheapest plan within its loss, or the best one within its cost."""
 
 from collections.abc import Mapping
+from copy import copy
+from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..passes.cost_model.program import cheapest, total
-from ..passes.layer_places import keep_places
+from ..errors import RequantError
+from ..passes.layer_places import keep_places, with_refusals
 from ..passes.layer_records import float_layers
-from .candidates import decibels
-from .job import Job
-from .judge import Judge
-from .parts import Parts, find_parts, has_regions, quantized_layers
+from .find_parts import find_parts, has_regions, quantized_layers
+from .job import Job, PlannedAnew
+from .limit_report import Costs, loss_records, reasons_for_float, report_limits, without_quantized_layers
 from .plan import planned, take
-
-ROUNDS = 6
-"""The most proposals that are measured."""
-
-_CAUTION = 0.9
-"""The factor of what is allowed after a proposal that missed the limit; its fourth power after two, and so on."""
-
-_MOST_CORRECTION = 100.0
-"""The most that a proposal corrects what is allowed by: 20 dB."""
+from .search import cheapest_trial, quietest_trial
+from .trials import Trial, Trials, artifact_size, is_better, meets_loss, plan_measured
 
 
-def meet_limit(job: Job) -> None:
-    """Take the cheapest plan within the limit, or leave the model in float and say why.
+def meet_limits(job: Job) -> None:
+    """Take the plan that the limits ask for, or leave the model in float and say why.
 
-    Costs the passes of `find_parts`, unless the plan is within it and no other one is faster, and for each proposal
-    those of a measurement. The planner of regions has weighed time and noise, so that there others may be.
+    Costs the passes of `find_parts`, unless the loss alone has a limit, the plan is within it and no other one is
+    faster; and for each trial those of a measurement. The planner of regions has weighed time and noise, so that there
+    others may be.
 
     Raises:
+        RequantError: no plan is within the limits of the cost.
         VerificationError: a rewrite changed what the model computes.
     """
-    if job.min_sqnr is None:
+    _leave_aside(job)
+    if not job.limits:
+        _report_metric(job)
         return
-    judge, bound = Judge.of(job), 10 ** (-job.min_sqnr / 10)
     with job.times("judge"):
-        if not _has_floats(job):
-            job.report.notes.append(f"min_sqnr={job.min_sqnr:g} is left aside: the model has no output of floats")
+        if _holds_as_it_is(job):
+            report_limits(job, plan_measured(job), 0, Costs(_size(job)))
             return
-        if not has_regions(job) and _worst(measured := judge.noise([job.model])[0]) <= bound:
-            job.report.notes.append(_note(job, judge, measured, 0))
+        trials = Trials(job, find_parts(job))
+        _require_reachable(trials)
+        if not trials.parts.can_be_quantized:
             return
-        parts = find_parts(job, judge)
-        if not parts.can_be_quantized:
-            return
-        found = _search(parts, judge, bound)
-    if found is None:
-        _leave_in_float(job, judge, parts)
+        trial = cheapest_trial(trials) if job.limits.of_loss else quietest_trial(trials)
+    if trial is None or trials.parts.is_float(trial.picks):
+        _leave_in_float(trials)
         return
-    picks, measured = found
-    reasons = _reasons(job, parts, bound)
-    job.model = parts.applied(picks, reasons)
-    if (kept := parts.in_float(picks)) and not parts.regions:
-        measured = _planned_anew(job, judge, {place: reasons[place] for place in kept}, bound, measured)
-    job.report.notes.append(_note(job, judge, measured, len(parts.names_in_float(picks))))
+    _take(trials, trial)
 
 
-def _has_floats(job: Job) -> bool:
+def _report_metric(job: Job) -> None:
+    """Keep the metric in the report where it limits nothing."""
+    if job.metric is not None:
+        with job.times("judge"):
+            job.report.limits = list(loss_records(job, job.judge.measured(job.model)))
+
+
+def _leave_aside(job: Job) -> None:
+    """Forget the limit of an SQNR that no output has."""
     outputs = job.reference.graph.outputs
-    return any(value.dtype is not None and value.dtype.is_floating_point() for value in outputs)
+    has_floats = any(value.dtype is not None and value.dtype.is_floating_point() for value in outputs)
+    if job.limits.min_sqnr is not None and not has_floats:
+        job.report.notes.append(f"{job.limits.words['min_sqnr']} is left aside: the model has no output of floats")
+        job.limits = replace(job.limits, min_sqnr=None)
 
 
-def _worst(noise: NDArray[np.float64]) -> float:
-    return float(noise.max(initial=0.0))
+def _holds_as_it_is(job: Job) -> bool:
+    """Tell whether the plan of the job is within the limits, and none can be cheaper."""
+    limits = job.limits
+    if not limits.of_loss or limits.of_latency or has_regions(job):
+        return False
+    size = _size(job)
+    fits = limits.max_bytes is None or size is None or size <= limits.max_bytes
+    return fits and meets_loss(limits, job.judge, plan_measured(job))
 
 
-def _search(parts: Parts, judge: Judge, bound: float) -> tuple[tuple[int, ...], NDArray[np.float64]] | None:
-    """Return the cheapest of the proposals that hold, and its noise in each output; None where none does."""
-    options, misses, best_cost = parts.options, 0, np.inf
-    allowed = np.full(len(options[0][0].noise), bound)
-    best: tuple[tuple[int, ...], NDArray[np.float64]] | None = None
-    for _ in judge.job.times.steps("judge", range(ROUNDS)):
-        picks = cheapest(options, allowed)
-        if picks is None or parts.is_float(picks):
-            break
-        proposal = total(options, picks)
-        if proposal.cost >= best_cost:
-            break
-        measured = judge.noise([parts.applied(picks, {})])[0]
-        holds = _worst(measured) <= bound
-        misses += not holds
-        if holds:
-            best, best_cost = (picks, measured), proposal.cost
-        allowed = _allowed(proposal.noise, measured, bound) * (1 if holds else _CAUTION ** (misses**2))
-    return best
+def _size(job: Job) -> int | None:
+    """Return the bytes of the artifact of the job's plan, if they have a limit."""
+    return None if job.limits.max_bytes is None else artifact_size(job, job.model)
 
 
-def _allowed(predicted: NDArray[np.float64], measured: NDArray[np.float64], bound: float) -> NDArray[np.float64]:
-    """Return the noise to ask for in each output, so that ``bound`` is met if the next proposal errs as this one."""
-    is_noisy = (predicted > 0) & (measured > 0)
-    correction = np.divide(predicted, measured, where=is_noisy, out=np.ones_like(measured))
-    return bound * np.clip(correction, 1 / _MOST_CORRECTION, _MOST_CORRECTION)
+def _require_reachable(trials: Trials) -> None:
+    """Raise RequantError if even the cheapest plan costs more than a limit allows."""
+    parts, limits = trials.parts, trials.job.limits
+    if limits.max_bytes is not None:
+        least = min(trials.size(picks) for picks in (parts.smallest, parts.in_float))
+        if least > limits.max_bytes:
+            raise RequantError(f"{limits.words['max_bytes']}: no plan is as small, the least has {least} bytes")
+    if not trials.is_fast(parts.fastest):
+        fastest, in_float = trials.milliseconds(parts.fastest), trials.milliseconds(parts.in_float)
+        raise RequantError(
+            f"{limits.words['max_latency']}: no plan is estimated to be as fast, the least is {fastest:.3g} ms, "
+            f"{fastest / in_float:.1%} of the float model's"
+        )
 
 
-def _planned_anew(
-    job: Job, judge: Judge, reasons: Mapping[int, str], bound: float, measured: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Plan without work for the layers in float; take that plan if it holds too. Returns the noise of what is taken."""
-    keep_places(job.unplanned, reasons)
-    other, difference = planned(job.planned_by, job)
-    with job.times("judge"):
-        noise: NDArray[np.float64] = judge.noise([other.model])[0]
-        if _worst(noise) > bound or not quantized_layers(job, judge, other.model):
-            return measured
-    take(other, difference, job)
-    return noise
+def _take(trials: Trials, trial: Trial) -> None:
+    """Take the plan of ``trial``, or one planned without work for its layers in float, where that is no worse."""
+    job, parts = trials.job, trials.parts
+    reasons = reasons_for_float(job.limits, parts)
+    job.model, measurement, size = parts.applied(trial.picks, reasons), trial.measurement, trial.size
+    if (kept := parts.layers_in_float(trial.picks)) and not parts.regions:
+        kept_reasons = {place: reasons[place] for place in (parts.layers[number].place for number in kept)}
+        anew = _planned_anew(job, kept_reasons)
+        if _is_no_worse(job, anew, trial):
+            take(anew.job, anew.difference, job)
+            job.model, measurement, size = with_refusals(anew.job.model, kept_reasons), anew.measurement, anew.size
+    times = [trials.milliseconds(picks) for picks in (trial.picks, parts.in_float)]
+    report_limits(job, measurement, len(parts.names_in_float(trial.picks)), Costs(size, *times))
 
 
-def _reasons(job: Job, parts: Parts, bound: float) -> dict[int, str]:
-    """Return, for each layer by its place, why it is in float if it is."""
-    reason = "quantized, it would make {:.0%} of the noise that min_sqnr={:g} allows"
-    return {
-        layer.place: reason.format(_worst(noise) / bound, job.min_sqnr)
-        for layer, noise in zip(parts.layers, parts.noise, strict=True)
-    }
+def _planned_anew(job: Job, reasons: Mapping[int, str]) -> PlannedAnew:
+    """Plan without work for the layers at the places of ``reasons``, and measure that plan; once for all limits."""
+    memory, places = job.memory, frozenset(reasons)
+    if places not in memory.planned_anew:
+        start = copy(job)
+        start.unplanned = job.unplanned.clone()
+        keep_places(start.unplanned, reasons)
+        other, difference = planned(job.planned_by, start)
+        with job.times("judge"):
+            is_quantized = bool(quantized_layers(job, other.model))
+            measurement = job.judge.measured(other.model)
+            size = artifact_size(job, other.model)
+        memory.planned_anew[places] = PlannedAnew(other, difference, measurement, size, is_quantized)
+    return memory.planned_anew[places]
 
 
-def _note(job: Job, judge: Judge, noise: NDArray[np.float64], kept: int) -> str:
-    reached = f"min_sqnr={job.min_sqnr:g}: {decibels(_worst(noise)):.1f} dB at the worst output on {judge.samples}"
-    layers = "no layer" if not kept else "1 layer" if kept == 1 else f"{kept} layers"
-    return f"{reached}, with {layers} in float for it"
+def _is_no_worse(job: Job, anew: PlannedAnew, trial: Trial) -> bool:
+    """Tell whether a plan that was made anew is within the limits as well, and better where the cost alone has some."""
+    limits = job.limits
+    fits = limits.max_bytes is None or anew.size <= limits.max_bytes
+    if not fits or not anew.is_quantized:
+        return False
+    if limits.of_loss:
+        return meets_loss(limits, job.judge, anew.measurement)
+    return is_better(job.judge, anew.measurement, trial.measurement)
 
 
-def _leave_in_float(job: Job, judge: Judge, parts: Parts) -> None:
-    """Finish the job in float: no plan with a quantized layer holds."""
-    quietest = min((_worst(option.noise) for part in parts.options for option in part[:-1]), default=0.0)
-    reason = (
-        f"no plan with a quantized layer was found to have min_sqnr={job.min_sqnr:g} at every output "
-        f"on {judge.samples}; the one that costs least has {decibels(quietest):.1f} dB alone"
-    )
+def _leave_in_float(trials: Trials) -> None:
+    """Finish the job in float: no plan with a quantized layer holds, or the float model is within the limits itself.
+
+    Raises:
+        RequantError: the float model costs more than a limit allows.
+    """
+    job = trials.job
+    reason = without_quantized_layers(trials)
     job.report.layers = list(float_layers(job.model, reason))
     job.finish(f"nothing to quantize: {reason}")

@@ -6,12 +6,11 @@ from itertools import islice
 
 import onnx_ir as ir
 
-from ..calib.holdout import MOST
 from ..calib.sample_axes import count_samples, sample_axes
 from ..calib.sources import RANDOM, batches
 from ..errors import SourceError
+from ..lowering import runnable
 from ..report import Report
-from ..result import runnable
 from ..runtime.compare import compare, require_finite
 from ..runtime.feeds import Feed
 from .job import Job
@@ -46,10 +45,11 @@ def measure_artifact(job: Job) -> None:
                 raise
             report.measured_in = "float32"
             measure(runnable(lowering.in_float32.apply(job.model, report)))
+        least = job.limits.min_sqnr
         report.notes += [
-            f"output {name!r} has {distance.sqnr:.1f} dB on {report.measured_on}, less than min_sqnr={job.min_sqnr:g}"
+            f"output {name!r} has {distance.sqnr:.1f} dB on {report.measured_on}, less than min_sqnr={least:g}"
             for name, distance in report.outputs.items()
-            if job.min_sqnr is not None and distance.sqnr < job.min_sqnr
+            if least is not None and distance.sqnr < least
         ]
 
 
@@ -62,7 +62,7 @@ def _judges(job: Job) -> Iterator[Feed]:
     elif job.parts.held_out is not None:
         report.measured_on, feeds = "held-out samples", iter(job.parts.held_out)
     else:
-        first = islice(job.parts.training, MEASURED_SAMPLES if job.min_sqnr is None else MOST)
+        first = islice(job.parts.training, job.most_held_out if job.limits else MEASURED_SAMPLES)
         report.measured_on, feeds = "samples of the calibration data itself", first
     axes, report.measured_samples = sample_axes(job.model), 0
     for feed in feeds:

@@ -18,8 +18,8 @@ from ..recipe import Recipe
 from ..runtime.compare import common_layers
 from ..runtime.verify import verify
 from .attention import plan_attention
+from .improvement import improvement
 from .job import Job
-from .judge import improvement
 
 VERIFIED_SAMPLES = 2
 

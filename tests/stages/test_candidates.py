@@ -76,7 +76,7 @@ def test_calibration_data_confirm_what_too_few_samples_say(
         count = len(list(feeds))
         return np.array([np.full(count, held_out if count < 3 else calibration), np.ones(count)])
 
-    monkeypatch.setattr("requant.stages.judge.noise", told)
+    monkeypatch.setattr("requant.stages.improvement.noise", told)
     monkeypatch.setattr("requant.calib.holdout.SHARE", 12)
     notes = optimize(family.model, family.feeds(12, 0), "int8", "tensorrt").report.notes
     assert [origin in note for note in notes] == [True] * bool(origin)

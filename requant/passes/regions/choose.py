@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -12,10 +13,13 @@ from ...ir.quantizer import Quantizer
 from ...ir.refusal import Refusal
 from .candidates import Candidates, problem
 from .gain import LEAST_GAIN, Refusals, gaining, too_slow
-from .planner import descend, plans
+from .planner import descend, plans, trades
 from .problem import Plan, Problem
 
 NOT_MEASURED = "the values around it were not measured: run requant.calib.activations.measure_activations first"
+
+_BEYOND = 1e3
+"""The factor beyond the largest λ up to which a plan between it and float is sought."""
 
 _OUTER_DATA = "its input is from the graph around its body, and engines fuse the kernels of one graph"
 
@@ -48,19 +52,56 @@ def choose_regions(graph: ir.Graph, candidates: Candidates, convs: Iterable[Line
     return _regions(graph, choice, candidates, *_best(choice))
 
 
-def alternatives(
-    graph: ir.Graph, candidates: Candidates, convs: Iterable[Linear]
-) -> list[tuple[IntegerRegions, float]]:
-    """Return the regions of each plan that gains enough, then none at all, each with the estimated time of the model.
+class Alternative(NamedTuple):
+    """Regions for all Convs, the estimated time of the model with them, and the last λ that they are the plan of."""
 
-    The fastest come first. They trade time for noise, and leave it to the caller what to take.
+    regions: IntegerRegions
+    time: float
+    trade: float = np.inf
+
+
+def alternatives(
+    graph: ir.Graph, candidates: Candidates, convs: Iterable[Linear], tried: Sequence[float] | None = None
+) -> list[Alternative]:
+    """Return the regions of each plan that gains enough, then none at all.
+
+    The fastest come first. They trade time for noise, and leave it to the caller what to take. ``tried`` are the λ of
+    `requant.passes.regions.planner`, the least first.
     """
     choice = problem(graph, candidates, convs)
-    chosen = {plan.integers: (plan, refusals) for plan, refusals, gain in _gaining_plans(choice) if gain >= LEAST_GAIN}
+    tried = trades() if tried is None else tried
+    chosen = {
+        plan.integers: (plan, refusals, trade)
+        for trade, (plan, refusals, gain) in zip(tried, _gaining_plans(choice, tried), strict=True)
+        if gain >= LEAST_GAIN
+    }
     in_float = choice.plan(set())
-    chosen.setdefault(in_float.integers, (in_float, Refusals()))
-    in_order = sorted(chosen.values(), key=lambda pair: pair[0].time)
-    return [(_regions(graph, choice, candidates, plan, refusals), plan.time) for plan, refusals in in_order]
+    chosen.setdefault(in_float.integers, (in_float, Refusals(), np.inf))
+    in_order = sorted(chosen.values(), key=lambda one: one[0].time)
+    return [
+        Alternative(_regions(graph, choice, candidates, plan, refusals), plan.time, trade)
+        for plan, refusals, trade in in_order
+    ]
+
+
+def alternatives_between(
+    graph: ir.Graph,
+    candidates: Candidates,
+    convs: Iterable[Linear],
+    tried: Sequence[float],
+    ends: tuple[Alternative, Alternative],
+    count: int,
+) -> list[Alternative]:
+    """Return alternatives whose times are between those of two ``ends``, which `alternatives` of ``tried`` returned.
+
+    They are of ``count`` λ beyond the last one that gave the faster end, up to the next that was tried.
+    """
+    fast, slow = ends
+    before = [trade for trade in tried if trade <= fast.trade]
+    most = next((trade for trade in tried if trade > fast.trade), fast.trade * _BEYOND)
+    finer = np.geomspace(fast.trade, most, count + 2)[1:-1]
+    found = alternatives(graph, candidates, convs, [*before, *map(float, finer)])
+    return [one for one in found if fast.time < one.time < slow.time]
 
 
 def _regions(
@@ -93,10 +134,10 @@ def _best(choice: Problem) -> tuple[Plan, Refusals]:
     return (best, refusals) if best is not in_float else (best, slow[1])
 
 
-def _gaining_plans(choice: Problem) -> Iterator[tuple[Plan, Refusals, float]]:
+def _gaining_plans(choice: Problem, tried: Sequence[float] | None = None) -> Iterator[tuple[Plan, Refusals, float]]:
     """Yield each plan without the regions that gain too little, what it leaves out, and the gain of the model."""
     in_float = choice.plan(set()).time
-    for candidate in plans(choice):
+    for candidate in plans(choice, tried):
         integers, left_out = gaining(choice, set(candidate.integers))
         plan = choice.plan(integers)
         yield plan, left_out, in_float / plan.time

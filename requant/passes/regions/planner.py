@@ -5,7 +5,7 @@
 found among the descents of T + λ N over λ: value by value, kernel by kernel, and two kernels at a time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -13,21 +13,28 @@ import onnx_ir as ir
 from .problem import Plan, Problem
 from .rounding_noise import Noise
 
-_TRADES = np.logspace(-3, 2, 16)
-"""λ, in units of the time and the noise of all values as integers."""
+TRADES = 16
+"""The number of λ that are tried unless a call says otherwise."""
 
+_LEAST_TRADE, _MOST_TRADE = -3, 2
+"""The powers of ten between which λ lies, in units of the time and the noise of all values as integers."""
 
 _LEAST = 1.0
 """The nanoseconds that a flip has to save: sums in another order differ by less."""
 
 
-def plans(problem: Problem) -> list[Plan]:
-    """Return a plan for each trade of time for noise, the fastest first."""
+def trades(count: int = TRADES) -> list[float]:
+    """Return so many λ, the least first."""
+    return [float(trade) for trade in np.logspace(_LEAST_TRADE, _MOST_TRADE, count)]
+
+
+def plans(problem: Problem, tried: Sequence[float] | None = None) -> list[Plan]:
+    """Return a plan for each trade of time for noise, a λ each, the fastest first; those of `trades` by default."""
     integers = set(problem.allowed)
     worst, total = problem.total_noise(integers), problem.time(integers)
     unit = np.full(len(worst), total / worst.sum() if worst.any() else 0.0)
     found = []
-    for trade in _TRADES:
+    for trade in trades() if tried is None else tried:
         integers = descend(problem, integers, trade * unit)
         found.append(problem.plan(integers))
     return found

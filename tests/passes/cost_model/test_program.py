@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from requant.passes.cost_model.program import Option, cheapest, total
+from requant.passes.cost_model.program import Caps, Option, cheapest, quietest, total
 
 
 def parts(seed: int, layers: int = 6, outputs: int = 2) -> list[list[Option]]:
@@ -13,7 +13,8 @@ def parts(seed: int, layers: int = 6, outputs: int = 2) -> list[list[Option]]:
     rng = np.random.default_rng(seed)
     noise = 1e-5 * np.exp(rng.standard_normal((layers + 3, outputs)))
     costs = rng.uniform(1, 1e7, layers + 3)
-    pairs = [[Option(0.0, noise[n]), Option(costs[n], np.zeros(outputs))] for n in range(layers)]
+    sizes = rng.uniform(1, 1e5, layers)
+    pairs = [[Option(0.0, noise[n]), Option(costs[n], np.zeros(outputs), sizes[n])] for n in range(layers)]
     return [*pairs, [Option(costs[n], noise[n]) for n in range(layers, layers + 3)]]
 
 
@@ -36,6 +37,37 @@ def test_the_choice_costs_least(seed: int, share: float) -> None:
         assert choice.cost == pytest.approx(least, rel=1e-3)
 
 
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
+def test_the_noise_is_least_within_caps(seed: int, share: float) -> None:
+    options = parts(seed)
+    choices = [total(options, picks) for picks in product(*(range(len(part)) for part in options))]
+    weights = np.array([1.0, 3.0])
+    least, most = (func([(choice.cost, choice.size) for choice in choices], axis=0) for func in (np.min, np.max))
+    caps = Caps(*(least + share * (most - least)))
+    picks = quietest(options, weights, caps)
+    within = [one for one in choices if one.cost <= caps.cost * (1 + 1e-9) and one.size <= caps.size + 1e-6]
+    if picks is None:
+        assert within == []
+    else:
+        choice = total(options, picks)
+        assert choice.cost <= caps.cost * (1 + 1e-6)
+        assert choice.size <= caps.size + 1
+        quiet = min(float((one.noise / weights).max()) for one in within)
+        assert float((choice.noise / weights).max()) <= quiet * 1.002 + 1e-6 * 1e-4
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_cheapest_is_within_its_bytes(seed: int) -> None:
+    options = parts(seed)
+    bounds = 0.5 * total(options, [0] * len(options)).noise
+    free = cheapest(options, bounds)
+    assert free is not None
+    caps = Caps(size=0.9 * total(options, free).size)
+    picks = cheapest(options, bounds, caps)
+    assert picks is None or total(options, picks).size <= caps.size * (1 + 1e-6)
+
+
 def test_noise_without_end_is_never_chosen() -> None:
     options = [[Option(0.0, np.array([np.inf])), Option(1.0, np.array([0.0]))]]
     assert cheapest(options, np.ones(1)) == (1,)
@@ -43,4 +75,4 @@ def test_noise_without_end_is_never_chosen() -> None:
 
 
 def test_of_no_parts_there_is_nothing_to_choose() -> None:
-    assert cheapest([], np.ones(1)) == ()
+    assert cheapest([], np.ones(1)) == quietest([], np.ones(1)) == ()
