@@ -21,13 +21,15 @@ _NEEDS_DATA = "needs calibration data: the noise of layers is measured on them"
 class Demands:
     """Which layers to keep in float by name, how many of the costliest, the limits, the metric and the effort.
 
-    ``attention`` is the format of its products, None for float, and ``attention_open`` whether a recipe may choose it.
+    ``labels`` are where those of the metric come from. ``attention`` is the format of its products, None for float, and
+    ``attention_open`` is whether a recipe may choose it.
     """
 
     keep: tuple[str, ...]
     keep_count: int
     limits: Limits
     metric: Metric | None
+    labels: object
     effort: Effort
     attention: Format | None
     attention_open: bool
@@ -57,7 +59,7 @@ def find_demands(
     if count and calibration is None:
         raise RequantError(f"keep={count} {_NEEDS_DATA}")
     asked = require_attention(attention, lowering.engine, calibrated=calibration is not None)
-    return Demands(names, count, limits, judge, EFFORTS[effort], asked, attention is None)
+    return Demands(names, count, limits, judge, labels, EFFORTS[effort], asked, attention is None)
 
 
 def require_limits(limits: Limits, metric: Metric | None, lowering: Lowering, calibration: Data | None) -> None:

@@ -72,9 +72,8 @@ def optimize(
         labels: an array or a file with one for each calibration sample; None compares with the float model.
         effort: "low", "normal" or "high": how many plans are tried for limits.
         attention: "fp8" or "int8" for Q, K, V and softmax, at a cost that is reported; None is float unless it is free.
-        precision: floating-point type of what is not quantized; None or "auto": see `Lowering.precision`.
+        precision: type of floats that are not quantized, but for inputs and outputs with ``keep_io``: see `Lowering`.
         zero_points: asymmetric quantization of non-negative activations, by engines that take any zero point.
-        keep_io: leave the model's inputs and outputs in the types of the file in half precision too.
         finish: take a model that is quantized in part: that part stays as it is, the rest is quantized beside it.
         evaluation: data to measure the result on; None is held-out samples of ``calibration``, where there are enough.
         prices: what kernels take, from `requant.measure_prices` or its file; None is what the target's row has.
@@ -88,14 +87,14 @@ def optimize(
     limits = parsed_limits(min_sqnr=min_sqnr, max_drop=max_drop, max_latency=max_latency, max_bytes=max_bytes)
     lowering = Lowering(target, precision, zero_points, keep_io, _prices(prices, output, report_file))
     demands = find_demands(calibration, lowering, keep, limits, metric, labels, effort, attention)
-    _require_files((output, report_file), (calibration, evaluation, labels))
-    files = finish, evaluation, output, report_file, build
-    return _run(Job(source, calibration, find_recipe(recipe), lowering, *files, Stopwatch(progress), **vars(demands)))
+    rest = finish, evaluation, output, report_file, build, Stopwatch(progress)
+    return _run(Job(source, calibration, find_recipe(recipe), lowering, *rest, **vars(demands)))
 
 
 def _run(job: Job) -> Result:
     """Run all stages; what they made up to a plan is kept for other limits."""
     lowering = job.lowering
+    _require_files((job.output, job.report_file), (job.calibration, job.evaluation, job.labels))
     _validate(job.recipe, lowering, job.build)
     _run_stages(PLANNING, job)
     start = job.separated()

@@ -62,8 +62,8 @@ class Job:
     """A model to quantize, the data, and what to make of them.
 
     Attributes:
-        source, calibration, recipe, lowering, keep, completes, evaluation, limits, metric, effort: what the call asks
-            for; see `requant.optimize`, where ``completes`` is called ``finish``.
+        source, calibration, recipe, lowering, keep, completes, evaluation, limits, metric, labels, effort: what the
+            call asks for; see `requant.optimize`, where ``completes`` is called ``finish``.
         attention: the format for the products of attention, None for float.
         attention_open: whether another format than ``attention`` may be taken where it loses nothing.
         keep_count: how many layers that cost the outputs most are to stay in float.
@@ -99,6 +99,7 @@ class Job:
     attention_open: bool = False
     limits: Limits = NO_LIMITS
     metric: Metric | None = None
+    labels: object = None
     effort: Effort = EFFORTS["normal"]
     memory: PlanMemory = field(default_factory=PlanMemory)
     report: Report = field(init=False)
