@@ -26,7 +26,7 @@ from .passes.search_transforms import SearchTransforms
 from .passes.solvers import AwqSearch, Identity, SmoothQuant
 from .passes.split_channels import SplitChannels
 
-_ROUNDINGS = ("nearest", "gptq", "gptq-sequential")
+_ROUNDINGS = ("nearest", "gptq")
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,7 @@ class Recipe:
         rewrites: exact passes, run and verified in order.
         formats: the formats of data and weights; of several, each value takes the one of least loss.
         ranges: the estimator of activation ranges: "margin", "minmax", "percentile" or "mse".
-        rounding: the rounding of weights: "nearest"; "gptq"; or "gptq-sequential", on what earlier layers compute with
-            rounded weights, for layers whose data stay in float. "compensated" is a deprecated word for "gptq".
+        rounding: the rounding of weights: "nearest" or "gptq". "compensated" is a deprecated word for "gptq".
         baselines: recipes, the preferred first, one of whose plans is taken unless that of this recipe is
             significantly better on held-out samples.
         attention: formats, the preferred first, for the products of attention where that is shown to lose nothing.
@@ -49,7 +48,7 @@ class Recipe:
     rewrites: tuple[ir.passes.InPlacePass, ...] = field(default_factory=lambda: (SplitChannels(), SearchTransforms()))
     formats: tuple[Format, ...] = (INT8,)
     ranges: str = "margin"
-    rounding: Literal["nearest", "gptq", "gptq-sequential", "compensated"] = "gptq"
+    rounding: Literal["nearest", "gptq", "compensated"] = "gptq"
     baselines: tuple["Recipe", ...] = ()
     attention: tuple[Format, ...] = ()
 
@@ -82,9 +81,9 @@ class Recipe:
 
 
 def weight_only(name: str, fmt: Format) -> Recipe:
-    """Return a weight-only recipe, with AWQ's scales folded where that adds no node; few bits are rounded in order."""
+    """Return a weight-only recipe, with AWQ's scales folded where that adds no node."""
     fold = SearchTransforms((Identity(), AwqSearch(formats=(fmt,))), (fmt,), insert=False, free=True)
-    return Recipe(name, (fold,), (fmt,), rounding="gptq-sequential" if fmt.weights.bitwidth < 8 else "gptq")
+    return Recipe(name, (fold,), (fmt,))
 
 
 _INT8, _FP8 = Recipe(), Recipe("fp8", (), (FP8,))

@@ -14,7 +14,7 @@ from ..runtime.feeds import Feed, is_floating
 from ..runtime.session import runner
 from .rows import DROPPED, UNREACHED
 from .sample_axes import count_samples, sample_axes
-from .statistics import ChannelStatistics
+from .statistics import ROWS, ChannelStatistics
 from .watch import Watch
 
 META = "requant.statistics"
@@ -68,8 +68,12 @@ def witnesses(model: ir.Model) -> dict[ir.Node, ir.Value]:
     }
 
 
-def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int], None] = lambda count: None) -> int:
+def collect(
+    model: ir.Model, feeds: Iterable[Feed], *, rows: int = ROWS, progress: Callable[[int], None] = lambda count: None
+) -> int:
     """Run ``model`` once on each feed and attach `ChannelStatistics` to the watched values; keep the first feeds.
+
+    ``rows`` are the most that are sampled of each value.
 
     Time is one forward pass a feed; memory is the watched values of one feed, whatever the number of feeds. Rows that
     are NaN or infinite are left out and counted (see `requant.calib.rows`); empty values are skipped. A value in a body
@@ -82,7 +86,7 @@ def collect(model: ir.Model, feeds: Iterable[Feed], *, progress: Callable[[int],
         DataError: there are no samples.
     """
     values = {value.name or "": value for value in watched(model)}
-    watch = Watch({value.name or "": axis for value, axis in watched(model).items()})
+    watch = Watch({value.name or "": axis for value, axis in watched(model).items()}, rows)
     unreached = {node: value.name or "" for node, value in witnesses(model).items()}
     names = list(dict.fromkeys([*values, *unreached.values()]))
     run = runner(model, names, optimized=not is_partly_quantized(model))

@@ -17,6 +17,12 @@ from numpy.typing import NDArray
 ROWS = 1024
 """Rows sampled for solvers and ranges: 4 KiB of float32 a channel."""
 
+MANY_ROWS = 4096
+"""Rows sampled where weights of few bits are rounded on them, which takes more rows than a weight has."""
+
+_MOST_NUMBERS = 2**23
+"""The most numbers in the rows of a value beyond `ROWS` of them: 32 MiB."""
+
 GROUPS = 32
 """The number of groups of samples."""
 
@@ -30,7 +36,7 @@ class ChannelStatistics:
 
     ``counts`` [32] are the rows of each group of samples; ``lowest`` and ``highest`` [32, C] its extremes, exact, and
     infinite for a group without rows. ``sums`` and ``squares`` hold Σx and Σx² split over a grid, of shape [7, C].
-    ``rows`` [R, C], R ≤ 1024, is a random sample of rows with their ``priorities`` [R] and ``groups`` [R].
+    ``rows`` [R, C] is a random sample of at most ``most`` rows with their ``priorities`` [R] and ``groups`` [R].
     """
 
     counts: NDArray[np.int64]
@@ -41,6 +47,7 @@ class ChannelStatistics:
     rows: NDArray[np.float32]
     priorities: NDArray[np.float64]
     groups: NDArray[np.int64]
+    most: int = ROWS
 
     @cached_property
     def count(self) -> int:
@@ -77,7 +84,8 @@ class ChannelStatistics:
     def merge(self, other: "ChannelStatistics") -> "ChannelStatistics":
         """Merge the statistics of two sets of rows; commutative and associative to the bit."""
         priorities = np.concatenate([self.priorities, other.priorities])
-        keep = np.argsort(priorities, kind="stable")[:ROWS]
+        most = max(self.most, other.most)
+        keep = np.argsort(priorities, kind="stable")[:most]
         return ChannelStatistics(
             self.counts + other.counts,
             np.minimum(self.lowest, other.lowest),
@@ -87,6 +95,7 @@ class ChannelStatistics:
             np.concatenate([self.rows, other.rows])[keep],
             priorities[keep],
             np.concatenate([self.groups, other.groups])[keep],
+            most,
         )
 
     def taken(self, order: NDArray[np.intp]) -> "ChannelStatistics":
@@ -127,16 +136,22 @@ class ChannelStatistics:
 
 
 def measure(
-    data: NDArray[np.generic], axis: int, seed: int, samples: NDArray[np.int64] | None = None
+    data: NDArray[np.generic],
+    axis: int,
+    seed: int,
+    samples: NDArray[np.int64] | None = None,
+    most: int = ROWS,
 ) -> ChannelStatistics:
     """Measure the statistics of one array, whose channels lie along ``axis``.
 
     ``seed`` identifies the feed that the array comes from; it decides which rows are sampled. ``samples`` [R] are the
-    sample of each row, in order; None where all rows are of one sample.
+    sample of each row, in order; None where all rows are of one sample. At most ``most`` rows are kept, fewer of many
+    channels, but `ROWS` of any number.
     """
     rows = np.moveaxis(data, axis, -1).reshape(-1, data.shape[axis]).astype(np.float32, copy=False)
     priorities = np.random.Generator(np.random.PCG64(seed)).random(len(rows))
-    keep = np.argsort(priorities, kind="stable")[:ROWS]
+    most = max(ROWS, min(most, _MOST_NUMBERS // max(rows.shape[1], 1)))
+    keep = np.argsort(priorities, kind="stable")[:most]
     numbers = np.zeros(len(rows), np.int64) if samples is None else samples
     groups = (seed % GROUPS + numbers) % GROUPS
     starts = np.flatnonzero(np.diff(numbers, prepend=-1))
@@ -152,6 +167,7 @@ def measure(
         rows[keep],
         priorities[keep],
         groups[keep],
+        most,
     )
 
 

@@ -9,19 +9,20 @@ from numpy.typing import NDArray
 
 from ..runtime.outputs import arrays
 from .rows import Dropped, finite_rows
-from .statistics import ChannelStatistics, measure
+from .statistics import ROWS, ChannelStatistics, measure
 
 _Number = TypeVar("_Number", bound=np.generic)
 
 
 @dataclass
 class Watch:
-    """A collector of the statistics of values, by name with their channel ``axes``.
+    """A collector of the statistics of values, by name with their channel ``axes``, and a sample of ``most`` rows.
 
     Rows that are NaN or infinite are left out and counted (see `requant.calib.rows`); empty values are skipped.
     """
 
     axes: Mapping[str, int]
+    most: int = ROWS
     totals: dict[str, ChannelStatistics] = field(init=False, default_factory=dict)
     dropped: dict[str, Dropped] = field(init=False)
 
@@ -37,7 +38,8 @@ class Watch:
                 self.dropped[name] = self.dropped[name].plus(len(finite), len(finite) - len(rows))
             numbers = [_samples(data, axis, batch, finite) for data, rows, finite in parts if len(rows)]
             if numbers:
-                total = measure(_joined([rows for _, rows, _ in parts if len(rows)]), -1, seed, _joined(numbers))
+                rows = _joined([rows for _, rows, _ in parts if len(rows)])
+                total = measure(rows, -1, seed, _joined(numbers), self.most)
                 self.totals[name] = self.totals[name].merge(total) if name in self.totals else total
 
 

@@ -15,7 +15,6 @@ from .reparameterize_scales import ReparameterizeScales
 from .restore_types import RestoreTypes
 from .search_transforms import SearchTransforms
 from .select_layers import SelectLayers
-from .sequential_gptq import SequentialGptq
 from .split_channels import SplitChannels
 
 __all__ = [
@@ -33,7 +32,6 @@ __all__ = [
     "RestoreTypes",
     "SearchTransforms",
     "SelectLayers",
-    "SequentialGptq",
     "SplitChannels",
 ]
 

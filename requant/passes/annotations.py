@@ -6,8 +6,7 @@
 | `SKIPPED`       | node  | SelectLayers                               | SplitChannels, passes that transform sites |
 | `DIRECT`        | node  | SelectLayers                               | SplitChannels, SearchTransforms            |
 | `DYNAMIC`       | node  | PlanQuantizers                             | InsertQDQ                                  |
-| `ROW_WEIGHTS`   | node  | Gptq, SequentialGptq                       | InsertQDQ (bias correction)                |
-| `READ_MEAN`     | node  | SequentialGptq                             | InsertQDQ (bias correction)                |
+| `ROW_WEIGHTS`   | node  | Gptq                                       | InsertQDQ (bias correction)                |
 | `INTEGER`       | value | PlanIntegerValues                          | InsertQDQ                                  |
 | `FLOAT`         | node  | PlanIntegerValues                          | InsertQDQ                                  |
 | `ATTENTION`     | node  | PlanAttention                              | InsertQDQ                                  |
@@ -23,7 +22,7 @@
 | `FIRST`         | graph | `collect`                                  | SearchTransforms (sensitivity probe)       |
 | `DROPPED`       | value | `collect`                                  | SelectLayers, PlanQuantizers               |
 | `UNREACHED`     | node  | `collect`                                  | SelectLayers, PlanQuantizers               |
-| `QUANTIZER`     | value | PlanQuantizers, Gptq, SequentialGptq       | Gptq, InsertQDQ                            |
+| `QUANTIZER`     | value | PlanQuantizers, Gptq                       | Gptq, InsertQDQ                            |
 | `ORIGINAL_NAME` | node  | `forget_names`                             | SelectLayers (`keep`)                      |
 | file types      | graph | `to_float32`, or `remember_types`          | ConvertPrecision, RestoreTypes, `batches`  |
 
@@ -84,9 +83,6 @@ PLACE = Annotation[ir.Node, int]("requant.place", int)
 
 ROW_WEIGHTS = Annotation[ir.Node, NDArray[np.float64]]("requant.row_weights", np.ndarray)
 """The weight of each calibration row, [R], in the mean that bias correction restores."""
-
-READ_MEAN = Annotation[ir.Node, NDArray[np.float64]]("requant.read_mean", np.ndarray)
-"""The mean, so weighted, of what a linear node reads behind rounded weights, [K], where it was rounded on that."""
 
 INTEGER = Annotation[ir.Value, Quantizer]("requant.integer", Quantizer)
 """The quantizer of a value that goes as integers from one kernel to the next."""

@@ -20,7 +20,7 @@ from scipy.linalg.lapack import dtrtri
 
 from ..ir.linear import Linear, find_linears
 from ..ir.quantizer import QUANTIZER, Quantizer
-from .annotations import READ_MEAN, ROW_WEIGHTS, is_kept
+from .annotations import ROW_WEIGHTS, is_kept
 from .cost_model.row_weights import row_weights
 from .epsilons import is_floor
 from .parallel import side_by_side
@@ -43,12 +43,12 @@ class Gptq(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         candidates = (planned_layer(linear) for linear in find_linears(model.graph))
-        layers = [layer for layer in candidates if layer is not None and is_plain(layer)]
-        side_by_side(round_weight, layers)
+        layers = [layer for layer in candidates if layer is not None and _is_plain(layer)]
+        side_by_side(_round, layers)
         return ir.passes.PassResult(model, bool(layers))
 
 
-def is_plain(layer: PlannedLayer) -> bool:
+def _is_plain(layer: PlannedLayer) -> bool:
     """Tell whether the layer was calibrated along its channels, and its weight is a matrix of its own."""
     linear, stats = layer.linear, layer.statistics
     is_calibrated = stats is not None and len(stats.minimum) == linear.inputs
@@ -56,25 +56,19 @@ def is_plain(layer: PlannedLayer) -> bool:
     return is_calibrated and is_matrix and not is_kept(linear) and len(linear.weight.uses()) == 1
 
 
-def round_weight(layer: PlannedLayer, sampled: NDArray[np.float32] | None = None) -> None:
-    """Round the weight of one layer, and keep the row weights where there is a bias to correct.
-
-    ``sampled`` [R, K] are the rows to round on, which differ from those of the layer's statistics behind rounded
-    weights; None are the latter.
-    """
+def _round(layer: PlannedLayer) -> None:
+    """Round the weight of one layer, and keep the row weights where there is a bias to correct."""
     linear, stats, data = layer.linear, layer.statistics, layer.data
     assert stats is not None
-    matrix, read = linear.matrix(), stats.rows if sampled is None else sampled
-    shares = _shares(read @ matrix)
-    rows = read.astype(np.float64) if data is None else data.decode(data.encode(read))
+    matrix = linear.matrix()
+    shares = _shares(stats.rows @ matrix)
+    rows = stats.rows.astype(np.float64) if data is None else data.decode(data.encode(stats.rows))
     centred = (rows - shares @ rows) * np.sqrt(shares)[:, None]
     gram = centred.T @ centred
     gram += max(DAMPING * float(np.trace(gram)) / len(gram), float(np.finfo(np.float32).tiny)) * np.eye(len(gram))
     integer_matrix = gptq(matrix, gram, _as_matrix(layer))
     if (linear.bias is not None or linear.node.op_type != "MatMul") and not is_floor(linear):
         ROW_WEIGHTS.set(linear.node, shares)
-        if sampled is not None:
-            READ_MEAN.set(linear.node, shares @ sampled)
     integers = _laid_out(linear, integer_matrix.astype(layer.weight.dtype.numpy()))
     linear.weight.meta[QUANTIZER] = replace(layer.weight, codes=integers)
 

@@ -12,7 +12,7 @@ from ..ir.formats import Format
 from ..ir.linear import Linear
 from ..ir.quantizer import Quantizer, quantizer
 from ..ir.transform.edit import graph_of
-from .annotations import DYNAMIC, READ_MEAN, ROW_WEIGHTS
+from .annotations import DYNAMIC, ROW_WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class PlannedLayer:
 
     ``data`` is the quantizer of its activation, or None where that is float or ``dynamic``, with a scale that is
     computed at run time. ``row_weights`` are those of the calibration rows where `Gptq` rounded the weight and there is
-    a bias to correct; ``read_mean`` [K] is the mean, so weighted, of what it reads where that is not the rows' own.
+    a bias to correct.
     """
 
     linear: Linear
@@ -30,7 +30,6 @@ class PlannedLayer:
     dynamic: bool
     statistics: ChannelStatistics | None
     row_weights: NDArray[np.float64] | None
-    read_mean: NDArray[np.float64] | None = None
 
     @property
     def op_type(self) -> str:
@@ -62,5 +61,4 @@ def planned_layer(linear: Linear) -> PlannedLayer | None:
         return None
     dynamic = DYNAMIC.get(linear.node) is not None
     data, row_weights = quantizer(linear.data), ROW_WEIGHTS.get(linear.node)
-    measured, read_mean = statistics(linear.data), READ_MEAN.get(linear.node)
-    return PlannedLayer(linear, weight, data, dynamic, measured, row_weights, read_mean)
+    return PlannedLayer(linear, weight, data, dynamic, statistics(linear.data), row_weights)

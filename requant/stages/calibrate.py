@@ -13,6 +13,7 @@ from ..calib.notes import Notes
 from ..calib.rows import dropped_rows
 from ..calib.sample_axes import count_samples, sample_axes
 from ..calib.sources import Batches, Data, batches
+from ..calib.statistics import MANY_ROWS, ROWS
 from ..errors import CalibrationWarning, DataError, SyntheticCalibrationWarning, VerificationError
 from ..ir.float_types import file_types
 from ..passes.layer_records import float_layers
@@ -69,7 +70,8 @@ def _collect(job: Job) -> None:
     report, data = job.report, job.parts.training
     with job.times("calibrate"):
         notes = Notes(job.model)
-        samples = collect(job.model, notes.watch(data), progress=partial(job.times.progress, "calibrate"))
+        rows = MANY_ROWS if any(fmt.weights.bitwidth < 8 for fmt in job.recipe.formats) else ROWS
+        samples = collect(job.model, notes.watch(data), rows=rows, progress=partial(job.times.progress, "calibrate"))
         measure_activations(job.model, data)
     held_out = job.parts.samples
     report.calibration = {"source": data.origin, "samples": samples + held_out, "held_out": held_out}

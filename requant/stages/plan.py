@@ -13,7 +13,6 @@ from ..passes.parallel import one_blas_thread
 from ..passes.plan_integer_values import PlanIntegerValues
 from ..passes.plan_quantizers import PlanQuantizers
 from ..passes.select_layers import SelectLayers
-from ..passes.sequential_gptq import SequentialGptq
 from ..recipe import Recipe
 from ..runtime.compare import common_layers
 from ..runtime.verify import verify
@@ -93,9 +92,8 @@ def plan(job: Job) -> float:
             difference = _rewrite(job)
     with job.times("plan"), one_blas_thread():
         PlanQuantizers(recipe.formats, recipe.ranges, job.lowering.engine.weight_bits)(model)
-        if job.calibrated and recipe.rounding != "nearest":
-            rounding = Gptq() if recipe.rounding == "gptq" else SequentialGptq(job.parts.training)
-            rounding(model)
+        if job.calibrated and recipe.rounding == "gptq":
+            Gptq()(model)
         if job.attention is not None:
             plan_attention(job, model, job.attention)
         PlanIntegerValues(job.lowering.engine)(model)

@@ -54,6 +54,15 @@ def test_the_sample_is_bounded_and_made_of_rows_that_were_seen() -> None:
     assert 0.3 < np.mean(statistics.rows[:, 0] % 1 == 0) < 0.7
 
 
+@pytest.mark.parametrize(("channels", "most", "kept"), [(2, 3000, 3000), (4096, 3000, 2048), (16384, 3000, ROWS)])
+def test_a_larger_sample_holds_the_smaller_one_within_32_mib(channels: int, most: int, kept: int) -> None:
+    data = np.broadcast_to(np.arange(3500, dtype=np.float32)[:, None], (3500, channels))
+    few, many = ([measure(part, -1, 7, None, one) for part in (data[:1500], data[1500:])] for one in (ROWS, most))
+    small, large = few[0].merge(few[1]), many[0].merge(many[1])
+    assert (len(small.rows), len(large.rows)) == (ROWS, kept)
+    np.testing.assert_array_equal(small.rows, large.rows[:ROWS])
+
+
 @given(seed=st.integers(0, 1000))
 def test_a_rebased_value_has_the_statistics_that_a_second_look_would_give(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -1,7 +1,6 @@
 """Bias correction: add to the bias of a quantized layer what quantization takes from its output in the mean.
 
-    Δb = E[x] W - E[x̂] Ŵ        E: mean over the calibration rows, each with its weight; x̂, Ŵ: after quantization,
-                                 x̂ also behind the rounded weights of `SequentialGptq`
+    Δb = E[x] W - E[x̂] Ŵ        E: mean over the calibration rows, each with its weight; x̂, Ŵ: after quantization
 
 It depends on the integers that an engine really gets, so that it is not part of the plan. Source: Nagel et al., 2019,
 section 4.2, with the mean taken over rows that `Gptq` weighs.
@@ -26,7 +25,6 @@ def bias_correction(layer: PlannedLayer, data: Quantizer | None, weight: Quantiz
     integers = weight.encode(tensor.numpy()) if weight.codes is None else weight.codes
     exact_rows = stats.rows.astype(np.float64)
     rows = exact_rows if data is None else data.decode(data.encode(stats.rows))
-    read_mean = shares @ rows if layer.read_mean is None else layer.read_mean
     float_mean = (shares @ exact_rows) @ linear.laid_out(tensor.numpy())
-    difference: NDArray[np.float64] = float_mean - read_mean @ linear.laid_out(weight.decode(integers))
+    difference: NDArray[np.float64] = float_mean - (shares @ rows) @ linear.laid_out(weight.decode(integers))
     return difference
