@@ -41,7 +41,7 @@ hypothesis.settings.register_profile(
     "requant",
     derandomize=True,
     deadline=None,
-    max_examples=int(os.environ.get("REQUANT_PROPERTY_EXAMPLES", "10")),
+    max_examples=int(os.environ.get("REQUANT_PROPERTY_EXAMPLES", "7")),
 )
 hypothesis.settings.load_profile("requant")
 

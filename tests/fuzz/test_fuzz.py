@@ -9,7 +9,7 @@ from tests.fuzz.mutations import mutated
 from tests.fuzz.pool import judged, problems
 from tests.fuzz.seeds import seeds
 
-FIRST, FEW, MANY = 0, 200, int(os.environ.get("REQUANT_FUZZ", "5000"))
+FIRST, FEW, MANY = 0, 120, int(os.environ.get("REQUANT_FUZZ", "5000"))
 
 
 def test_seeds_are_good() -> None:

@@ -35,7 +35,7 @@ KINDS = {"LayerNorm", "RMSNorm", "Linear", "GatedMLP", "Attention", "QK", "Embed
 SHIFTED = {f"{kind}, shifted" for kind in KINDS - {"GatedMLP", "Split"}}
 """The rewrites: sites of each kind are transformed, without and with a shift, and channels are split."""
 
-GRAPHS, CHUNK = 100, 50
+GRAPHS, CHUNK = 60, 30
 MANY, LARGE_CHUNK = int(os.environ.get("REQUANT_PROPERTY_GRAPHS", "20000")), 500
 
 
