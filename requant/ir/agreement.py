@@ -11,18 +11,21 @@ import onnx
 import onnx_ir as ir
 
 from ..errors import SourceError
-from .shapes.onnx_inference import large_weights_as_inputs
+from .shapes.onnx_inference import large_weights_as_inputs, read_small_constants
 
 _UNTYPED = "expected to have type but instead is null"
 """What onnx says of a node behind one whose output it cannot infer."""
 
 
 def require_agreement(model: ir.Model, name: str) -> None:
-    """Check that the shapes of constants and inputs fit the nodes that read them. The model is not modified.
+    """Check that the shapes of constants and inputs fit the nodes that read them.
+
+    The model computes the same afterwards; small Constants of another file are in memory.
 
     Raises:
         SourceError: names the first node whose inputs do not fit, or the reason why the model cannot be serialized.
     """
+    read_small_constants(model.graph)
     try:
         with large_weights_as_inputs(model.graph):
             proto = ir.to_proto(model)

@@ -113,6 +113,17 @@ def test_the_source_is_left_alone(kind: str, text: str, tmp_path: Path, build: B
     assert _bytes(source) == before
 
 
+def test_sizes_in_constants_of_another_file_are_read(tmp_path: Path, build: Build) -> None:
+    text = "(float[n, 8, 4] x) => (float[n, 32] y) { s = Constant<value = int64[2] {-1, 32}>()  y = Reshape(x, s) }"
+    proto = build(text)
+    proto.graph.node[0].attribute[0].t.CopyFrom(onnx.numpy_helper.from_array(np.array([-1, 32]), "s"))  # raw
+    onnx.save(proto, tmp_path / "m.onnx", save_as_external_data=True, size_threshold=0, convert_attribute=True)
+    (stored,) = onnx.load(tmp_path / "m.onnx", load_external_data=False).graph.node[0].attribute
+    assert stored.t.data_location == onnx.TensorProto.EXTERNAL
+    model = load(tmp_path / "m.onnx")
+    np.testing.assert_array_equal(model.graph[0].attributes["value"].as_tensor().numpy(), [-1, 32])
+
+
 def test_external_weights_are_read_only_when_asked(tmp_path: Path, build: Build) -> None:
     model = load(_external(build(LINEAR), tmp_path))
     expected = np.arange(16, dtype=np.float32).reshape(4, 4)

@@ -54,6 +54,17 @@ def large_weights_as_inputs(graph: ir.Graph) -> Iterator[None]:
             graph.initializers.add(value)
 
 
+def read_small_constants(graph: ir.Graph) -> None:
+    """Read the tensors of Constants of ``graph`` that are stored in another file and may hold sizes or axes."""
+    for node in graph.all_nodes():
+        attribute = node.attributes.get("value") if node.op_type == "Constant" else None
+        if attribute is None or attribute.is_ref() or attribute.type != ir.AttributeType.TENSOR:
+            continue
+        tensor = attribute.as_tensor()
+        if isinstance(tensor, ir.ExternalTensor) and tensor.nbytes <= LARGEST:
+            node.attributes["value"] = ir.AttrTensor("value", _in_memory(tensor))
+
+
 def _in_memory(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
     """Read ``tensor`` without mapping its file, which would then stay open."""
     with open(tensor.path, "rb") as file:
