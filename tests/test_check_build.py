@@ -18,7 +18,7 @@ from requant.runtime.tally import Tally
 from requant.runtime.trt.engine_kernel import EngineKernel
 from requant.runtime.trt.engine_layers import EngineLayer, EngineTensor
 from tests.engine import needs_tensorrt_rtx
-from tests.runtime.trt.fake_tensorrt import Calls, fake_tensorrt
+from tests.runtime.trt.fake_tensorrt import Calls, fake_tensorrt_rtx
 from tests.runtime.trt.listings import listing
 
 SPEC = synthetic.Transformer(256, 4, 1, hidden=1024, tokens=64)
@@ -28,10 +28,7 @@ BUILD = ("-t", "tensorrt-rtx", "--build")
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     """Put a fake TensorRT-RTX in place."""
-    module, calls = fake_tensorrt("1.7.1.116")
-    monkeypatch.setitem(sys.modules, "tensorrt_rtx", module)
-    monkeypatch.setattr(sys.modules["requant.runtime.tally"], "gpu_name", lambda: "")
-    return calls
+    return fake_tensorrt_rtx(monkeypatch)
 
 
 @pytest.fixture(scope="module")

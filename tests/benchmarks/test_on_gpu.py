@@ -15,7 +15,7 @@ import pytest
 from benchmarks import cuda_driver, gpu_kernels, on_gpu
 from models.subject import Array
 from requant.runtime.trt.engine_layers import engine_layers
-from tests.runtime.trt.fake_tensorrt import Calls, fake_tensorrt
+from tests.runtime.trt.fake_tensorrt import Calls, fake_tensorrt_rtx
 from tests.runtime.trt.listings import listing
 
 FEED: dict[str, Array] = {"x": np.arange(6, dtype=np.float32).reshape(2, 3)}
@@ -116,10 +116,7 @@ def test_a_status_of_the_driver_is_an_error(driver: FakeDriver, monkeypatch: pyt
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     """Put a fake builder in place that lists recorded kernels."""
-    module, calls = fake_tensorrt("1.7.1.116")
-    monkeypatch.setitem(sys.modules, "tensorrt_rtx", module)
-    monkeypatch.setattr(sys.modules["requant.runtime.tally"], "gpu_name", lambda: "")
-    return calls
+    return fake_tensorrt_rtx(monkeypatch)
 
 
 def test_times_stand_beside_what_the_builder_lists(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """The tally: recorded lists of layers beside the graphs that they came from, and the real builder where it is."""
 
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +15,7 @@ from requant.runtime import Tally, tally
 from requant.runtime.tally_findings import tally_findings
 from requant.runtime.trt.roofline import GPUS
 from tests.engine import needs_tensorrt_rtx
-from tests.runtime.trt.fake_tensorrt import Calls, fake_tensorrt
+from tests.runtime.trt.fake_tensorrt import Calls, fake_tensorrt_rtx
 from tests.runtime.trt.listings import listing
 
 WEIGHTS: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]] = {
@@ -48,10 +47,7 @@ SPEC = synthetic.Transformer(256, 4, 1, hidden=1024, tokens=64, batch=8)
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     """Put a fake TensorRT-RTX in place."""
-    module, calls = fake_tensorrt("1.7.1.116")
-    monkeypatch.setitem(sys.modules, "tensorrt_rtx", module)
-    monkeypatch.setattr(sys.modules["requant.runtime.tally"], "gpu_name", lambda: "")
-    return calls
+    return fake_tensorrt_rtx(monkeypatch)
 
 
 def model(text: str) -> ir.Model:

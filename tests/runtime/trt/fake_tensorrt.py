@@ -1,9 +1,12 @@
 """A TensorRT that records the calls made to it: version 10, whose flags allow types, 11 and RTX, which have none."""
 
+import sys
 from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType, SimpleNamespace
 from typing import Any
+
+import pytest
 
 TYPED = {"10.16.1.11": {"FP16": "FP16", "INT8": "INT8", "FP8": "FP8"}, "11.4.0.106": {}, "1.7.1.116": {}}
 """Flags by version, beside those that both have."""
@@ -47,6 +50,14 @@ def fake_tensorrt(version: str) -> tuple[ModuleType, Calls]:
         **({"ComputeCapability": SimpleNamespace(SM89="sm89", SM120="sm120")} if version.startswith("1.") else {}),
     )
     return module, calls
+
+
+def fake_tensorrt_rtx(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """Put the fake of TensorRT-RTX in place of the wheel, on a machine without a GPU."""
+    module, calls = fake_tensorrt("1.7.1.116")
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", module)
+    monkeypatch.setattr(sys.modules["requant.runtime.tally"], "gpu_name", lambda: "")
+    return calls
 
 
 class ILogger:
