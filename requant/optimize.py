@@ -71,7 +71,7 @@ def optimize(
         metric: "sqnr", "kl", "top1", ``module:function``, or a function of outputs and labels; larger is better.
         labels: an array or a file with one for each calibration sample; None compares with the float model.
         effort: "low", "normal" or "high": how many plans are tried for limits.
-        attention: "fp8" or "int8" for Q, K, V and softmax, at a cost that is reported; None is float unless it is free.
+        attention: "fp8" or "int8" for Q, K, V and softmax, at a cost that is reported; None: by the recipe.
         precision: type of floats that are not quantized, but for inputs and outputs with ``keep_io``: see `Lowering`.
         zero_points: asymmetric quantization of non-negative activations, by engines that take any zero point.
         finish: take a model that is quantized in part: that part stays as it is, the rest is quantized beside it.

@@ -41,7 +41,7 @@ class Recipe:
         rounding: the rounding of weights: "nearest" or "gptq". "compensated" is a deprecated word for "gptq".
         baselines: recipes, the preferred first, one of whose plans is taken unless that of this recipe is
             significantly better on held-out samples.
-        attention: formats, the preferred first, for the products of attention where that is shown to lose nothing.
+        attention: formats, the preferred first, for the products of attention where they lose 0.3 dB at most.
     """
 
     name: str = "int8"

@@ -1,4 +1,4 @@
-"""The stage behind the plan: attention in 8 bits, where a call asks for it, or a recipe where that loses nothing."""
+"""The stage behind the plan: attention in 8 bits, where a call asks for it, or a recipe where that loses little."""
 
 from itertools import islice
 
@@ -24,7 +24,7 @@ def plan_attention(job: Job, model: ir.Model, layer_format: Format) -> None:
 
 
 def choose_attention(job: Job) -> None:
-    """Tell what attention costs in the format that the call asks for; or take a recipe's where it loses nothing.
+    """Tell what attention costs in the format that the call asks for; or take a recipe's where it loses little.
 
     A limit takes none unasked. Costs two passes over the samples that judge, and where it is not asked
     for a pass over the calibration data.
@@ -39,7 +39,7 @@ def choose_attention(job: Job) -> None:
 
 
 def _take_if_free(job: Job, layer_format: Format) -> None:
-    """Plan attention in ``layer_format`` too, and take that plan if it loses nothing."""
+    """Plan attention in ``layer_format`` too, and take that plan if it loses `MOST_LOSS` at most."""
     other = job.model.clone()
     plan_attention(job, other, layer_format)
     blocks = _planned(other)

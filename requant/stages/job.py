@@ -65,7 +65,7 @@ class Job:
         source, calibration, recipe, lowering, keep, completes, evaluation, limits, metric, labels, effort: what the
             call asks for; see `requant.optimize`, where ``completes`` is called ``finish``.
         attention: the format for the products of attention, None for float.
-        attention_open: whether another format than ``attention`` may be taken where it loses nothing.
+        attention_open: whether another format than ``attention`` may be taken where it loses little.
         keep_count: how many layers that cost the outputs most are to stay in float.
         output, report_file: where to write, None for nowhere.
         build: what to build engines for and count their kernels, None for no build.
