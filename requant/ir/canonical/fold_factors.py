@@ -22,10 +22,12 @@ from ..names import fresh_name
 from ..ops import JOINING, MULTIPLICATIVE, SIZES, is_op
 from ..refusal import declined
 from ..transform.edit import cast_like, graph_of, read_constant, replace_constant
-from ..traverse import Slot, sole_use
+from ..traverse import Slot, consumers, sole_use
 from .affine_ops import AFFINE, SPAN, Vector, data_position, scalar_affine
 
 _LOGGER = logging.getLogger(__name__)
+
+_PRODUCT = frozenset({"MatMul"})
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ def _foldable(linear: Linear) -> _Factor | None:
     value, weight = linear.output, linear.weight.const_value
     if value.shape is None or weight is None or not weight.dtype.is_floating_point():
         return None
+    if not any(_is_multiplied(node) for node, _ in consumers(value, is_movement)):
+        return None  # channels need not be followed
     channels = np.moveaxis(last_axis(linear.outputs, len(value.shape)), -1, linear.data_axis)
     ends = list(_ends(value, channels))
     for slot, reached in ends:
@@ -96,10 +100,16 @@ def _moved(node: ir.Node, channels: ChannelMap) -> list[ChannelMap] | None:
         return None
 
 
+def _is_multiplied(node: ir.Node) -> bool:
+    """Tell whether ``node``, or the only one behind a MatMul, multiplies: whether it may be a factor."""
+    use = sole_use(node.outputs[0]) if is_op(node, _PRODUCT) else (node, 0)
+    return use is not None and is_op(use[0], MULTIPLICATIVE)
+
+
 def _factor(slot: Slot, channels: ChannelMap, outputs: int) -> _Factor | None:
     """Return the constant factor of what is read at ``slot``, or of its product with another computed value."""
     node, position = slot
-    if is_op(node, frozenset({"MatMul"})) and not any(map(is_constant, node.inputs)):
+    if is_op(node, _PRODUCT) and not any(map(is_constant, node.inputs)):
         use = sole_use(node.outputs[0])
         affine = scalar_affine(use[0]) if use is not None and is_op(use[0], MULTIPLICATIVE) else None
         return None if use is None or affine is None else _spread(use[0], np.asarray(affine[0]), channels, outputs)

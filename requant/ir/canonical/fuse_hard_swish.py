@@ -70,7 +70,8 @@ class FuseHardSwish(ir.passes.InPlacePass):
     """Fuse what computes a HardSigmoid or a HardSwish in each graph into one node, where nothing else reads a part."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        modified = [_fuse(graph, node) for graph in graphs_within(model.graph) for node in graph]
+        graphs = [graph for graph in graphs_within(model.graph) if any(is_op(node, _BOUNDS) for node in graph)]
+        modified = [_fuse(graph, node) for graph in graphs for node in graph]
         if any(modified):
             RemoveUnusedNodesPass()(model)  # parts would still count as consumers
         return ir.passes.PassResult(model, any(modified))
@@ -185,6 +186,9 @@ _RAMPS: dict[str, Callable[[ir.Node], Ramp | None]] = {
     "Relu": lambda node: Ramp(low=0.0),
 }
 """By op, the function that returns the ramp that a node of it computes of its data."""
+
+_BOUNDS = frozenset(_RAMPS) - ARITHMETIC
+"""Ops without which no graph has a HardSigmoid."""
 
 
 def _equal(number: float, reference: float) -> bool:

@@ -21,10 +21,13 @@ _SPLIT_COUNTS_OUTPUTS = 18
 @contextmanager
 def hidden(model: ir.Model, is_hidden: Callable[[ir.Node], bool]) -> Iterator[None]:
     """Move the standard nodes for which ``is_hidden`` is true to a domain of which passes know no op."""
-    for node in all_nodes(model):
-        if node.domain == "" and is_hidden(node):
-            node.domain = _HIDING_PLACE
-            model.graph.opset_imports[_HIDING_PLACE] = 1
+    nodes = [node for node in all_nodes(model) if node.domain == "" and is_hidden(node)]
+    if not nodes:
+        yield
+        return
+    for node in nodes:
+        node.domain = _HIDING_PLACE
+    model.graph.opset_imports[_HIDING_PLACE] = 1
     try:
         yield
     finally:
