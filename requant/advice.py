@@ -122,7 +122,7 @@ def _measured(job: Job, advice: Advice) -> Advice:
         every = {layer.name: layer for layer in placed_layers(job.model, judge.feeds[0]).values()}
         multiplications, saved = _multiplications(every.values()), saved_time(job.lowering.engine)
         ranking = ranked(fastest, layers, noise, multiplications, saved=saved)
-        curve = tuple(_curve(job, parts, every, priced=saved is not None))
+        curve = tuple(_least(_curve(job, parts, every, priced=saved is not None)))
     return replace(advice, samples=judge.samples, layers=ranking, curve=curve)
 
 
@@ -153,6 +153,18 @@ def _curve(job: Job, parts: Parts, every: Mapping[str, PlacedLayer], *, priced: 
         names, size = tuple(layer.name for layer in in_float), sum(layer.bytes_saved for layer in in_float)
         slower = (total(options, picks).cost - least) * MILLISECOND
         yield CurvePoint(sqnr, names, share, size, slower if priced else None)
+
+
+def _least(curve: Iterable[CurvePoint]) -> Iterator[CurvePoint]:
+    """Yield the points that cost less than the next, which has less noise."""
+    points = list(curve)
+    for point, other in zip(points, [*points[1:], None], strict=True):
+        if other is None or _cost(point) < _cost(other):
+            yield point
+
+
+def _cost(point: CurvePoint) -> float:
+    return point.multiplications if point.milliseconds is None else point.milliseconds
 
 
 def _proposals(options: Sequence[Sequence[Option]], fastest: tuple[int, ...]) -> list[tuple[int, ...]]:

@@ -37,11 +37,12 @@ def line(text: str, style: str = "") -> Text:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> RenderableType:
-    """Make a table of plain text, or nothing at all when it has no rows."""
-    cells = [[Text(printable(cell), overflow="fold") for cell in row] for row in rows]
-    if not cells:
+    """Make a table of plain text, without columns that are empty; nothing at all when it has no rows."""
+    cells = list(zip(*rows, strict=True))
+    filled = [(name, column) for name, column in zip(columns, cells, strict=False) if any(column)]
+    if not filled:
         return Text("", end="")
-    grid = Table(*columns, title=title, title_justify="left", title_style="bold")
-    for row in cells:
-        grid.add_row(*row)
+    grid = Table(*(name for name, _ in filled), title=title, title_justify="left", title_style="bold")
+    for row in zip(*(column for _, column in filled), strict=True):
+        grid.add_row(*(Text(printable(cell), overflow="fold") for cell in row))
     return grid

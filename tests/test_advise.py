@@ -91,7 +91,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_command_prints_tables_and_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["advise", str(folder / "model.onnx"), "-c", str(folder / "data.npz"), "-t", "tensorrt"]
-    assert run(arguments) == 0
+    assert run([*arguments, "--chart", str(folder / "curve.svg")]) == 0
+    assert (folder / "curve.svg").read_text(encoding="utf-8").count("<svg") == 1
     printed = capsys.readouterr().out
     assert "matmul_0" in printed
     assert "dB" in printed

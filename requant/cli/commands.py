@@ -11,12 +11,13 @@ import typer
 
 from .. import api
 from ..advice import advise
+from ..charts import require_chart, save_curve
 from ..pricing.measure_prices import measure_prices
 from ..runtime.prices_file import to_dict
 from . import render
 from .check_command import check_command
 from .optimize_command import optimize_command
-from .options import Calibration, Json, Keep, Model, OptionalData, Recipe, Target, file_option, parsed_path
+from .options import Calibration, ChartFile, Json, Keep, Model, OptionalData, Recipe, Target, file_option, parsed_path
 from .terminal import failed, progress, say, show, telling
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -37,11 +38,16 @@ def advise_command(
     target: Target = "cpu",
     recipe: Recipe = "int8",
     keep: Keep = None,
+    chart: ChartFile = None,
     as_json: Json = False,
 ) -> None:
     """Rank the layers of MODEL by what they cost its outputs in int8, and say what some in float would buy."""
+    if chart is not None:
+        require_chart(chart)
     with progress() as callback:
         advice = advise(model, calibration, recipe, target, tuple(keep or ()), progress=callback)
+    if chart is not None and advice.curve:
+        save_curve(advice, chart)
     show(advice.to_dict(), lambda: render.advice(advice), as_json)
     if not advice.layers:
         raise typer.Exit(failed(f"{model}: {advice.message}", 3))

@@ -30,6 +30,9 @@ OptionalData = Annotated[Path | None, file_option("--data", "-d", help="An .npz,
 Calibration = Annotated[
     Path | None, file_option("--calibration", "-c", help="Calibration data: an .npz, an .npy, or a folder of them.")
 ]
+ChartFile = Annotated[
+    Path | None, file_option("--chart", help="Draw the curve of loss over cost into a file: .svg, .png or .pdf.")
+]
 Keep = Annotated[list[str] | None, typer.Option(help="Name or glob pattern of nodes to leave in float; repeat it.")]
 
 

@@ -63,7 +63,6 @@ def advice(result: Advice) -> RenderableType:
             f"{layer.multiplications:.1%}",
             f"{layer.bytes / 1e3:.1f} kB",
             _milliseconds(layer.milliseconds),
-            layer.cause,
         )
         for rank, layer in enumerate(result.layers, 1)
     ]
@@ -78,10 +77,12 @@ def advice(result: Advice) -> RenderableType:
         )
         for point in result.curve
     ]
-    costs = ("multiplications", "bytes more", "ms more")
+    costs = ("of MACs", "bytes more", "ms more")
+    causes = [line(f"{layer.name}: {layer.cause}") for layer in result.layers if layer.cause]
     return Group(
         line(f"{result.model} → {result.target} ({result.recipe}), measured on {result.samples}", style="bold"),
-        table("Layers by what they cost", ("", "layer", "op", "alone", "of the noise", *costs, "because"), ranking),
+        table("Layers by what they cost", ("", "layer", "op", "alone", "of the noise", *costs), ranking),
+        *causes,
         table("Plans", ("SQNR", "in float", *costs, "layers"), curve),
     )
 
