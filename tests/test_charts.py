@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from requant.advice import Advice, CurvePoint
@@ -17,14 +18,14 @@ PRICED = Advice("model.onnx", "cpu", "int8", curve=tuple(CurvePoint(20.0 + n, ()
 
 def test_each_plan_is_a_point_with_its_layers_in_float() -> None:
     axes = curve(ADVICE).axes[0]
-    assert axes.get_lines()[0].get_xydata().tolist() == [[0, 25], [25, 31.5]]
+    assert np.asarray(axes.get_lines()[0].get_xydata()).tolist() == [[0, 25], [25, 31.5]]
     assert [text.get_text().strip() for text in axes.texts] == ["0", "2"]
     assert axes.get_xlabel() == "share of multiplications in float, %"
 
 
 def test_time_is_the_cost_where_the_engine_has_prices() -> None:
     axes = curve(PRICED).axes[0]
-    assert axes.get_lines()[0].get_xydata().tolist() == [[0, 20], [0.25, 22]]
+    assert np.asarray(axes.get_lines()[0].get_xydata()).tolist() == [[0, 20], [0.25, 22]]
     assert axes.get_xlabel() == "estimated ms more than the fastest plan"
 
 
