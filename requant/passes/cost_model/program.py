@@ -57,9 +57,10 @@ NO_CAPS = Caps()
 
 
 def cheapest(parts: Sequence[Sequence[Option]], bounds: Floats, caps: Caps = NO_CAPS) -> Picks | None:
-    """Return the options that cost least; None where no choice is within ``bounds``, [O], and ``caps``.
+    """Return the cheapest options within ``bounds``, [O], and ``caps``; None where there are none.
 
-    The bounds are above 0. Constraints are divided by them: the solver's tolerance would break those of 1e-5.
+    Of equals the quietest ones are taken: layers of one size cost the same. The bounds are above 0. Constraints are
+    divided by them: the solver's tolerance would break those of 1e-5.
     """
     if not parts:
         return ()
@@ -68,7 +69,11 @@ def cheapest(parts: Sequence[Sequence[Option]], bounds: Floats, caps: Caps = NO_
     shares = _noise(parts) / bounds  # [Q, O]
     is_possible = np.asarray((shares <= 1).all(axis=1))
     within = _Row(np.where(is_possible[:, None], shares, 0).T, 1)
-    return _solved(parts, excess / max(excess.max(initial=0.0), _TINY), is_possible, [within, *_caps(parts, caps)])
+    picks = _solved(parts, excess / max(excess.max(initial=0.0), _TINY), is_possible, [within, *_caps(parts, caps)])
+    if picks is None:
+        return None
+    quiet = quietest(parts, bounds, caps._replace(cost=total(parts, picks).cost))
+    return quiet if quiet is not None and (total(parts, quiet).noise <= bounds).all() else picks
 
 
 def quietest(parts: Sequence[Sequence[Option]], bounds: Floats, caps: Caps = NO_CAPS) -> Picks | None:

@@ -37,6 +37,20 @@ def test_the_choice_costs_least(seed: int, share: float) -> None:
         assert choice.cost == pytest.approx(least, rel=1e-3)
 
 
+def test_of_choices_that_cost_the_same_the_quietest_is_taken() -> None:
+    """One large layer of two blocks leaves less noise than four small ones that cost the same."""
+    blocks = (2.5, 3.6, 8.7, 10.0, 7.8, 7.2, 47.7), (2.2, 1.6, 3.4, 4.4, 2.2, 2.3, 16.9)
+    noise, costs = [*blocks[0], *blocks[1], 15.1], [*(1, 1, 1, 1, 4, 4, 4) * 2, 1]
+    options = [
+        [Option(0.0, np.array([loss * 1e-5])), Option(float(cost), np.zeros(1))]
+        for loss, cost in zip(noise, costs, strict=True)
+    ]
+    picks = cheapest(options, np.array([1e-3]))
+    assert picks is not None
+    assert total(options, picks).cost == 4
+    assert np.flatnonzero(picks).tolist() == [6]
+
+
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
 def test_the_noise_is_least_within_caps(seed: int, share: float) -> None:
