@@ -5,6 +5,7 @@ from itertools import chain, islice
 from ..passes.layer_places import placed_layers, with_refusals
 from ..passes.layers_gain import layers_gain
 from ..passes.regions.gain import LEAST_GAIN
+from .candidates import decibels
 from .float_layers import float32_artifact, may_leave_layers, noise_if_poor, quantized_outputs
 from .job import Job
 
@@ -24,11 +25,12 @@ def refuse_small_gain(job: Job) -> None:
         layers = placed_layers(job.model, feed)
         quantized = quantized_outputs(artifact)
         gain = layers_gain(layers.values(), quantized, prices)
-        if not quantized or gain >= LEAST_GAIN or not noise_if_poor(job, artifact):
+        noise = noise_if_poor(job, artifact) if quantized and gain < LEAST_GAIN else 0.0
+        if not noise:
             return
     reason = (
         f"int8 is estimated to run the layers of the model {gain:.2f} times as fast as float, less than {LEAST_GAIN} "
-        "times, and would make its outputs poor"
+        f"times, and its worst output would have {decibels(noise):.1f} dB"
     )
     places = [layer.place for layer in layers.values() if layer.output in quantized]
     job.model = with_refusals(job.model, dict.fromkeys(places, reason))

@@ -21,6 +21,9 @@ NOT_MEASURED = "the values around it were not measured: run requant.calib.activa
 _BEYOND = 1e3
 """The factor beyond the largest λ up to which a plan between it and float is sought."""
 
+_TOLD = 5e-4
+"""The share of the time from which on one decimal of a per cent says it."""
+
 _OUTER_DATA = "its input is from the graph around its body, and engines fuse the kernels of one graph"
 
 _NOT_WEIGHED = "int8 there was not weighed: its values are no faster as integers, or no measured sample reaches them"
@@ -151,8 +154,8 @@ def _refusal(conv: Linear, choice: Problem, plan: Plan) -> Refusal:
     added = choice.plan({*plan.integers, *kernel.values})
     slower = added.time / plan.time - 1
     if slower > 0:
-        reason = f"int8 is estimated to make the model slower by {slower:.1%} there, Q and DQ included"
-        return Refusal.at(conv.node, reason)
+        words = f"slower by {slower:.1%}" if slower >= _TOLD else "no faster"
+        return Refusal.at(conv.node, f"int8 is estimated to make the model {words} there, Q and DQ included")
     if not choice.allowed.issuperset(kernel.values):
         return Refusal.at(conv.node, _NOT_WEIGHED)
     cost = (
