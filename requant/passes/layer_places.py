@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from math import prod
 
 import onnx_ir as ir
@@ -27,7 +28,7 @@ class PlacedLayer:
     """A layer that a plan quantizes, with the name that ``keep`` takes and what it costs to run it in float.
 
     ``multiplications`` are those of one feed; ``weights`` the elements of its weight; ``bytes_saved`` what these take
-    less in the artifact.
+    less in the artifact; ``elements`` those of its data, its output and its weight.
     """
 
     place: int
@@ -37,6 +38,7 @@ class PlacedLayer:
     multiplications: float
     bytes_saved: int
     weights: int = 0
+    elements: int = 0
 
 
 def number_layers(model: ir.Model) -> None:
@@ -90,17 +92,27 @@ def placed_layers(plan: ir.Model, feed: Feed) -> dict[str, PlacedLayer]:
     views: list[Linear | Recurrent] = [*find_linears(plan.graph), *find_recurrent(plan.graph)]
     placed = [(place, view) for view in views if (place := PLACE.get(view.node)) is not None]
     sized = {place: _sized_by(view) for place, view in placed}
-    sizes = _sizes(plan, {name for name, _ in sized.values()}, feed)
+    ends = {place: _ends(view) for place, view in placed}
+    names = {*(name for name, _ in sized.values()), *chain.from_iterable(ends.values())}
+    sizes = _sizes(plan, names - {""}, feed)
     layers: dict[str, PlacedLayer] = {}
     for place, view in placed:
         name, per_element = sized[place]
         output = _name(view.output if isinstance(view, Linear) else view.node.outputs[0])
         label = view.name if isinstance(view, Linear) else view.node.name or output or view.node.op_type
         multiplications = sizes.get(name, 0) * per_element
+        elements = sum(sizes.get(end, 0) for end in ends[place]) + _weights(view)
         layers[output] = PlacedLayer(
-            place, label, view.node.op_type, output, multiplications, _bytes_saved(view), _weights(view)
+            place, label, view.node.op_type, output, multiplications, _bytes_saved(view), _weights(view), elements
         )
     return layers
+
+
+def _ends(layer: Linear | Recurrent) -> tuple[str, str]:
+    """Return the names of what ``layer`` reads and of what it writes."""
+    if isinstance(layer, Recurrent):
+        return _name(layer.node.inputs[0]), _name(layer.node.outputs[0])
+    return _name(layer.data), _name(layer.output)
 
 
 def _sized_by(layer: Linear | Recurrent) -> tuple[str, float]:

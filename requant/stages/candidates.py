@@ -92,7 +92,7 @@ def decibels(noise: float) -> float:
 
 def _decibels(a: float, b: float) -> float:
     tiny = np.finfo(np.float64).tiny
-    return float(10 * np.log10(max(a, tiny) / max(b, tiny)))
+    return float(10 * np.log10(max(max(a, tiny) / max(b, tiny), tiny)))
 
 
 def outputs_in_order(model: ir.Model, names: Sequence[str | None]) -> Callable[[Feed], list[object]]:

@@ -1,4 +1,4 @@
-"""The fifth stage: layers that make nearly all of the noise at poor outputs stay in float, if that is shown to help."""
+"""The fifth stage: layers that make most of the noise at poor outputs stay in float, if that is shown to help."""
 
 from copy import copy
 from itertools import chain, islice
@@ -9,7 +9,9 @@ from ..calib.holdout import MOST
 from ..ir.formats import INT8
 from ..lowering import runnable
 from ..passes.annotations import layer_records
-from ..passes.cost_model.noisy_layers import keep_in_float, noisy_layers
+from ..passes.cost_model.cheap_layers import cheap_layers
+from ..passes.cost_model.noisy_layers import keep_in_float, noise_of_layers, noisy_layers
+from ..passes.layer_places import placed_layers
 from .candidates import noise_by_output
 from .improvement import improvement
 from .job import Job
@@ -25,9 +27,10 @@ LEAST_GAIN = 3.0
 def leave_noisy_layers(job: Job) -> None:
     """Plan anew with the noisy layers in float, and take that plan if it is better and has layers in int8 all the same.
 
-    A plain recipe quantizes the graph as it is, and random data tell nothing. Costs two passes over the held-out
-    samples; where outputs are poor, the passes of `noisy_layers`; where there are noisy layers, another plan and its
-    measurement.
+    Where there are no noisy ones, cheap ones are tried; not where kernels write integers, and a layer in float costs
+    its neighbours time too. A plain recipe quantizes the graph as it is, and random data tell nothing. Costs two passes
+    over the held-out samples; where outputs are poor, the passes of `noise_of_layers`; where there are noisy or cheap
+    layers, another plan and its measurement.
 
     Raises:
         VerificationError: a rewrite changed what the model computes.
@@ -41,7 +44,9 @@ def leave_noisy_layers(job: Job) -> None:
     other.recipe, other.model = job.planned_by, job.unplanned.clone()
     keep_in_float(other.model, shares)
     difference = plan(other)
-    if quantized_outputs(float32_artifact(other)) and (gain := improvement(job, other.model, LEAST_GAIN)):
+    if quantized_outputs(float32_artifact(other)) and (
+        gain := improvement(job, other.model, LEAST_GAIN, predicted=True)
+    ):
         layers = "layer" if len(shares) == 1 else "layers"
         job.report.notes.append(f"{len(shares)} noisy {layers} in float: {gain}")
         job.report.verification, job.model = difference, other.model
@@ -62,7 +67,12 @@ def _shares(job: Job) -> dict[int, float]:
         if not worst:
             return {}
         feeds = tuple(islice(chain(job.parts.held_out or (), job.parts.training), MOST))
-        return noisy_layers(job.model, quantized, feeds, _most_noise() / worst)
+        noise = noise_of_layers(job.model, quantized, feeds)
+        shares = noisy_layers(noise, _most_noise() / worst)
+        if shares or job.lowering.engine.integer_outputs:
+            return shares
+        traffic = {layer.place: float(layer.elements) for layer in placed_layers(job.model, feeds[0]).values()}
+        return cheap_layers(noise, traffic)
 
 
 def noise_if_poor(job: Job, artifact: ir.Model) -> float:

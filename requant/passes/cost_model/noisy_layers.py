@@ -33,13 +33,10 @@ _LOST = 1e30
 """The noise of a layer that loses values, or turns them into NaN or infinity."""
 
 
-def noisy_layers(
-    plan: ir.Model, quantized: Collection[str], feeds: Sequence[Feed], enough: float = 0.0
-) -> dict[int, float]:
-    """Return the numbers of the noisy layers of a ``plan``, each with its share of the noise in the first ``feeds``.
+def noise_of_layers(plan: ir.Model, quantized: Collection[str], feeds: Sequence[Feed]) -> dict[int, float]:
+    """Measure the noise of each layer of a ``plan`` alone, by its number, in the first ``feeds``; none of a single one.
 
-    ``quantized`` are the outputs of the layers that the engine runs in int8; ``enough`` is the share of the noise that
-    may remain.
+    ``quantized`` are the outputs of the layers that the engine runs in int8.
     """
     probed = plan.clone()
     linears = [linear for linear in find_linears(probed.graph) if linear.output.name in quantized]
@@ -54,11 +51,11 @@ def noisy_layers(
     run, few = runner(probed, optimized=not is_partly_quantized(plan)), tuple(feeds[: max(1, MOST_RUNS // len(steps))])
     expected = tuple(probed_outputs(run, feed, probes, {}) for feed in few)
     probe = SensitivityProbe(run, probes, few, expected)
-    return select({place: _noise(probe, {str(place): step}) for place, step in steps.items()}, enough)
+    return {place: _noise(probe, {str(place): step}) for place, step in steps.items()}
 
 
-def select(noise: Mapping[int, float], enough: float = 0.0) -> dict[int, float]:
-    """Return the noisy layers, each with its share of all ``noise``."""
+def noisy_layers(noise: Mapping[int, float], enough: float = 0.0) -> dict[int, float]:
+    """Return the noisy layers, each with its share of all ``noise``; ``enough`` is the share that may remain."""
     remaining = total = sum(noise.values())
     shares: dict[int, float] = {}
     for place in sorted(noise, key=lambda place: -noise[place])[: int(MOST_LAYERS * len(noise))]:

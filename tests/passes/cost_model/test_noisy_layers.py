@@ -12,7 +12,7 @@ from requant.ir.linear import find_linears
 from requant.ir.load import load
 from requant.passes import InsertQDQ, PlanQuantizers, SelectLayers
 from requant.passes.annotations import layer_records
-from requant.passes.cost_model.noisy_layers import keep_in_float, noisy_layers, select
+from requant.passes.cost_model.noisy_layers import keep_in_float, noise_of_layers, noisy_layers
 from requant.passes.layer_places import number_layers
 
 Build = Callable[[str], onnx.ModelProto]
@@ -35,7 +35,7 @@ SHARES = [
 def test_a_few_layers_that_make_three_quarters_of_the_noise(
     noise: list[float], enough: float, expected: dict[int, float]
 ) -> None:
-    assert select(dict(enumerate(noise)), enough) == pytest.approx(expected)
+    assert noisy_layers(dict(enumerate(noise)), enough) == pytest.approx(expected)
 
 
 LOUDNESS = """(float[n, 32] x) => (float[n, 16] y) <float[32, 32] w, float[32, 32] u, float[32, 16] v> {
@@ -61,11 +61,11 @@ def test_a_layer_before_a_logarithm_is_one(build: Build, target: str) -> None:
     plan = model.clone()
     SelectLayers((), target)(plan)
     PlanQuantizers()(plan)
-    shares = noisy_layers(plan, ["q", "m", "y"], [feed])
+    shares = noisy_layers(noise_of_layers(plan, ["q", "m", "y"], [feed]))
     assert list(shares) == [0]
     assert shares[0] > 0.9
-    assert noisy_layers(plan, ["m", "y"], [feed]).keys() <= {1, 2}, "the others, where the engine leaves it in float"
-    assert noisy_layers(plan, ["q"], [feed]) == {}, "one layer makes all of the noise"
+    assert noise_of_layers(plan, ["m", "y"], [feed]).keys() == {1, 2}, "the others, where the engine leaves it in float"
+    assert noise_of_layers(plan, ["q"], [feed]) == {}, "one layer makes all of the noise"
     keep_in_float(model, shares)
     SelectLayers((), target)(model)
     PlanQuantizers()(model)
@@ -90,4 +90,4 @@ def test_layers_that_share_their_data_are_measured_apart(build: Build) -> None:
     number_layers(plan)
     PlanQuantizers()(plan)
     names = [linear.output.name or "" for linear in find_linears(plan.graph)]
-    assert list(noisy_layers(plan, names, [feed])) == [names.index("q")]
+    assert list(noisy_layers(noise_of_layers(plan, names, [feed]))) == [names.index("q")]
