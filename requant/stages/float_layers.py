@@ -27,29 +27,27 @@ LEAST_GAIN = 3.0
 def leave_noisy_layers(job: Job) -> None:
     """Plan anew with the noisy layers in float, and take that plan if it is better and has layers in int8 all the same.
 
-    Where there are no noisy ones, cheap ones are tried; not where kernels write integers, and a layer in float costs
-    its neighbours time too. A plain recipe quantizes the graph as it is, and random data tell nothing. Costs two passes
-    over the held-out samples; where outputs are poor, the passes of `noise_of_layers`; where there are noisy or cheap
-    layers, another plan and its measurement.
+    If it is not, the cheap ones are tried; not where kernels write integers, and a layer in float costs its neighbours
+    time too. A plain recipe quantizes the graph as it is, and random data tell nothing. Costs two passes over the
+    held-out samples; where outputs are poor, the passes of `noise_of_layers`; where there are noisy or cheap layers,
+    another plan and its measurement for each.
 
     Raises:
         VerificationError: a rewrite changed what the model computes.
     """
     if not may_leave_layers(job):
         return
-    shares = _shares(job)
-    if not shares:
-        return
-    other = copy(job)
-    other.recipe, other.model = job.planned_by, job.unplanned.clone()
-    keep_in_float(other.model, shares)
-    difference = plan(other)
-    if quantized_outputs(float32_artifact(other)) and (
-        gain := improvement(job, other.model, LEAST_GAIN, predicted=True)
-    ):
-        layers = "layer" if len(shares) == 1 else "layers"
-        job.report.notes.append(f"{len(shares)} noisy {layers} in float: {gain}")
-        job.report.verification, job.model = difference, other.model
+    for shares in _proposals(job):
+        other = copy(job)
+        other.recipe, other.model = job.planned_by, job.unplanned.clone()
+        keep_in_float(other.model, shares)
+        difference = plan(other)
+        quantized = quantized_outputs(float32_artifact(other))
+        if quantized and (gain := improvement(job, other.model, LEAST_GAIN, predicted=True)):
+            layers = "layer" if len(shares) == 1 else "layers"
+            job.report.notes.append(f"{len(shares)} noisy {layers} in float: {gain}")
+            job.report.verification, job.model = difference, other.model
+            return
 
 
 def may_leave_layers(job: Job) -> bool:
@@ -58,21 +56,21 @@ def may_leave_layers(job: Job) -> bool:
     return not job.limits and is_int8 and not job.parts.training.random
 
 
-def _shares(job: Job) -> dict[int, float]:
-    """Return the noisy layers of the job's plan, if its outputs are poor, and their shares of the noise."""
+def _proposals(job: Job) -> list[dict[int, float]]:
+    """List the noisy layers and the cheap ones, with their shares of the noise; none if no output is poor."""
     with job.times("judge"):
         artifact = float32_artifact(job)
         quantized = quantized_outputs(artifact)
         worst = noise_if_poor(job, artifact) if len(quantized) > 1 else 0.0
         if not worst:
-            return {}
+            return []
         feeds = tuple(islice(chain(job.parts.held_out or (), job.parts.training), MOST))
         noise = noise_of_layers(job.model, quantized, feeds)
-        shares = noisy_layers(noise, _most_noise() / worst)
-        if shares or job.lowering.engine.integer_outputs:
-            return shares
-        traffic = {layer.place: float(layer.elements) for layer in placed_layers(job.model, feeds[0]).values()}
-        return cheap_layers(noise, traffic)
+        noisy, cheap = noisy_layers(noise, _most_noise() / worst), dict[int, float]()
+        if not job.lowering.engine.integer_outputs:
+            layers = placed_layers(job.model, feeds[0]).values()
+            cheap = cheap_layers(noise, {layer.place: float(layer.elements) for layer in layers})
+        return [*filter(None, [noisy, cheap if cheap != noisy else {}])]
 
 
 def noise_if_poor(job: Job, artifact: ir.Model) -> float:

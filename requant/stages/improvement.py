@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..calib.holdout import MOST
 from ..lowering import runnable
-from .candidates import advantage, decibels, noise
+from .candidates import FLOOR, advantage, decibels, noise
 from .job import Job
 
 
@@ -24,8 +24,8 @@ def improvement(job: Job, model: ir.Model, least: float = 0.0, *, predicted: boo
         model: another plan of the same model.
         least: the decibels from which on it is worth another plan.
         predicted: whether the noise of its parts says so too; then it is enough that it is better by the ``least`` on
-            held-out samples and on calibration data alike. A few samples near a decision may make most of the noise, of
-            which no test of significance is sure.
+            held-out samples, and better on calibration data. A few samples near a decision may make most of the noise,
+            of which no test of significance is sure.
     """
     with job.times("judge"):
         plans = [runnable(job.lowering.in_float32.apply(plan, job.report)) for plan in (job.model, model)]
@@ -38,7 +38,7 @@ def improvement(job: Job, model: ir.Model, least: float = 0.0, *, predicted: boo
             differences.append(_difference(present, other))
             if (gain := advantage(present, other)) > least:
                 return f"{gain:.1f} dB better on {len(other)} {origin} batches"
-        if predicted and len(differences) > 1 and min(differences) > least:
+        if predicted and len(differences) > 1 and differences[0] > least and differences[1] > FLOOR:
             return f"{differences[0]:.1f} dB better on held-out batches, {differences[1]:.1f} on calibration data"
     return ""
 

@@ -53,6 +53,21 @@ def test_a_spectrum_is_read_in_float(build: Build, target: str, count: int) -> N
     assert not in_float(before), "the plain recipe quantizes the graph as it is"
 
 
+@pytest.mark.usefixtures("integers_are_free")
+@pytest.mark.parametrize(("target", "is_left"), [("tensorrt", True), ("cpu", False)])
+def test_a_layer_that_moves_little_is_left_where_there_are_no_few_noisy_ones(
+    build: Build, target: str, is_left: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The spectrum of 32 channels is a fiftieth of the traffic; on the CPU a Conv in float costs its neighbours."""
+    monkeypatch.setattr("requant.stages.float_layers.noisy_layers", lambda *_: {})
+    monkeypatch.setattr("requant.stages.gain.LEAST_GAIN", 0.0)
+    proto = build(TEXT.replace("[32, 32] u", "[32, 1024] u").replace("[32, 16] v", "[1024, 16] v").format("Log"))
+    weight = next(one for one in proto.graph.initializer if one.name == "w")
+    weight.CopyFrom(onnx.numpy_helper.from_array(np.eye(32, dtype=np.float32) + np.float32(1e-4), "w"))
+    result = requant.optimize(proto, feeds(24, 0), target=target, precision="float32")
+    assert (in_float(result) == ["q"]) is is_left
+
+
 def test_good_outputs_leave_all_layers_in_int8(build: Build) -> None:
     result = requant.optimize(model(build, "Neg"), feeds(24, 0), target="tensorrt")
     assert all(layer.quantized for layer in result.report.layers)
