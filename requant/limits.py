@@ -78,7 +78,7 @@ class LimitRecord:
         name: of the parameter of `requant.optimize`.
         limit: what the call asks for; None where it asks for nothing.
         value: what was measured on the samples that judge, or, of latency, estimated.
-        bound: the lower bound of ``value`` with 95 % confidence; None where samples are too few, or there is none.
+        bound: the least SQNR, or the largest drop, with 95 % confidence; None where samples are too few, or of a cost.
         unit: of the numbers.
         words: the same for people.
     """

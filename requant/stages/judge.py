@@ -3,7 +3,8 @@
     N_o = Σ_f (y - ŷ)² / Σ_f y²,    SQNR_o = -10 log10 N_o,    bound: SQNR_o - t · s
 
 over the feeds f, for each output o, where s is a jackknife's standard error over the feeds and t Student's quantile:
-the true SQNR is above the bound with `CONFIDENCE`. Signal and noise of a feed are left out together, as a pair.
+the true SQNR is above the bound with `CONFIDENCE`. Signal and noise of a feed are left out together, as a pair. The
+standard error of a metric's drop is a jackknife's too: feeds are left out of the outputs of both models alike.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,6 +26,10 @@ from .judging_samples import JudgingSamples
 
 ENOUGH = 6
 """The feeds from which on a bound is told: of fewer, the standard error is itself a guess."""
+
+
+MOST_GROUPS = 32
+"""The most groups of feeds that are left out one after the other: a metric may be slow."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +106,12 @@ class Judge:
     @cached_property
     def float_outputs(self) -> Outputs:
         """The outputs of the float model."""
-        run = outputs_in_order(self.reference, self._names)
-        return joined(self._names, [run(feed) for feed in self.feeds], self.data.counts)
+        return joined(self._names, self._float_batches, self.data.counts)
+
+    @cached_property
+    def _float_batches(self) -> list[list[object]]:
+        """The outputs of the float model, feed by feed."""
+        return [*map(outputs_in_order(self.reference, self._names), self.feeds)]
 
     @cached_property
     def float_score(self) -> float:
@@ -121,6 +130,31 @@ class Judge:
     def drop(self, measurement: Measurement) -> float:
         """Return by how much the metric is below that of the float model; NaN where it is not a number."""
         return self.float_score - (np.nan if measurement.score is None else measurement.score)
+
+    def drop_error(self, plan: ir.Model) -> float | None:
+        """Estimate the standard error of the drop of a plan; None where feeds are too few, or the metric has no number.
+
+        Costs a run of each feed, and two calls of the metric for each group of feeds.
+
+        Raises:
+            RequantError: the metric cannot be computed.
+        """
+        if self.metric is None or not self.is_confident:
+            return None
+        batches = [*map(outputs_in_order(self.write(plan), self._names), self.feeds)]
+        groups = np.array_split(np.arange(len(self.feeds)), min(len(self.feeds), MOST_GROUPS))
+        drops = [self._drop_without(frozenset(group.tolist()), batches, self.metric) for group in groups]
+        return standard_error(drops) if np.isfinite(drops).all() else None
+
+    def _drop_without(self, left_out: frozenset[int], batches: list[list[object]], metric: Metric) -> float:
+        """Return the drop on all feeds but those ``left_out``."""
+        rest = [number for number in range(len(self.feeds)) if number not in left_out]
+        part = self.data.of(rest)
+        ours, floats = (
+            joined(self._names, [one[number] for number in rest], part.counts) for one in (batches, self._float_batches)
+        )
+        expected = floats if part.labels is None else part.labels
+        return metric.score(floats, expected) - metric.score(ours, expected)
 
     @property
     def _names(self) -> list[str]:

@@ -1,6 +1,6 @@
 """The samples that plans are judged on: those held out, or the first of the calibration data where none are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -23,6 +23,14 @@ class JudgingSamples:
     origin: str
     counts: tuple[int, ...]
     labels: Labels | None = None
+
+    def of(self, numbers: Sequence[int]) -> "JudgingSamples":
+        """Return the feeds of these ``numbers``."""
+        ends = np.cumsum((0, *self.counts))
+        places = [np.arange(ends[number], ends[number + 1]) for number in numbers]
+        labels = None if self.labels is None else self.labels[np.concatenate([np.arange(0), *places])]
+        feeds = tuple(self.feeds[number] for number in numbers)
+        return JudgingSamples(feeds, self.origin, tuple(self.counts[number] for number in numbers), labels)
 
     def __str__(self) -> str:
         """Say how many batches of what they are."""

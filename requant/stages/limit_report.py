@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from scipy.stats import t as student
+
 from ..errors import RequantError
 from ..limits import LimitRecord, Limits
 from .candidates import CONFIDENCE, decibels
@@ -36,9 +38,13 @@ def loss_records(job: Job, measurement: Measurement) -> Iterator[LimitRecord]:
     words = f"{measurement.sqnr:.1f} dB{sure} at the worst output"
     yield LimitRecord("min_sqnr", limits.min_sqnr, measurement.sqnr, bound, "dB", words)
     if judge.metric is not None and measurement.score is not None:
-        name, drop = judge.metric.name, judge.drop(measurement)
+        name, drop, error = judge.metric.name, judge.drop(measurement), judge.drop_error(job.model)
         words = f"{name} {measurement.score + 0:.4g}, {judge.float_score + 0:.4g} of the float model"
-        yield LimitRecord("max_drop", limits.max_drop, drop, None, name, words)
+        most = None
+        if error is not None:
+            words += f", a drop of {drop + 0:.2g} ± {error:.2g}"
+            most = drop + error * float(student.ppf(CONFIDENCE, len(judge.feeds) - 1))
+        yield LimitRecord("max_drop", limits.max_drop, drop, most, name, words)
 
 
 def _costs(limits: Limits, costs: Costs) -> Iterator[LimitRecord]:

@@ -39,6 +39,22 @@ def test_a_smaller_drop_takes_more_layers_in_float() -> None:
     assert "held-out batches, with" in note
 
 
+def test_the_drop_has_the_error_of_a_mean_over_samples() -> None:
+    """A mean over one sample a batch has the standard error of a mean, where the metric is a mean itself."""
+    losses = list[NDArray[np.float64]]()
+
+    def closeness(outputs: Mapping[str, NDArray[np.float32]], expected: Mapping[str, NDArray[np.float32]]) -> float:
+        losses.append(np.square(outputs["y"] - expected["y"], dtype=np.float64).mean(axis=-1))
+        return -float(losses[-1].mean())
+
+    (limit,) = (one for one in optimized(metric=closeness).report.limits if one.name == "max_drop")
+    loss = next(one for one in losses if len(one) == 12 and one.any())
+    error = loss.std(ddof=1) / len(loss) ** 0.5
+    assert limit.value == pytest.approx(loss.mean())
+    assert limit.words.endswith(f", a drop of {loss.mean():.2g} ± {error:.2g}")
+    assert limit.bound == pytest.approx(loss.mean() + 1.795885 * error, rel=1e-5), "Student's quantile of 11 degrees"
+
+
 def test_labels_reach_the_samples_that_they_belong_to() -> None:
     """The float model is right about all samples that judge; other labels would make it wrong about most."""
     seen = list[tuple[tuple[int, ...], tuple[int, ...]]]()
@@ -51,7 +67,8 @@ def test_labels_reach_the_samples_that_they_belong_to() -> None:
     assert record(result).unit == "accuracy"
     assert "of the float model" in record(result).words
     assert ", 1 of the float model" in record(result).words
-    assert set(seen) == {((12, 16), (12,))}, "a sixth is held out, in one array"
+    assert max(seen) == ((12, 16), (12,)), "a sixth is held out, in one array"
+    assert set(seen) == {((count, 16), (count,)) for count in (11, 12)}, "its error is that without each sample"
     named = optimized(metric="top1", labels=LABELS, max_drop=0.3)
     assert record(named).value == record(result).value
 
@@ -62,7 +79,7 @@ def test_without_labels_the_function_is_given_the_float_model_s_outputs() -> Non
 
     result = optimized(metric=closeness, max_drop=1e6)
     assert record(result).value > 0
-    assert record(result).words.endswith(", 0 of the float model")
+    assert ", 0 of the float model, a drop of " in record(result).words
 
 
 def test_a_metric_limits_nothing_by_itself() -> None:
