@@ -1,4 +1,4 @@
-"""The float16 model that a quantized one has to beat."""
+"""The float model that a quantized one has to beat: in float16 on TensorRT, in float32 on a processor."""
 
 import onnx_ir as ir
 
@@ -18,8 +18,13 @@ def half_precision(model: ir.Model, target: Target) -> ir.Model:
     return copy
 
 
+def reference_type(target: Target) -> str:
+    """Return the type of the float model to beat: that in which ``target`` computes what is not quantized."""
+    return "float16" if target.body == ir.DataType.FLOAT16 else "float32"
+
+
 def without_quantizers(model: ir.Model, target: Target) -> ir.Model:
-    """Return a Q/DQ graph without its quantizers, in float16 unless its float layers are in half precision anyway.
+    """Return a quantized graph without its quantizers; see `as_reference`.
 
     ``model`` is not modified.
 
@@ -30,11 +35,11 @@ def without_quantizers(model: ir.Model, target: Target) -> ir.Model:
 
 
 def as_reference(model: ir.Model, target: Target) -> ir.Model:
-    """Return a model in float32 in float16, and one that is in half precision or quantized as it is.
+    """Return a model in float32 in the `reference_type`, and one that is in half precision or quantized as it is.
 
     ``model`` is not modified.
     """
-    if dtypes(model) & (HALVES | STORED):
+    if reference_type(target) == "float32" or dtypes(model) & (HALVES | STORED):
         return model
     copy = model.clone()
     canonicalize(copy)

@@ -1,26 +1,33 @@
-"""What an engine's builder makes of a quantized model, beside what it makes of the float16 one."""
+"""What an engine makes of a quantized model, beside what it makes of the float one."""
 
 from dataclasses import dataclass, field, replace
-from math import isfinite
+from math import isfinite, nan
 from typing import Any
 
 import onnx_ir as ir
 
-from .baseline import as_reference, without_quantizers
+from .baseline import as_reference, reference_type, without_quantizers
 from .choices import require_choice
 from .errors import TargetError
 from .ir.load import Source, describe, load
+from .runtime.benchmark import benchmark
 from .runtime.check import Finding, check
-from .runtime.profiles import Profiles
-from .runtime.tally import Tally, tally
+from .runtime.feeds import random_feed
+from .runtime.profiles import Profiles, usual_shapes
+from .runtime.tally import SessionTally, Tally, require_tally, tally
 from .runtime.tally_findings import tally_findings
 from .runtime.targets import target as find_target
 from .runtime.trt.roofline import GPUS
+
+RUNS = 20
+"""Runs of each model that are timed."""
 
 
 @dataclass(frozen=True)
 class BuildOptions:
     """What engines are built for.
+
+    On a processor nothing is built: ONNX Runtime runs the usual shapes of ``profiles``, and the rest has to be empty.
 
     Attributes:
         capability: "tensorrt-rtx" alone: the compute capability, such as "8.9"; empty is that of ``gpu``, of this
@@ -38,6 +45,14 @@ class BuildOptions:
         if self.gpu:
             require_choice("GPU", self.gpu, GPUS, TargetError)
 
+    def require(self, target: str) -> None:
+        """Require that the kernels of ``target`` can be counted here, with these options.
+
+        Raises:
+            TargetError: they cannot.
+        """
+        require_tally(target, capability=self.capability, gpu=self.gpu)
+
     def count(self, model: ir.Model, target: str) -> Tally:
         """Build an engine of ``model`` and count its kernels; see `requant.runtime.tally`."""
         own = GPUS[self.gpu].capability if self.gpu and target == "tensorrt-rtx" else ""
@@ -48,8 +63,8 @@ class BuildOptions:
 class BuildCheck:
     """An engine's kernels beside those of a ``baseline``, and where it is not what the graph plans.
 
-    ``findings`` are those of the rules and of the tally. ``gpu`` is the one that times are estimated for, if any, and
-    ``reference`` what the baseline is.
+    ``findings`` are those of the rules and of the tally. ``gpu`` is the one that times are estimated for, if any,
+    ``reference`` what the baseline is, and ``milliseconds`` what a run of each takes where it was measured.
     """
 
     tally: Tally
@@ -57,11 +72,12 @@ class BuildCheck:
     findings: list[Finding]
     gpu: str = ""
     reference: str = "float16"
+    milliseconds: tuple[float, ...] = ()
 
     @property
     def traffic(self) -> float:
         """The bytes that the kernels move, over those of the baseline's; NaN where shapes are dynamic."""
-        return self.tally.megabytes / self.baseline.megabytes
+        return self.tally.megabytes / self.baseline.megabytes if self.baseline.megabytes else nan
 
     @property
     def microseconds(self) -> tuple[float, ...]:
@@ -76,9 +92,9 @@ class BuildCheck:
 
     @property
     def loss(self) -> str:
-        """A line that says that the quantized model is not worth it, by the estimate or else by bytes; empty if it is.
+        """A line that says that the quantized model is not worth it, by time or else by bytes; empty if it is.
 
-        The estimate decides where there is one: it has the bytes and the operations.
+        What was measured decides, or the estimate: both have the bytes and the operations.
         """
         (ours, theirs), unit = self._costs
         if not self.formats or not ours > theirs:
@@ -90,6 +106,8 @@ class BuildCheck:
     def _costs(self) -> tuple[tuple[float, ...], str]:
         if self.gpu and all(map(isfinite, self.microseconds)):
             return self.microseconds, f"µs estimated on {GPUS[self.gpu].title}"
+        if self.milliseconds:
+            return self.milliseconds, "ms"
         return (self.tally.megabytes, self.baseline.megabytes), "MB"
 
     def to_dict(self) -> dict[str, Any]:  # JSON: values of any plain type
@@ -101,6 +119,7 @@ class BuildCheck:
             "traffic": self.traffic,
             "gpu": self.gpu,
             "estimated_microseconds": list(self.microseconds),
+            "milliseconds": list(self.milliseconds),
             "loss": self.loss,
             "findings": [finding.to_dict() for finding in self.findings],
         }
@@ -113,28 +132,41 @@ def check_build(
     *,
     against: Source | None = None,
 ) -> BuildCheck:
-    """Build the engine, and compare the builder's kernels with the plan and with those of the float16 model.
+    """Build the engine, and compare its kernels with the plan and with those of the float model.
+
+    On a processor nothing is built: ONNX Runtime runs both models, in turns, and lists what it runs.
 
     Args:
         source: as `requant.optimize` takes it.
-        target: "tensorrt" or "tensorrt-rtx".
+        target: "tensorrt", "tensorrt-rtx", or a processor of this machine's kind, such as "cpu".
         options: what to build for.
-        against: the model to compare with, in float16 if it is in float32; None is ``source`` without its quantizers.
-            Where ``source`` has nodes that an exact rewrite inserted, these stay.
+        against: the model to compare with, for TensorRT in float16 if it is in float32; None is ``source`` without its
+            quantizers. Where ``source`` has nodes that an exact rewrite inserted, these stay.
 
     Raises:
         SourceError: a model cannot be read.
         TargetError, BuildError: as `requant.runtime.tally`.
     """
+    options = options or BuildOptions()
     engine, model = find_target(target), load(source)
+    options.require(target)
     if against is None:
-        return compare_builds(model, without_quantizers(model, engine), target, options or BuildOptions())
-    result = compare_builds(model, as_reference(load(against), engine), target, options or BuildOptions())
+        return compare_builds(model, without_quantizers(model, engine), target, options)
+    result = compare_builds(model, as_reference(load(against), engine), target, options)
     return replace(result, reference=describe(against))
 
 
 def compare_builds(model: ir.Model, baseline: ir.Model, target: str, options: BuildOptions) -> BuildCheck:
     """Build engines of ``model`` and of the ``baseline``, and compare them; see `check_build`."""
-    result = options.count(model, target)
+    result, other = options.count(model, target), options.count(baseline, target)
     findings = [*check(model, target), *tally_findings(result)]
-    return BuildCheck(result, options.count(baseline, target), findings, options.gpu)
+    reference = reference_type(find_target(target))
+    times = _milliseconds(model, baseline, target, options) if isinstance(result, SessionTally) else ()
+    return BuildCheck(result, other, findings, options.gpu, reference, times)
+
+
+def _milliseconds(model: ir.Model, baseline: ir.Model, target: str, options: BuildOptions) -> tuple[float, ...]:
+    """Measure runs of both models, which take turns; return the medians."""
+    feed = random_feed(model, usual_shapes(options.profiles))
+    models = {"model": model, "baseline": baseline}
+    return tuple(latency.median for latency in benchmark(models, [feed], target, runs=RUNS, threads=0))

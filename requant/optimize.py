@@ -25,7 +25,6 @@ from .result import Result
 from .runtime.prices import Prices
 from .runtime.prices_file import read_prices
 from .runtime.targets import target as find_target
-from .runtime.trt.api import tensorrt
 from .stages import LIMITING, PLANNING, Job
 
 
@@ -78,7 +77,7 @@ def optimize(
         evaluation: data to measure the result on; None is held-out samples of ``calibration``, where there are enough.
         prices: what kernels take, from `requant.measure_prices` or its file; None is what the target's row has.
         report_file: where to write the report, ``.html`` or ``.json``, if anywhere; by the same rules.
-        build: build the engine too, and report its kernels beside those of the float16 model; TensorRT alone.
+        build: report the kernels beside those of the float model: of a TensorRT engine, or of a session on a processor.
         progress: told each stage and its steps.
 
     Raises:
@@ -158,7 +157,7 @@ def _validate(recipe: Recipe, lowering: Lowering, build: BuildOptions | None) ->
     if not lowering.may_be_half and not lowering.keep_io:
         raise RequantError("inputs and outputs in half precision need a half to be in: precision float16 or bfloat16")
     if build is not None:
-        tensorrt(lowering.target)
+        build.require(lowering.target)
     missing = [find_target(lowering.target).lacks(fmt) for fmt in recipe.formats]
     if all(missing):
         warnings.warn(f"{recipe.name} leaves every layer in float: {missing[0]}", TargetWarning, stacklevel=4)

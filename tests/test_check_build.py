@@ -13,10 +13,10 @@ import requant
 from models import synthetic
 from requant.check_build import BuildCheck
 from requant.cli.run import run
+from requant.runtime.engine_kernel import EngineKernel
+from requant.runtime.engine_layer import EngineLayer, EngineTensor
 from requant.runtime.engine_plan import PlannedProduct
-from requant.runtime.tally import Tally
-from requant.runtime.trt.engine_kernel import EngineKernel
-from requant.runtime.trt.engine_layers import EngineLayer, EngineTensor
+from requant.runtime.tally import EngineTally
 from tests.engine import needs_tensorrt_rtx
 from tests.runtime.trt.fake_tensorrt import Calls, fake_tensorrt_rtx
 from tests.runtime.trt.listings import listing
@@ -68,10 +68,10 @@ def test_an_engine_as_planned_exits_with_0(folder: Path, calls: Calls, capsys: p
     ],
 )
 def test_a_model_that_is_not_worth_quantizing_is_said_to_be(gpu: str, kernels: tuple[int, int], text: str) -> None:
-    tensor = EngineTensor("t", (500, 1000), "Half")
+    tensor = EngineTensor("t", (500, 1000), "float16")
     kernel = EngineKernel(EngineLayer("k", "kgen", (), (), (tensor,), ()), "other", (), "", "")
     plan: dict[PlannedProduct, tuple[EngineKernel, ...]] = {PlannedProduct("y", "int8", "int8"): ()}
-    model, baseline = (Tally("tensorrt-rtx", "1.7", "8.9", (kernel,) * count, plan, {}, {}) for count in kernels)
+    model, baseline = (EngineTally("tensorrt-rtx", "1.7", (kernel,) * count, plan, "8.9", {}, {}) for count in kernels)
     assert BuildCheck(model, baseline, [], gpu).loss == text
     assert BuildCheck(replace(model, products={}), baseline, [], gpu).loss == ""
 
@@ -102,7 +102,10 @@ def test_a_builder_that_refuses_exits_with_1(folder: Path, calls: Calls, capsys:
     ("arguments", "text"),
     [
         (BUILD, "tensorrt_rtx is not installed: pip install tensorrt-rtx"),
-        (("-t", "cpu", "--build"), "there are no engines for 'cpu': choose one of tensorrt, tensorrt-rtx"),
+        (("-t", "openvino", "--build"), "the kernels of 'openvino' cannot be counted: choose one of cpu, cpu-avx2,"),
+        (("-t", "cpu", "--build"), "input 'x' of shape batchx64x256 is dynamic"),
+        (("-t", "cpu", "--build", "--gpu", "l4"), "a compute capability or a GPU is nothing for 'cpu'"),
+        (("-t", "cpu", "--build", "--capability", "8.9"), "a compute capability or a GPU is nothing for 'cpu'"),
         ((*BUILD, "--gpu", "v100"), "unknown GPU 'v100': choose one of l4, 4090, 5090, h100"),
         ((*BUILD, "--shape", "x=8xb"), "--shape x=8xb: not one shape, such as x=8x128, nor three between colons"),
         ((*BUILD, "--shape", "8x2"), "--shape 8x2: not one shape"),

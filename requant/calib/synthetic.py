@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, SourceError
 from ..ir.quantized import is_partly_quantized
-from ..runtime.feeds import Feed
+from ..runtime.feeds import Feed, random_array
 from ..runtime.session import runner
 
 LENGTH = 32
@@ -123,10 +123,7 @@ def _shape(value: ir.Value, sizes: Sizes) -> list[int]:
 
 def _random(value: ir.Value, shape: list[int], generator: np.random.Generator) -> NDArray[np.generic]:
     assert value.dtype is not None
-    dtype = value.dtype.numpy()
-    if value.dtype.is_floating_point():
-        return np.asarray(generator.standard_normal(shape)).astype(dtype)
-    return np.asarray(generator.integers(0, 2, shape)).astype(dtype)
+    return random_array(value.dtype, shape, generator)
 
 
 def _dims(value: ir.Value) -> list[int | str | None]:

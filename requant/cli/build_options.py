@@ -10,7 +10,11 @@ from ..runtime.tally import CAPABILITY
 from ..runtime.trt.roofline import GPUS
 
 Build = Annotated[
-    bool, typer.Option("--build", help="Build the TensorRT engine too, and count its kernels and their traffic.")
+    bool,
+    typer.Option(
+        "--build",
+        help="Count the kernels too, and their traffic: build the TensorRT engine, or run the model on the CPU.",
+    ),
 ]
 Shapes = Annotated[
     list[str] | None,
@@ -22,9 +26,12 @@ Shapes = Annotated[
 ]
 Capability = Annotated[
     str,
-    typer.Option(help=f"With --build, the compute capability.  [default: of --gpu, of the GPU here, or {CAPABILITY}]"),
+    typer.Option(
+        help="With --build on TensorRT-RTX, the compute capability.  "
+        f"[default: of --gpu, of the GPU here, or {CAPABILITY}]"
+    ),
 ]
-Gpu = Annotated[str, typer.Option(help=f"With --build, the GPU to estimate times for: {', '.join(GPUS)}.")]
+Gpu = Annotated[str, typer.Option(help=f"With --build on TensorRT, the GPU to estimate times for: {', '.join(GPUS)}.")]
 
 
 def build_options(build: bool, shapes: list[str] | None, capability: str, gpu: str) -> BuildOptions | None:

@@ -16,7 +16,7 @@ from .quantizer import Quantizer
 from .refusal import Refusal
 from .traverse import producer
 
-_COMPRESSED_LAYERS = frozenset(
+COMPRESSED_LAYERS = frozenset(
     {
         "GemmFloat8", "MatMulBlockQuantizedFp4Weight", "MatMulBlockQuantizedFp8Weight", "MatMulBnb4", "MatMulFpQ4",
         "MatMulNBits", "MatMulNBitsQLoRA", "QMoE",
@@ -29,7 +29,7 @@ _QUANTIZED_LAYERS = frozenset(
 )
 """Layers of quantized data in ONNX Runtime's own domain."""
 
-_PRODUCTS = INTEGER_PRODUCTS | _COMPRESSED_LAYERS | _QUANTIZED_LAYERS | {"QLinearConv", "QLinearMatMul"}
+_PRODUCTS = INTEGER_PRODUCTS | COMPRESSED_LAYERS | _QUANTIZED_LAYERS | {"QLinearConv", "QLinearMatMul"}
 """Ops with a quantized weight."""
 
 _QUANTIZED = (QUANTIZERS - {"DequantizeLinear"}) | DYNAMIC_QUANTIZERS | INTEGER_PRODUCTS | _QUANTIZED_LAYERS

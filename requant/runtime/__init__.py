@@ -7,7 +7,7 @@ from .distance import Distance
 from .fix import AppliedFix, FixResult, fix
 from .ort.placement import FallbackError, FallbackWarning
 from .session import runner, session
-from .tally import Tally, tally
+from .tally import EngineTally, SessionTally, Tally, tally
 from .targets import TARGETS, Target
 from .trt.build_engine import build_engine
 from .verify import verify
@@ -17,10 +17,12 @@ __all__ = [
     "AppliedFix",
     "Comparison",
     "Distance",
+    "EngineTally",
     "FallbackError",
     "FallbackWarning",
     "Finding",
     "FixResult",
+    "SessionTally",
     "Tally",
     "Target",
     "build_engine",

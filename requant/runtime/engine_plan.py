@@ -9,7 +9,11 @@ from .rules.attention import attentions
 from .rules.qdq_graph import QdqGraph
 from .rules.qdq_nodes import ProductOperand
 
-_FORMATS = {ir.DataType.INT8: "int8", ir.DataType.FLOAT8E4M3FN: "fp8", ir.DataType.INT4: "int4"}
+_FORMATS = {
+    ir.DataType.INT8: "int8", ir.DataType.UINT8: "int8", ir.DataType.INT4: "int4", ir.DataType.UINT4: "int4",
+    ir.DataType.FLOAT8E4M3FN: "fp8",
+}  # fmt: skip
+"""The format of integers by their type, whatever their zero point."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from ..errors import TargetError
+
 Feed = Mapping[str, NDArray[np.generic]]
 """One batch: an array for each input of the model, with the samples along the first dimension."""
 
@@ -28,6 +30,33 @@ def fitted(feed: Feed, model: ir.Model) -> Feed:
         name: array.astype(floats[name], copy=False) if name in floats and is_floating(array) else array
         for name, array in feed.items()
     }
+
+
+def random_feed(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> Feed:
+    """Make a feed that is the same each time: standard normal floats, and whole numbers that are 0 or 1.
+
+    ``shapes`` has those of dynamic inputs by name.
+
+    Raises:
+        TargetError: an input is not a tensor of numbers.
+    """
+    generator, feed = np.random.default_rng(0), dict[str, NDArray[np.generic]]()
+    for value in model.graph.inputs:
+        name, dtype = value.name or "", value.dtype
+        if dtype is None or dtype == ir.DataType.STRING or not isinstance(value.type, ir.TensorType):
+            raise TargetError(
+                f"input {name!r} is not a tensor of numbers, so that there are no data to run the model on"
+            )
+        dims = shapes[name] if name in shapes else tuple(value.shape or ())
+        feed[name] = random_array(dtype, [dim for dim in dims if isinstance(dim, int)], generator)
+    return feed
+
+
+def random_array(dtype: ir.DataType, shape: Sequence[int], generator: np.random.Generator) -> NDArray[np.generic]:
+    """Draw standard normal floats, or whole numbers that are 0 or 1, which any model takes for indices and masks."""
+    if dtype.is_floating_point():
+        return np.asarray(generator.standard_normal(shape)).astype(dtype.numpy())
+    return np.asarray(generator.integers(0, 2, shape)).astype(dtype.numpy())
 
 
 def is_floating(array: object) -> bool:

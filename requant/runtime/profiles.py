@@ -32,6 +32,11 @@ def require_profiles(model: ir.Model, profiles: Profiles) -> None:
             )
 
 
+def usual_shapes(profiles: Profiles) -> dict[str, Sequence[int]]:
+    """Return the shape of each input that is to be fastest."""
+    return {name: shapes[BOUNDS.index("opt")] for name, shapes in profiles.items()}
+
+
 def _fit(dims: Sequence[object], shapes: Sequence[Sequence[int]]) -> bool:
     if len(shapes) != len(BOUNDS) or any(len(shape) != len(dims) for shape in shapes):
         return False

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 from .check import Finding
-from .tally import Kernels, Tally, is_fused, reads
+from .engine_kernel import Kernels
+from .kernel_tally import Tally, reads
+from .trt.engine_tally import EngineTally, is_fused
 
 
 def tally_findings(tally: Tally) -> list[Finding]:
@@ -11,13 +13,14 @@ def tally_findings(tally: Tally) -> list[Finding]:
 
     The names of the rules begin with "built-", those of `requant.check` do not.
     """
-    return [*_float_products(tally), *_dequantized_weights(tally), *_open_attentions(tally)]
+    attentions = _open_attentions(tally) if isinstance(tally, EngineTally) else ()
+    return [*_float_products(tally), *_dequantized_weights(tally), *attentions]
 
 
 def _float_products(tally: Tally) -> Iterator[Finding]:
     for product, kernels in tally.products.items():
         if product.format and not reads(kernels, product.format):
-            consequence = f"runs in float: planned in {product.format}, the builder lists {_titles(kernels)}"
+            consequence = f"runs in float: planned in {product.format}, {tally.lister} lists {_titles(kernels)}"
             yield Finding("built-product", product.name, consequence, "leave the layer in float")
 
 
@@ -28,7 +31,7 @@ def _dequantized_weights(tally: Tally) -> Iterator[Finding]:
             yield Finding("built-weight", product.name, consequence, "a weight in blocks, or several rows of data")
 
 
-def _open_attentions(tally: Tally) -> Iterator[Finding]:
+def _open_attentions(tally: EngineTally) -> Iterator[Finding]:
     for attention, kernels in tally.attentions.items():
         if not kernels and not attention.format:
             continue  # a single query: its products are sums in kernels of other ops

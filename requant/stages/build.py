@@ -1,9 +1,9 @@
-"""The last stage, where it is asked for: build the engine, and compare its kernels with those of float16."""
+"""The last stage, where it is asked for: build the engine, and compare its kernels with those of the float model."""
 
 from dataclasses import replace
 from itertools import islice
 
-from ..baseline import half_precision
+from ..baseline import half_precision, reference_type
 from ..check_build import compare_builds
 from ..errors import BuildError
 from ..runtime.profiles import Profiles
@@ -24,7 +24,9 @@ def build_artifact(job: Job) -> None:
     target = job.lowering.target
     with job.times("build"):
         options = replace(job.build, profiles={**_first_shapes(job), **job.build.profiles})
-        baseline = half_precision(job.reference, find_target(target))
+        row = find_target(target)
+        half = reference_type(row) == "float16"
+        baseline = half_precision(job.reference, row) if half else job.float_model
         try:
             job.report.build = compare_builds(job.artifact, baseline, target, options)
         except BuildError as error:

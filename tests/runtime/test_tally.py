@@ -11,7 +11,7 @@ import requant
 from models import synthetic
 from requant.errors import BuildError, TargetError
 from requant.ir.load import load
-from requant.runtime import Tally, tally
+from requant.runtime import EngineTally, tally
 from requant.runtime.tally_findings import tally_findings
 from requant.runtime.trt.roofline import GPUS
 from tests.engine import needs_tensorrt_rtx
@@ -68,7 +68,7 @@ def artifact(precision: requant.result.Precision, recipe: str = "int8-plain") ->
     return requant.optimize(source, feeds, recipe, "tensorrt-rtx", precision=precision).model
 
 
-def recorded(name: str, graph: ir.Model, calls: Calls) -> Tally:
+def recorded(name: str, graph: ir.Model, calls: Calls) -> EngineTally:
     calls.listing = listing(name)
     return tally(graph, "tensorrt-rtx")
 

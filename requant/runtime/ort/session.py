@@ -33,6 +33,7 @@ def session(
     cache: str | Path | None = None,
     profiles: Profiles | None = None,
     options: Mapping[str, str] | None = None,
+    trace: Path | None = None,
 ) -> "onnxruntime.InferenceSession":
     """Open an ONNX Runtime session on the provider of ``target``, with a warning where nodes fall back to another.
 
@@ -44,6 +45,7 @@ def session(
         cache: a folder where TensorRT keeps its engines and timings; made if it is not there. None builds them anew.
         profiles: shapes that TensorRT builds for, by dynamic input; None builds for each new shape as it is run.
         options: options of the provider, which override those chosen here.
+        trace: a folder for the graph that is run, "optimized.onnx", and for the profile of its kernels.
 
     Raises:
         TargetError: the provider is not installed or was not loaded, or does not take the model.
@@ -56,6 +58,8 @@ def session(
     provider = find_provider(target)
     graph = model if isinstance(model, ir.Model) else (load(model) if provider.examines else None)
     settings = _settings(provider, graph, optimized=optimized, threads=threads)
+    if trace is not None:
+        _trace(settings, trace)
     with readable(model) as source:
         defaults = provider.model_options(graph, profiles or {})
         if cache is not None:
@@ -123,6 +127,13 @@ def _settings(
     for key, value in (provider.entries(graph) | (RECORD if provider.name != CPU else {})).items():
         settings.add_session_config_entry(key, value)
     return settings
+
+
+def _trace(settings: "onnxruntime.SessionOptions", folder: Path) -> None:
+    """Let a session write its graph, with the weights in a file of their own, and a profile into ``folder``."""
+    settings.optimized_model_filepath = str(folder / "optimized.onnx")
+    settings.add_session_config_entry("session.optimized_model_external_initializers_file_name", "optimized.data")
+    settings.enable_profiling, settings.profile_file_prefix = True, str(folder / "profile")
 
 
 def _open(

@@ -1,4 +1,4 @@
-"""Kernels of an engine: what each computes and in which type, by the words of its name and the types of its tensors.
+"""Kernels of TensorRT: what each computes and in which type, by the words of its name and the types of its tensors.
 
 The builder writes the ops of a kernel into its name, such as `__myl_FcAddMulAdd`, in their order. A product of integers
 is a layer of its own; where Casts stand before `Fc`, integers are dequantized first.
@@ -6,18 +6,9 @@ is a layer of its own; where Casts stand before `Fc`, integers are dequantized f
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
 
-from .engine_layers import WIDTHS, EngineLayer, EngineTensor
-
-KernelKind = Literal["product", "convolution", "attention", "other"]
-
-TYPES = {
-    "Float": "float32", "Half": "float16", "BFloat16": "bfloat16", "Int8": "int8", "FP8": "fp8", "Int4": "int4",
-    "FP4": "fp4",
-}  # fmt: skip
-"""The type of a product by the builder's name of it."""
+from ..engine_kernel import EngineKernel, KernelKind
+from ..engine_layer import WIDTHS, EngineLayer, EngineTensor
 
 _KINDS: dict[str, KernelKind] = {"gemm": "product", "correlation": "convolution", "deconv": "convolution"}
 _NO_KERNELS = frozenset({"signal", "wait", "shape_call"})
@@ -26,29 +17,6 @@ _GENERATED = re.compile(r"^__myl_(\w*?)_myl\d+_\d+$")
 _ATTENTION = re.compile(r"^_gemm_mha_v\d+_myl\d+_\d+$")
 _WORDS = re.compile("[A-Z][a-z]*")
 _PRODUCT = "Fc"
-
-
-@dataclass(frozen=True)
-class EngineKernel:
-    """A kernel: its ``kind``, the ``words`` for its ops in order, and the layer that the builder lists.
-
-    ``dtype`` is the type in which a product reads its data, ``weights`` that of the largest constant; both are empty
-    where there is none.
-    """
-
-    layer: EngineLayer
-    kind: KernelKind
-    words: tuple[str, ...]
-    dtype: str
-    weights: str
-
-    @property
-    def title(self) -> str:
-        """The kind and the types of a product, the ops of another kernel."""
-        if self.kind == "other":
-            return "·".join(self.words) or self.layer.kind
-        stored = f" with {self.weights} weights" if self.weights not in ("", self.dtype) else ""
-        return f"{self.kind} in {self.dtype}{stored}"
 
 
 def engine_kernels(layers: Iterable[EngineLayer]) -> tuple[EngineKernel, ...]:
@@ -63,7 +31,7 @@ def _kernel(layer: EngineLayer) -> EngineKernel:
     dtype = "" if kind == "other" else _dtype(layer, words)
     matrices = [tensor for tensor in layer.constants if len(tensor.shape) > 1]
     weight = max(matrices, key=lambda tensor: tensor.elements, default=None)
-    return EngineKernel(layer, kind, words, dtype, _type(weight) if weight is not None else "")
+    return EngineKernel(layer, kind, words, dtype, weight.dtype if weight is not None else "")
 
 
 def _kind(layer: EngineLayer, words: tuple[str, ...]) -> KernelKind:
@@ -77,13 +45,9 @@ def _dtype(layer: EngineLayer, words: tuple[str, ...]) -> str:
     tensors = (*layer.inputs, *layer.outputs)
     if _PRODUCT in words and "Cast" in words[: words.index(_PRODUCT)]:
         floats = [tensor for tensor in tensors if WIDTHS.get(tensor.dtype, 0) > 1]
-        return _type(max(floats, key=_width)) if floats else ""
-    return _type(min(layer.inputs, key=_width)) if layer.inputs else ""
+        return max(floats, key=_width).dtype if floats else ""
+    return min(layer.inputs, key=_width).dtype if layer.inputs else ""
 
 
 def _width(tensor: EngineTensor) -> float:
     return WIDTHS.get(tensor.dtype, 0)
-
-
-def _type(tensor: EngineTensor) -> str:
-    return TYPES.get(tensor.dtype, tensor.dtype)

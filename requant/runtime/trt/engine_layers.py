@@ -8,16 +8,14 @@ Read from TensorRT-RTX 1.7.1. The inspector of an engine says the same, but only
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from math import inf, prod
 
-from ...errors import TargetError
+from ..engine_layer import EngineLayer, EngineTensor
 
-WIDTHS = {
-    "Float": 4.0, "Half": 2.0, "BFloat16": 2.0, "Int8": 1.0, "FP8": 1.0, "UInt8": 1.0, "Bool": 1.0,
-    "Int32": 4.0, "Int64": 8.0, "Int4": 0.5, "FP4": 0.5, "E8M0": 1.0,
+TYPES = {
+    "Float": "float32", "Half": "float16", "BFloat16": "bfloat16", "FP8": "fp8", "FP4": "fp4", "E8M0": "e8m0",
+    "Int64": "int64", "Int32": "int32", "Int8": "int8", "UInt8": "uint8", "Int4": "int4", "Bool": "bool",
 }  # fmt: skip
-"""Bytes of an element, by the builder's name of its type."""
+"""The type of a tensor by the builder's name of it."""
 
 _LAYER = re.compile(
     r"^Name: (?P<name>.*?), LayerType: (?P<kind>[^,]*), Inputs: \[(?P<inputs>.*?)\], "
@@ -25,50 +23,6 @@ _LAYER = re.compile(
 )
 _TENSOR = re.compile(r"\{ Name: (?P<name>.*?), Dimensions: \[(?P<dims>[-\d,]*)\],.*?Datatype: (?P<dtype>[^,]*),")
 _NODE, _BETWEEN = "[ONNX Layer: ", "]\x1f[ONNX Layer: "
-
-
-@dataclass(frozen=True)
-class EngineTensor:
-    """A tensor that a layer reads or writes: its name in the engine, its shape and the builder's name of its type."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-
-    @property
-    def elements(self) -> int:
-        """The number of its elements; negative where a dimension is dynamic."""
-        return prod(self.shape) if min(self.shape, default=1) >= 0 else -1
-
-    @property
-    def nbytes(self) -> float:
-        """Its size in bytes; infinite where a dimension is dynamic.
-
-        Raises:
-            TargetError: the type is unknown.
-        """
-        if self.dtype not in WIDTHS:
-            raise TargetError(
-                f"the builder's list of layers has {self.name!r} in {self.dtype!r}, which has no size here"
-            )
-        return self.elements * WIDTHS[self.dtype] if self.elements >= 0 else inf
-
-
-@dataclass(frozen=True)
-class EngineLayer:
-    """A layer of an engine, which is a kernel: its tensors, and the names of the ONNX nodes that it came from."""
-
-    name: str
-    kind: str
-    inputs: tuple[EngineTensor, ...]
-    constants: tuple[EngineTensor, ...]
-    outputs: tuple[EngineTensor, ...]
-    nodes: tuple[str, ...]
-
-    @property
-    def nbytes(self) -> float:
-        """The bytes that it reads and writes, each tensor once and whole; infinite where shapes are dynamic."""
-        return sum(tensor.nbytes for tensor in dict.fromkeys((*self.inputs, *self.constants, *self.outputs)))
 
 
 def engine_layers(log: Iterable[str]) -> tuple[EngineLayer, ...]:
@@ -88,4 +42,4 @@ def _layer(match: re.Match[str]) -> EngineLayer:
 def _tensors(text: str | None) -> Iterator[EngineTensor]:
     for match in _TENSOR.finditer(text or ""):
         dims = tuple(int(dim) for dim in match["dims"].split(",") if dim)
-        yield EngineTensor(match["name"], dims, match["dtype"])
+        yield EngineTensor(match["name"], dims, TYPES.get(match["dtype"], match["dtype"]))

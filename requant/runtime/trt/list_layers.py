@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from ...errors import TargetError
+from ..engine_layer import EngineLayer
 from ..model_file import readable
 from ..profiles import Profiles, require_profiles
 from .api import PACKAGES, Network, NetworkInput, tensorrt
 from .engine_build import EngineBuild
-from .engine_layers import EngineLayer, engine_layers
+from .engine_layers import engine_layers
 
 
 def list_layers(model: ir.Model, target: str, *, profiles: Profiles, capability: str) -> tuple[EngineLayer, ...]:

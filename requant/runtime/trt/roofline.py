@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
-from .engine_kernel import EngineKernel
-from .engine_layers import EngineTensor
+from ..engine_kernel import EngineKernel
+from ..engine_layer import EngineTensor
 
 LAUNCH = 2e-6
 """Seconds from the end of a kernel to the next one's first bytes."""

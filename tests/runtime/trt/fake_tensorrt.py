@@ -56,7 +56,7 @@ def fake_tensorrt_rtx(monkeypatch: pytest.MonkeyPatch) -> Calls:
     """Put the fake of TensorRT-RTX in place of the wheel, on a machine without a GPU."""
     module, calls = fake_tensorrt("1.7.1.116")
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", module)
-    monkeypatch.setattr(sys.modules["requant.runtime.tally"], "gpu_name", lambda: "")
+    monkeypatch.setattr(sys.modules["requant.runtime.trt.engine_tally"], "gpu_name", lambda: "")
     return calls
 
 

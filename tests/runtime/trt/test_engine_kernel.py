@@ -4,8 +4,10 @@ from collections import Counter
 
 import pytest
 
-from requant.runtime.trt.engine_kernel import EngineKernel, engine_kernels
-from requant.runtime.trt.engine_layers import EngineLayer, EngineTensor, engine_layers
+from requant.runtime.engine_kernel import EngineKernel
+from requant.runtime.engine_layer import EngineLayer, EngineTensor
+from requant.runtime.trt.engine_kernel import engine_kernels
+from requant.runtime.trt.engine_layers import engine_layers
 from requant.runtime.trt.roofline import GPUS, LAUNCH, operations, seconds
 from tests.runtime.trt.listings import listing
 
@@ -22,7 +24,7 @@ def kernel(
 
 
 def half(*shape: int) -> EngineTensor:
-    return EngineTensor("", shape, "Half")
+    return EngineTensor("", shape, "float16")
 
 
 @pytest.mark.parametrize(

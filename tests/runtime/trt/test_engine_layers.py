@@ -5,7 +5,8 @@ from math import inf
 import pytest
 
 from requant.errors import TargetError
-from requant.runtime.trt.engine_layers import EngineTensor, engine_layers
+from requant.runtime.engine_layer import EngineTensor
+from requant.runtime.trt.engine_layers import engine_layers
 from tests.runtime.trt.listings import listing
 
 
@@ -23,11 +24,11 @@ def line(name: str = "a", dims: str = "2,3", dtype: str = "Half", metadata: str 
 def test_layers_have_names_tensors_and_nodes() -> None:
     first, second = engine_layers(["The network has 3 layers", listing("activation_scales")])
     assert (first.kind, second.kind) == ("kgen", "runtime_fusion")
-    assert second.inputs == (EngineTensor("__myln_k_arg__bb1_2_myl0", (128, 256), "Int8"),)
+    assert second.inputs == (EngineTensor("__myln_k_arg__bb1_2_myl0", (128, 256), "int8"),)
     assert [(tensor.shape, tensor.dtype) for tensor in second.constants] == [
-        ((1, 512), "Float"),
-        ((256, 512), "Int8"),
-        ((1, 256), "Float"),
+        ((1, 512), "float32"),
+        ((256, 512), "int8"),
+        ((1, 256), "float32"),
     ]
     assert second.nodes == ("d_DequantizeLinear", "w_DequantizeLinear", "y_MatMul")
     assert second.nbytes == 128 * 256 + 4 * 512 + 256 * 512 + 4 * 256 + 4 * 128 * 512
