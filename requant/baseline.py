@@ -2,8 +2,12 @@
 
 import onnx_ir as ir
 
+from .errors import SourceError
 from .ir.canonical.canonicalize import canonicalize
 from .ir.float_types import HALVES
+from .ir.ops import LINEAR, is_op
+from .ir.order import label
+from .ir.quantized import find_quantized_layers
 from .passes.convert_precision import ConvertPrecision
 from .runtime.dtypes import dtypes
 from .runtime.fixes.float_graph import float_graph
@@ -29,9 +33,16 @@ def without_quantizers(model: ir.Model, target: Target) -> ir.Model:
     ``model`` is not modified.
 
     Raises:
-        SourceError: a node is not what its operator takes, or a function calls itself.
+        SourceError: a node is not what its operator takes, or a function calls itself; or, on a processor, a layer is
+            on integers in a way that has no float form here.
     """
-    return as_reference(float_graph(model, target), target)
+    copy = float_graph(model, target)
+    for layer in find_quantized_layers(copy) if reference_type(target) == "float32" else ():
+        if not is_op(layer.node, LINEAR):
+            raise SourceError(
+                f"{label(layer.node)}: {layer.node.op_type} has no float form here: compare with the float model"
+            )
+    return as_reference(copy, target)
 
 
 def as_reference(model: ir.Model, target: Target) -> ir.Model:

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from .check_build import BuildCheck
 from .runtime.engine_kernel import Kernels
 from .runtime.ort.session_kernel import SessionKernel
-from .runtime.tally import EngineTally, Tally
+from .runtime.tally import EngineTally, SessionTally, Tally
 from .runtime.trt.roofline import GPUS
 from .tables import line, table
 
@@ -39,9 +39,17 @@ def _rows(check: BuildCheck) -> Iterator[tuple[str, ...]]:
         yield title, *(str(side.types[title]) for side in sides)
     for fmt, (count, exact) in check.tally.formats.items():
         yield f"layers planned in {fmt} that are", f"{exact} of {count}", ""
+    yield from _between([side for side in sides if isinstance(side, SessionTally)])
     yield from _attentions([side for side in sides if isinstance(side, EngineTally)])
     if any(side.merged_layers for side in sides):
         yield "layers in a product with others", *(str(sum(map(len, side.merged_layers))) for side in sides)
+
+
+def _between(sides: Sequence[SessionTally]) -> Iterator[tuple[str, ...]]:
+    if sides and sides[0].between:
+        yield "nodes between DQ and Q on integers", f"{len(sides[0].integer_nodes)} of {len(sides[0].between)}", ""
+    if any(side.quantizers for side in sides):
+        yield "Q and DQ that are kernels", *(str(len(side.quantizers)) for side in sides)
 
 
 def _attentions(sides: Sequence[EngineTally]) -> Iterator[tuple[str, ...]]:

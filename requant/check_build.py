@@ -19,8 +19,8 @@ from .runtime.tally_findings import tally_findings
 from .runtime.targets import target as find_target
 from .runtime.trt.roofline import GPUS
 
-RUNS = 20
-"""Runs of each model that are timed."""
+RUNS, PAUSE = 20, 0.1
+"""Runs of each model that are timed, and the seconds before each."""
 
 
 @dataclass(frozen=True)
@@ -169,4 +169,4 @@ def _milliseconds(model: ir.Model, baseline: ir.Model, target: str, options: Bui
     """Measure runs of both models, which take turns; return the medians."""
     feed = random_feed(model, usual_shapes(options.profiles))
     models = {"model": model, "baseline": baseline}
-    return tuple(latency.median for latency in benchmark(models, [feed], target, runs=RUNS, threads=0))
+    return tuple(latency.median for latency in benchmark(models, [feed], target, runs=RUNS, threads=0, pause=PAUSE))

@@ -4,20 +4,24 @@ import onnx_ir as ir
 from onnx_ir.convenience import replace_nodes_and_values
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from ...ir.ops import is_op
 from ..rules.qdq_graph import EngineFacts, QdqGraph, qdq_graph, scan
 from .dequantize import in_float
+from .float_products import multiply_floats
 
 
 def float_graph(model: ir.Model, target: EngineFacts) -> ir.Model:
     """Return a copy of ``model`` that computes in float; weights have the values of their integers.
 
-    Functions are inlined. Where a DequantizeLinear reads integers that were moved, or of another tool's operator, it
-    stays. ``model`` is not modified.
+    Functions are inlined. Products of integers become products of floats where they are written as here. Where a
+    DequantizeLinear reads integers that were moved, or of another tool's operator, it stays. ``model`` is not modified.
 
     Raises:
         SourceError: as `requant.check`.
     """
     copy = qdq_graph(model, target).model
+    for product in [node for node in copy.graph.all_nodes() if is_op(node, frozenset({"MatMulInteger"}))]:
+        multiply_floats(product)
     graph = scan(copy, target)
     for node, qdq in graph.nodes.items():
         value = None if qdq.quantizes else _float_value(graph, node)

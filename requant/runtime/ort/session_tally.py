@@ -8,16 +8,17 @@ import onnx_ir as ir
 
 from ...errors import BuildError, SourceError, TargetError
 from ...ir.names import separate_nodes, separate_values
+from ...ir.ops import QUANTIZERS
 from ..engine_kernel import EngineKernel
 from ..engine_layer import EngineTensor
 from ..feeds import Feed, random_feed
-from ..kernel_tally import Tally
+from ..kernel_tally import Tally, names
 from ..profiles import Profiles, require_profiles, usual_shapes
 from ..rules.qdq_graph import qdq_graph
 from ..rules.traverse import label
 from ..targets import processor, processor_name
 from ..targets import target as find_target
-from .planned_kernels import planned_kernels
+from .planned_kernels import kernels_between, planned_kernels
 from .profiled_graph import dtype, profiled
 from .session import engine
 from .session_kernel import SessionKernel, session_kernels
@@ -27,13 +28,15 @@ from .session_kernel import SessionKernel, session_kernels
 class SessionTally(Tally):
     """The kernels of an ONNX Runtime session, with their times on this machine: see `SessionKernel`.
 
-    ``processor`` is what this machine's calls itself, ``threads`` those of the session, 0 for as many as ONNX Runtime
-    chooses.
+    ``between`` maps nodes between DQ and Q, such as the sum of two quantized values, to the kernels that write their
+    integers: a QuantizeLinear where the node runs in float. ``processor`` is what this machine's calls itself, and
+    ``threads`` those of the session, 0 for as many as ONNX Runtime chooses.
     """
 
     lister: ClassVar[str] = "ONNX Runtime"
 
     kernels: tuple[SessionKernel, ...]
+    between: Mapping[str, SessionKernel]
     processor: str
     threads: int = 0
 
@@ -47,10 +50,26 @@ class SessionTally(Tally):
         """The measured times of all kernels; the profiler adds some to each, so that a run takes less."""
         return sum(kernel.microseconds for kernel in self.kernels) / 1e3
 
+    @property
+    def integer_nodes(self) -> list[str]:
+        """The nodes between DQ and Q that run on integers."""
+        return [name for name, kernel in self.between.items() if kernel.layer.kind not in QUANTIZERS]
+
+    @property
+    def quantizers(self) -> list[SessionKernel]:
+        """The QuantizeLinear and DequantizeLinear that are kernels of their own, but for those of single numbers."""
+        quantizers = (kernel for kernel in self.kernels if kernel.layer.kind in QUANTIZERS)
+        return [one for one in quantizers if any(output.elements != 1 for output in one.layer.outputs)]
+
     def to_dict(self) -> dict[str, Any]:  # JSON: values of any plain type
         """Return plain dictionaries, lists and numbers."""
-        more = {"processor": self.processor, "threads": self.threads, "milliseconds": self.milliseconds}
-        return {**super().to_dict(), **more}
+        return {
+            **super().to_dict(),
+            "between": [{"name": name, **names((kernel,))} for name, kernel in self.between.items()],
+            "processor": self.processor,
+            "threads": self.threads,
+            "milliseconds": self.milliseconds,
+        }
 
     def _entry(self, kernel: EngineKernel) -> dict[str, Any]:  # JSON: values of any plain type
         layer = kernel.layer
@@ -82,8 +101,10 @@ def session_tally(model: ir.Model, target: str, *, profiles: Profiles, threads: 
     except SourceError as error:
         raise BuildError(str(error)) from error
     kernels = session_kernels(nodes, _tensors(feed))
-    products = planned_kernels(graph, kernels)
-    return SessionTally(target, engine().__version__, tuple(kernels.values()), products, processor_name(), threads)
+    products, between = planned_kernels(graph, kernels), kernels_between(graph, kernels)
+    return SessionTally(
+        target, engine().__version__, tuple(kernels.values()), products, between, processor_name(), threads
+    )
 
 
 def require_processor(target: str) -> None:
