@@ -25,10 +25,14 @@ def _float_products(tally: Tally) -> Iterator[Finding]:
 
 
 def _dequantized_weights(tally: Tally) -> Iterator[Finding]:
+    built = isinstance(tally, EngineTally)
+    fix = (
+        "a weight in blocks, or several rows of data" if built else "quantize the data too, or keep the weight in float"
+    )
     for product, kernels in tally.products.items():
         if product.weight and not product.data and {kernel.weights for kernel in kernels} != {product.weight}:
             consequence = f"slower: a kernel of its own dequantizes the weight in every run for {_titles(kernels)}"
-            yield Finding("built-weight", product.name, consequence, "a weight in blocks, or several rows of data")
+            yield Finding("built-weight", product.name, consequence, fix)
 
 
 def _open_attentions(tally: EngineTally) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from typing import Any
 import onnx_ir as ir
 
 from ...errors import SourceError
-from ..engine_layer import EngineTensor
+from ..engine_layer import WIDTHS, EngineTensor
 from ..feeds import Feed
 from .session import error_text, is_engine_error, session
 
@@ -24,8 +24,8 @@ RUNS, WARMUP = 10, 2
 """Runs that count, and those before them."""
 
 _SUFFIX = "_kernel_time"
-_NAMES = {"float": "float32", "double": "float64", "float8e4m3fn": "fp8"}
-"""Types whose names differ from those of `requant.runtime.engine_layer`, by ONNX's."""
+_NAMES = {"float": "float32", "double": "float64", "int4x2": "int4", "uint4x2": "uint4"}
+"""Types whose names differ from those of `requant.runtime.engine_layer`, by ONNX's and the profiler's."""
 
 Event = Mapping[str, Any]  # JSON: values of any plain type
 
@@ -64,16 +64,11 @@ def profiled(model: ir.Model, target: str, feed: Feed, *, threads: int) -> list[
     return list(_matched(graph, events))
 
 
-def tensor(value: ir.Value) -> EngineTensor | None:
-    """Return the initializer in ``value`` as a tensor of the engine; None where it is none."""
-    stored = value.const_value
-    return None if stored is None else EngineTensor(value.name or "", tuple(stored.shape.numpy()), dtype(stored.dtype))
-
-
-def dtype(data_type: ir.DataType | str) -> str:
-    """Return the name of a type, of ONNX or of the profiler."""
-    name = data_type if isinstance(data_type, str) else data_type.name.lower()
-    return _NAMES.get(name, name)
+def engine_tensor(name: str | None, shape: Sequence[int], dtype: ir.DataType | str) -> EngineTensor | None:
+    """Describe a tensor by ONNX's or the profiler's name of its type; None where that has no size, as strings have."""
+    text = (dtype if isinstance(dtype, str) else dtype.name).lower()
+    known = "fp8" if text.startswith("float8") else _NAMES.get(text, text)
+    return EngineTensor(name or "", tuple(shape), known) if known in WIDTHS else None
 
 
 def _matched(graph: ir.Graph, events: Sequence[Event]) -> Iterator[ProfiledNode]:
@@ -110,8 +105,8 @@ def _timed(node: ir.Node, by_run: list[list[Event]]) -> ProfiledNode:
     written = last[-1]["args"].get("output_type_shape", ()) if last else ()
     outputs = [value for value in node.outputs if value.name]
     tensors = [
-        EngineTensor(value.name or "", tuple(shape), dtype(name))
+        engine_tensor(value.name, shape, dtype)
         for value, entry in zip(outputs, written, strict=False)  # what is no tensor has no entry
-        for name, shape in entry.items()
+        for dtype, shape in entry.items()
     ]
-    return ProfiledNode(node, median(times), len(last), tensors)
+    return ProfiledNode(node, median(times), len(last), [tensor for tensor in tensors if tensor is not None])

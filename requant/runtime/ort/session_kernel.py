@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from ...ir.ops import ATTENTION, CONVOLUTIONS, PRODUCTS, RECURRENT, RESHAPING
+from ...ir.ops import ATTENTION, CONVOLUTIONS, PRODUCTS, RECURRENT, RESHAPING, SELECTION
 from ...ir.quantized import COMPRESSED_LAYERS, holds_quantized_data
 from ..engine_kernel import EngineKernel, KernelKind
 from ..engine_layer import EngineLayer, EngineTensor
-from .profiled_graph import ProfiledNode, tensor
+from .profiled_graph import ProfiledNode, engine_tensor
 
 _KINDS: dict[KernelKind, frozenset[str]] = {
     "product": PRODUCTS | COMPRESSED_LAYERS | {"FusedGemm", "FusedMatMul", "QGemm", "QLinearMatMul"}
@@ -28,12 +28,13 @@ _VIEWS = RESHAPING | {"Identity"}
 class SessionKernel(EngineKernel):
     """A node of the graph that a session runs: its median time in a run, and how often it ran in one.
 
-    ``calls`` is 0 in a branch that was not taken. ``moves`` is False where the output is the memory of the input.
+    ``calls`` is 0 in a branch that was not taken. ``traffic`` are the bytes of a call: each tensor that it reads or
+    writes, once and whole, but for what it does not look at or shares with its output.
     """
 
     microseconds: float = 0.0
     calls: int = 1
-    moves: bool = True
+    traffic: float = 0.0
 
     @property
     def title(self) -> str:
@@ -42,8 +43,8 @@ class SessionKernel(EngineKernel):
 
     @property
     def nbytes(self) -> float:
-        """The bytes that it reads and writes in a run, each tensor once and whole in each call."""
-        return self.layer.nbytes * self.calls if self.moves else 0.0
+        """The bytes that it reads and writes in a run."""
+        return self.traffic * self.calls
 
 
 def session_kernels(nodes: Iterable[ProfiledNode], feed: Mapping[str, EngineTensor]) -> dict[ir.Node, SessionKernel]:
@@ -59,17 +60,38 @@ def session_kernels(nodes: Iterable[ProfiledNode], feed: Mapping[str, EngineTens
 def _kernel(profiled: ProfiledNode, tensors: Mapping[str, EngineTensor]) -> SessionKernel:
     node = profiled.node
     values = [value for value in dict.fromkeys(node.inputs) if value is not None and value.name]
-    constants = tuple(constant for value in values if (constant := tensor(value)) is not None)
-    inputs = tuple(tensors[value.name or ""] for value in values if value.const_value is None and value.name in tensors)
+    read = [(tensors.get(value.name or "") or _declared(value), value.const_value is not None) for value in values]
+    constants = tuple(tensor for tensor, stored in read if stored and tensor is not None)
+    inputs = tuple(tensor for tensor, stored in read if not stored and tensor is not None)
     layer = EngineLayer(
         node.name or node.op_type, node.op_type, inputs, constants, tuple(profiled.outputs), (node.name or "",)
     )
     kind: KernelKind = next((kind for kind, ops in _KINDS.items() if node.op_type in ops), "other")
-    moves = node.op_type not in _VIEWS or any(value.is_graph_output() for value in node.outputs)
     reads = "" if kind == "other" else _dtype(node, inputs)
-    return SessionKernel(
-        layer, kind, (node.op_type,), reads, _weights(node, constants), profiled.microseconds, profiled.calls, moves
-    )
+    measured = profiled.microseconds, profiled.calls, _traffic(node, layer)
+    return SessionKernel(layer, kind, (node.op_type,), reads, _weights(node, constants), *measured)
+
+
+def _declared(value: ir.Value) -> EngineTensor | None:
+    """Describe a constant, or a value that no node of its graph writes, as the graph declares it."""
+    shape = tuple(value.shape or ()) if value.const_value is None else value.const_value.shape.numpy()
+    dtype = value.dtype if value.const_value is None else value.const_value.dtype
+    sizes = [size for size in shape if isinstance(size, int)]
+    return engine_tensor(value.name, sizes, dtype) if dtype is not None and len(sizes) == len(shape) else None
+
+
+def _traffic(node: ir.Node, layer: EngineLayer) -> float:
+    """Return the bytes that a call moves; of a table that elements are picked from, it reads as many as it writes."""
+    if node.op_type in _VIEWS and not any(value.is_graph_output() for value in node.outputs):
+        return 0.0
+    written = sum(tensor.nbytes for tensor in layer.outputs)
+    tables = [tensor.nbytes for tensor in (*layer.inputs, *layer.constants) if _is_picked_from(tensor, node)]
+    return layer.nbytes - sum(max(table - written, 0.0) for table in tables)
+
+
+def _is_picked_from(tensor: EngineTensor, node: ir.Node) -> bool:
+    source = node.inputs[0] if node.op_type in SELECTION else None
+    return source is not None and source.name == tensor.name
 
 
 def _dtype(node: ir.Node, inputs: tuple[EngineTensor, ...]) -> str:

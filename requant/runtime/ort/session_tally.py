@@ -19,7 +19,7 @@ from ..rules.traverse import label
 from ..targets import processor, processor_name
 from ..targets import target as find_target
 from .planned_kernels import kernels_between, planned_kernels
-from .profiled_graph import dtype, profiled
+from .profiled_graph import engine_tensor, profiled
 from .session import engine
 from .session_kernel import SessionKernel, session_kernels
 
@@ -120,8 +120,6 @@ def require_processor(target: str) -> None:
         )
 
 
-def _tensors(feed: Feed) -> Mapping[str, EngineTensor]:
-    return {
-        name: EngineTensor(name, array.shape, dtype(ir.DataType.from_numpy(array.dtype)))
-        for name, array in feed.items()
-    }
+def _tensors(feed: Feed) -> dict[str, EngineTensor]:
+    types = ((name, array.shape, ir.DataType.from_numpy(array.dtype)) for name, array in feed.items())
+    return {name: tensor for name, shape, dtype in types if (tensor := engine_tensor(name, shape, dtype)) is not None}
