@@ -1,5 +1,6 @@
 """What an engine makes of a quantized model, beside what it makes of the float one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite, nan
 from typing import Any
@@ -19,26 +20,31 @@ from .runtime.tally_findings import tally_findings
 from .runtime.targets import target as find_target
 from .runtime.trt.roofline import GPUS
 
-RUNS, PAUSE = 20, 0.1
-"""Runs of each model that are timed, and the seconds before each."""
+RUNS, WARMUP, PAUSE = 20, 2, 0.1
+"""Runs of each model that are timed and those before them, and the seconds before each."""
+
+FEWEST, SECONDS = 5, 10.0
+"""Timed runs at least, and the time for more."""
 
 
 @dataclass(frozen=True)
 class BuildOptions:
     """What engines are built for.
 
-    On a processor nothing is built: ONNX Runtime runs the usual shapes of ``profiles``, and the rest has to be empty.
+    On a processor nothing is built: ONNX Runtime runs the usual shapes of ``profiles``.
 
     Attributes:
         capability: "tensorrt-rtx" alone: the compute capability, such as "8.9"; empty is that of ``gpu``, of this
             machine's GPU, or 8.9.
         profiles: for each dynamic input its smallest, usual and largest shape.
         gpu: a key of `requant.runtime.trt.roofline.GPUS` to estimate times for; empty for none.
+        threads: on a processor alone: those of a session; 0 lets ONNX Runtime choose.
     """
 
     capability: str = ""
     profiles: Profiles = field(default_factory=dict)
     gpu: str = ""
+    threads: int = 0
 
     def __post_init__(self) -> None:
         """Raise TargetError for a GPU that is not in the table."""
@@ -51,12 +57,12 @@ class BuildOptions:
         Raises:
             TargetError: they cannot.
         """
-        require_tally(target, capability=self.capability, gpu=self.gpu)
+        require_tally(target, capability=self.capability, gpu=self.gpu, threads=self.threads)
 
     def count(self, model: ir.Model, target: str) -> Tally:
         """Build an engine of ``model`` and count its kernels; see `requant.runtime.tally`."""
         own = GPUS[self.gpu].capability if self.gpu and target == "tensorrt-rtx" else ""
-        return tally(model, target, capability=self.capability or own, profiles=self.profiles)
+        return tally(model, target, capability=self.capability or own, profiles=self.profiles, threads=self.threads)
 
 
 @dataclass(frozen=True)
@@ -161,12 +167,17 @@ def compare_builds(model: ir.Model, baseline: ir.Model, target: str, options: Bu
     result, other = options.count(model, target), options.count(baseline, target)
     findings = [*check(model, target), *tally_findings(result)]
     reference = reference_type(find_target(target))
-    times = _milliseconds(model, baseline, target, options) if isinstance(result, SessionTally) else ()
-    return BuildCheck(result, other, findings, options.gpu, reference, times)
+    compared = BuildCheck(result, other, findings, options.gpu, reference)
+    if not (isinstance(result, SessionTally) and isinstance(other, SessionTally)):
+        return compared
+    turn = 2 * PAUSE + (result.milliseconds + other.milliseconds) / 1e3
+    runs = min(RUNS, max(FEWEST, int(SECONDS / (turn or SECONDS))))
+    return replace(compared, milliseconds=_milliseconds([model, baseline], target, options, runs))
 
 
-def _milliseconds(model: ir.Model, baseline: ir.Model, target: str, options: BuildOptions) -> tuple[float, ...]:
-    """Measure runs of both models, which take turns; return the medians."""
-    feed = random_feed(model, usual_shapes(options.profiles))
-    models = {"model": model, "baseline": baseline}
-    return tuple(latency.median for latency in benchmark(models, [feed], target, runs=RUNS, threads=0, pause=PAUSE))
+def _milliseconds(models: Sequence[ir.Model], target: str, options: BuildOptions, runs: int) -> tuple[float, ...]:
+    """Measure runs of ``models``, which take turns; return the medians."""
+    feed = random_feed(models[0], usual_shapes(options.profiles))
+    named = {str(index): model for index, model in enumerate(models)}
+    latencies = benchmark(named, [feed], target, runs=runs, warmup=WARMUP, threads=options.threads, pause=PAUSE)
+    return tuple(latency.median for latency in latencies)

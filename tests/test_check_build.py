@@ -110,8 +110,9 @@ def test_a_builder_that_refuses_exits_with_1(folder: Path, calls: Calls, capsys:
         ((*BUILD, "--shape", "x=8xb"), "--shape x=8xb: not one shape, such as x=8x128, nor three between colons"),
         ((*BUILD, "--shape", "8x2"), "--shape 8x2: not one shape"),
         ((*BUILD, "--shape", "x=1:2"), "--shape x=1:2: not one shape"),
+        ((*BUILD, "--threads", "2"), "threads are nothing for 'tensorrt-rtx'"),
         ((*BUILD, "--fix"), "--fix and --build do not go together"),
-        (("--gpu", "l4"), "--shape, --capability and --gpu need --build"),
+        (("--gpu", "l4"), "--shape, --capability, --gpu and --threads need --build"),
         (("--against", "model.onnx"), "--against needs --build"),
     ],
 )

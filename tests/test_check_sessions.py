@@ -25,7 +25,7 @@ SHAPE = ("--shape", "x=2x8x64")
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time a single run of each model, without a pause."""
+    """Time few runs of each model, without a pause."""
     module = sys.modules["requant.check_build"]  # the package has the function under this name
     monkeypatch.setattr(module, "RUNS", 1)
     monkeypatch.setattr(module, "PAUSE", 0)
@@ -74,8 +74,9 @@ def test_a_planned_layer_in_float_exits_with_1(folder: Path, capsys: pytest.Capt
 
 
 def test_the_float_model_may_be_given(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert check(folder, "int8.onnx", *SHAPE, "--against", str(folder / "model.onnx"), "--json") == 0
+    assert check(folder, "int8.onnx", *SHAPE, "--against", str(folder / "model.onnx"), "--threads", "1", "--json") == 0
     content = json.loads(capsys.readouterr().out)
+    assert content["tally"]["threads"] == content["baseline"]["threads"] == 1
     assert content["reference"].endswith("model.onnx")
     assert not any("Integer" in kernel["ops"][0] for kernel in content["baseline"]["kernels"])
 

@@ -32,19 +32,30 @@ Capability = Annotated[
     ),
 ]
 Gpu = Annotated[str, typer.Option(help=f"With --build on TensorRT, the GPU to estimate times for: {', '.join(GPUS)}.")]
+Threads = Annotated[
+    int,
+    typer.Option(
+        "--threads",
+        help="With --build on a CPU, threads of a session.  [default: as many as ONNX Runtime chooses]",
+        min=0,
+        show_default=False,
+    ),
+]
 
 
-def build_options(build: bool, shapes: list[str] | None, capability: str, gpu: str) -> BuildOptions | None:
+def build_options(
+    build: bool, shapes: list[str] | None, capability: str, gpu: str, threads: int
+) -> BuildOptions | None:
     """Gather the options; None without --build.
 
     Raises:
         BadParameter: there is one of the others without it, or a shape is malformed.
     """
     if not build:
-        if shapes or capability or gpu:
-            raise typer.BadParameter("--shape, --capability and --gpu need --build")
+        if shapes or capability or gpu or threads:
+            raise typer.BadParameter("--shape, --capability, --gpu and --threads need --build")
         return None
-    return BuildOptions(capability, _profiles(shapes or []), gpu)
+    return BuildOptions(capability, _profiles(shapes or []), gpu, threads)
 
 
 def _profiles(shapes: list[str]) -> Profiles:

@@ -8,7 +8,7 @@ import typer
 from .. import api, finding_tables
 from ..check_build import check_build
 from . import render
-from .build_options import Build, Capability, Gpu, Shapes, build_options
+from .build_options import Build, Capability, Gpu, Shapes, Threads, build_options
 from .options import Json, Model, Target, beside, file_option
 from .terminal import say, show
 
@@ -26,6 +26,7 @@ def check_command(
     shapes: Shapes = None,
     capability: Capability = "",
     gpu: Gpu = "",
+    threads: Threads = 0,
     against: Annotated[
         Path | None,
         file_option(
@@ -37,7 +38,7 @@ def check_command(
     """Check how an engine will run MODEL; exits with 1 if problems remain."""
     if output is not None and not fix:
         raise typer.BadParameter("--output needs --fix")
-    options = build_options(build, shapes, capability, gpu)
+    options = build_options(build, shapes, capability, gpu, threads)
     if options is None and against is not None:
         raise typer.BadParameter("--against needs --build")
     if options is not None:

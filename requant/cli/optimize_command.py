@@ -8,7 +8,7 @@ import typer
 from ..attention import Attention
 from ..lowering import Precision
 from ..optimize import optimize
-from .build_options import Build, Capability, Gpu, Shapes, build_options
+from .build_options import Build, Capability, Gpu, Shapes, Threads, build_options
 from .limit_options import EffortOption, LabelsFile, MaxBytes, MaxDrop, MaxLatency, MetricName, MinSqnr
 from .options import Calibration, Json, Keep, Model, Recipe, Target, beside, file_option
 from .terminal import failed, progress, say, show
@@ -80,12 +80,13 @@ def optimize_command(
     shapes: Shapes = None,
     capability: Capability = "",
     gpu: Gpu = "",
+    threads: Threads = 0,
     as_json: Json = False,
 ) -> None:
     """Quantize MODEL for an engine and write the result."""
     if keep and keep_costliest:
         raise typer.BadParameter("--keep-costliest takes no --keep")
-    destination, options = output or beside(model, target), build_options(build, shapes, capability, gpu)
+    destination, options = output or beside(model, target), build_options(build, shapes, capability, gpu, threads)
     with progress() as callback:
         result = optimize(
             model, calibration, recipe, target, keep_costliest or tuple(keep or ()), destination,

@@ -64,13 +64,13 @@ def tally(
         BuildError: the engine refuses the model, or cannot build or run it.
         SourceError: the model cannot be read.
     """
-    require_tally(target, capability=capability)
+    require_tally(target, capability=capability, threads=threads)
     if target in PROCESSORS:
         return session_tally(model, target, profiles=profiles or {}, threads=threads)
     return engine_tally(model, target, capability=capability, profiles=profiles or {})
 
 
-def require_tally(target: str, *, capability: str = "", gpu: str = "") -> None:
+def require_tally(target: str, *, capability: str = "", gpu: str = "", threads: int = 0) -> None:
     """Require that the kernels of ``target`` can be counted here, with these options.
 
     Raises:
@@ -81,6 +81,8 @@ def require_tally(target: str, *, capability: str = "", gpu: str = "") -> None:
             raise TargetError(f"a compute capability or a GPU is nothing for {target!r}, whose kernels are run here")
         require_processor(target)
     elif target in PACKAGES:
+        if threads:
+            raise TargetError(f"threads are nothing for {target!r}, whose kernels run on a GPU")
         tensorrt(target)
     else:
         raise TargetError(

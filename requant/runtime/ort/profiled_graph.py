@@ -6,6 +6,7 @@ are in the optimized graph. Events are named after nodes, and nodes of several b
 
 import json
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ from .session import error_text, is_engine_error, session
 
 RUNS, WARMUP = 10, 2
 """Runs that count, and those before them."""
+
+FEWEST, SECONDS = 3, 5.0
+"""Runs that count at least, and the time after which there are no more: a loop leaves an event for each step."""
 
 _SUFFIX = "_kernel_time"
 _NAMES = {"float": "float32", "double": "float64", "int4x2": "int4", "uint4x2": "uint4"}
@@ -53,8 +57,10 @@ def profiled(model: ir.Model, target: str, feed: Feed, *, threads: int) -> list[
         folder = Path(name)
         ort_session = session(model, target, threads=threads, trace=folder)
         try:
-            for _ in range(WARMUP + RUNS):
-                ort_session.run(None, dict(feed))
+            start = time.perf_counter()
+            for turn in range(WARMUP + RUNS):
+                if turn < WARMUP + FEWEST or time.perf_counter() - start < SECONDS:
+                    ort_session.run(None, dict(feed))
         except Exception as error:
             if is_engine_error(error):
                 raise SourceError(f"ONNX Runtime cannot run the model: {error_text(error)}") from error

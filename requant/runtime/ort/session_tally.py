@@ -42,8 +42,9 @@ class SessionTally(Tally):
 
     @property
     def title(self) -> str:
-        """The engine with its version, and the processor."""
-        return f"onnxruntime {self.version} on {self.processor}"
+        """The engine with its version, the processor, and the threads where they were chosen."""
+        threads = f", {self.threads} thread{'s' * (self.threads > 1)}" if self.threads else ""
+        return f"onnxruntime {self.version} on {self.processor}{threads}"
 
     @property
     def milliseconds(self) -> float:
