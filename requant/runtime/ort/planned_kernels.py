@@ -1,12 +1,15 @@
 """The kernels that compute the planned layers of a graph: which node of the optimized graph is which layer.
 
-ONNX Runtime fuses nodes and gives the new ones names of their own, but what a fused node writes keeps its name. So a
-layer is the kernel that writes the first value behind it which is left:
+ONNX Runtime fuses nodes. A fused node has the name of the layer in it, or a new one, and then what it writes keeps its
+name; a Conv whose channels go in blocks is called after what it wrote. A layer is the kernel of its name, or else the
+one that writes the first value behind it that is left, or else the one that reads its weight:
 
     MatMulInteger → Cast → Mul → Add = y        MatMulIntegerToFloat = y
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
@@ -20,7 +23,11 @@ from ..rules.qdq_graph import QdqGraph
 from ..rules.traverse import MOVERS
 from .session_kernel import SessionKernel
 
-Optimized = Mapping[ir.Node, SessionKernel]
+_COPIED = re.compile(r"(_token_\d+)+$")
+"""What is behind the name of a node that was written again with another layout."""
+
+_BLOCKED = "_nchwc"
+"""What is behind the name of the value that a Conv, whose channels go in blocks, wrote before that."""
 
 _REORDERING = frozenset({"ReorderInput", "ReorderOutput"})
 """Changes of layout, in ONNX Runtime's own domain."""
@@ -29,30 +36,68 @@ _TRANSPARENT = MOVEMENT | QUANTIZERS | CONVERSIONS | _REORDERING
 """Ops of kernels that ONNX Runtime puts behind a layer where it changes its layout or its type."""
 
 
-def planned_kernels(graph: QdqGraph, optimized: Optimized) -> dict[PlannedProduct, Kernels]:
-    """Map the layers of ``graph`` to their kernels, none where ONNX Runtime has neither its output nor its weight."""
-    writers, readers = _writers(optimized), _readers(optimized)
-    kernels = dict[PlannedProduct, Kernels]()
-    for product, node in _planned(graph):
-        written = _written_behind(node, writers, _TRANSPARENT)
-        if written is None or optimized[written].kind == "other":
-            written = next((reader for name in _constants(node) for reader in readers.get(name, ())), None)
-        kernels[product] = (optimized[written],) if written is not None else ()
-    return kernels
+@dataclass(frozen=True)
+class OptimizedGraph:
+    """The kernels of the optimized graph by its nodes, and these by their names and by what they read and write."""
+
+    kernels: Mapping[ir.Node, SessionKernel]
+    names: Mapping[str, ir.Node]
+    writers: Mapping[str, ir.Node]
+    readers: Mapping[str, ir.Node]
+
+    @classmethod
+    def of(cls, kernels: Mapping[ir.Node, SessionKernel]) -> "OptimizedGraph":
+        """Index the nodes of ``kernels``; ``readers`` are products, by the names of their weights."""
+        named = [(node.name or "", node) for node in kernels]
+        names = {_COPIED.sub("", name): node for name, node in named} | dict(named)
+        blocked = {name.removesuffix(_BLOCKED): node for name, node in named if name.endswith(_BLOCKED)}
+        writers = {value.name or "": node for node in kernels for value in node.outputs}
+        products = [node for node, kernel in kernels.items() if kernel.kind != "other"]
+        readers = {constant.name: node for node in products for constant in kernels[node].layer.constants}
+        return cls(kernels, names, blocked | writers, readers)
+
+    def product(self, node: ir.Node, stops: Container[ir.Node]) -> Kernels:
+        """Return the kernel of the layer ``node``; none where ONNX Runtime has left no trace of it."""
+        weights = (self.readers.get(name) for name in _constants(node))
+        candidates = (self.names.get(node.name or ""), self.behind(node, stops, _TRANSPARENT), *weights)
+        kernels = (self.kernels[one] for one in candidates if one is not None)
+        return tuple(kernel for kernel in kernels if kernel.kind != "other")[:1]
+
+    def behind(self, node: ir.Node, stops: Container[ir.Node], through: Container[str]) -> ir.Node | None:
+        """Return the node that writes the first value behind ``node`` that is left, and before any of ``stops``.
+
+        Where that node is one of ``through``, it is the next one upstream that is none.
+        """
+
+        def readers(value: ir.Value) -> list[ir.Value]:
+            return [output for use in value.uses() if use.node not in stops for output in use.node.outputs]
+
+        values = reachable(node.outputs, readers)
+        writer = next((self.writers[name] for value in values if (name := value.name or "") in self.writers), None)
+        if writer is None or writer.op_type not in through:
+            return writer
+        return producer(writer.inputs[0], through)
 
 
-def kernels_between(graph: QdqGraph, optimized: Optimized) -> dict[str, SessionKernel]:
-    """Map nodes that read integers by DQ alone, and are read by Q alone, to the kernels that write these integers.
+def planned_kernels(graph: QdqGraph, optimized: OptimizedGraph) -> dict[PlannedProduct, Kernels]:
+    """Map the layers of ``graph`` to their kernels."""
+    planned = list(_planned(graph))
+    layers = {node for _, node in planned}
+    return {product: optimized.product(node, layers) for product, node in planned}
 
-    Where such a node runs in float, that is the QuantizeLinear behind it. Products are left out, and what only moves.
+
+def kernels_between(graph: QdqGraph, optimized: OptimizedGraph) -> dict[str, SessionKernel]:
+    """Map nodes that read integers by DQ alone, and are read by Q alone, to the kernels that compute them.
+
+    Where such a node was fused with others in float, that is the QuantizeLinear behind. Products are left out, and what
+    only moves.
     """
-    writers = _writers(optimized)
     between = dict[str, SessionKernel]()
     for node in graph.model.graph.all_nodes():
         if node not in graph.nodes and node.op_type not in LINEAR | MOVERS and _is_between(graph, node):
-            quantize = next(iter(node.outputs[0].uses())).node
-            if (writer := _written_behind(quantize, writers, MOVEMENT | _REORDERING)) is not None:
-                between[graph.label(node)] = optimized[writer]
+            found = optimized.names.get(node.name or "") or optimized.behind(node, (), MOVEMENT | _REORDERING)
+            if found is not None:
+                between[graph.label(node)] = optimized.kernels[found]
     return between
 
 
@@ -70,29 +115,9 @@ def _planned(graph: QdqGraph) -> Iterator[tuple[PlannedProduct, ir.Node]]:
     yield from ((product, by_name[product.name]) for product in planned_products(graph))
     for layer in find_quantized_layers(graph.model):
         if layer.node not in graph.layers:
-            data = "" if layer.node.op_type in COMPRESSED_LAYERS else "int8"
-            yield PlannedProduct(graph.label(layer.node), data, _stored(layer.node)), layer.node
-
-
-def _written_behind(node: ir.Node, writers: Mapping[str, ir.Node], through: frozenset[str]) -> ir.Node | None:
-    """Return the node of the optimized graph that writes the first value behind ``node`` which is left in it.
-
-    Where that node is one of ``through``, it is the next one upstream that is none.
-    """
-
-    def behind(value: ir.Value) -> list[ir.Value]:
-        return [output for use in value.uses() for output in use.node.outputs]
-
-    values = reachable(node.outputs, behind)
-    writer = next((writers[name] for value in values if (name := value.name or "") in writers), None)
-    if writer is None or writer.op_type not in through:
-        return writer
-    return producer(writer.inputs[0], through)
-
-
-def _writers(optimized: Optimized) -> dict[str, ir.Node]:
-    """Map the values of the optimized graph to the nodes that write them."""
-    return {value.name: node for node in optimized for value in node.outputs if value.name}
+            compressed = layer.node.op_type in COMPRESSED_LAYERS
+            bits = layer.node.attributes.get_int("bits", 8) if compressed else 8
+            yield PlannedProduct(graph.label(layer.node), "" if compressed else "int8", f"int{bits}"), layer.node
 
 
 def _constants(node: ir.Node) -> Iterator[str]:
@@ -102,18 +127,3 @@ def _constants(node: ir.Node) -> Iterator[str]:
         if is_constant(source) and len(constant_shape(source)) > 1:
             assert source is not None
             yield source.name or ""
-
-
-def _readers(optimized: Optimized) -> dict[str, list[ir.Node]]:
-    """Map the initializers of the optimized graph to the products that read them."""
-    readers = dict[str, list[ir.Node]]()
-    for node, kernel in optimized.items():
-        for constant in kernel.layer.constants if kernel.kind != "other" else ():
-            readers.setdefault(constant.name, []).append(node)
-    return readers
-
-
-def _stored(node: ir.Node) -> str:
-    """Return the format of the weight of ``node``, a layer of integers."""
-    bits = node.attributes.get_int("bits", 8) if node.op_type in COMPRESSED_LAYERS else 8
-    return f"int{bits}"

@@ -8,8 +8,9 @@ import json
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -38,13 +39,15 @@ Event = Mapping[str, Any]  # JSON: values of any plain type
 class ProfiledNode:
     """A node of the graph that was run: its median time in a run, and how often it ran in one.
 
-    ``calls`` is 0 in a branch that was not taken, and more than 1 in a loop.
+    ``calls`` is 0 in a branch that was not taken, and more than 1 in a loop. ``reads`` are the tensors that it read in
+    the last call, without names and without the weights that ONNX Runtime has packed; ``outputs`` those that it wrote.
     """
 
     node: ir.Node
     microseconds: float = 0.0
     calls: int = 0
-    outputs: Sequence[EngineTensor] = field(default=())
+    reads: Sequence[EngineTensor] = ()
+    outputs: Sequence[EngineTensor] = ()
 
 
 def profiled(model: ir.Model, target: str, feed: Feed, *, threads: int) -> list[ProfiledNode]:
@@ -108,11 +111,18 @@ def _by_node(events: Sequence[Event]) -> dict[str, list[list[list[Event]]]]:
 def _timed(node: ir.Node, by_run: list[list[Event]]) -> ProfiledNode:
     times = [float(sum(event["dur"] for event in events)) for events in by_run]
     last = by_run[-1]
-    written = last[-1]["args"].get("output_type_shape", ()) if last else ()
-    outputs = [value for value in node.outputs if value.name]
-    tensors = [
-        engine_tensor(value.name, shape, dtype)
-        for value, entry in zip(outputs, written, strict=False)  # what is no tensor has no entry
+    arguments = last[-1]["args"] if last else {}
+    written = [value.name for value in node.outputs if value.name]
+    reads = _tensors(repeat(""), arguments.get("input_type_shape", ()))
+    outputs = _tensors(written, arguments.get("output_type_shape", ()))
+    return ProfiledNode(node, median(times), len(last), reads, outputs)
+
+
+def _tensors(names: Iterable[str], entries: Sequence[Mapping[str, Sequence[int]]]) -> list[EngineTensor]:
+    """Describe the tensors of an event, which has none for values that are no tensors."""
+    described = (
+        engine_tensor(name, shape, dtype)
+        for name, entry in zip(names, entries, strict=False)
         for dtype, shape in entry.items()
-    ]
-    return ProfiledNode(node, median(times), len(last), [tensor for tensor in tensors if tensor is not None])
+    )
+    return [tensor for tensor in described if tensor is not None]

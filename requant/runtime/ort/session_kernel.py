@@ -1,6 +1,6 @@
 """Kernels of an ONNX Runtime session: the nodes of the graph that it runs, with their bytes and times."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -60,9 +60,13 @@ def session_kernels(nodes: Iterable[ProfiledNode], feed: Mapping[str, EngineTens
 def _kernel(profiled: ProfiledNode, tensors: Mapping[str, EngineTensor]) -> SessionKernel:
     node = profiled.node
     values = [value for value in dict.fromkeys(node.inputs) if value is not None and value.name]
-    read = [(tensors.get(value.name or "") or _declared(value), value.const_value is not None) for value in values]
-    constants = tuple(tensor for tensor, stored in read if stored and tensor is not None)
-    inputs = tuple(tensor for tensor, stored in read if not stored and tensor is not None)
+    read = dict(zip(values, _read(values, profiled, tensors), strict=True))
+    constants, inputs = (
+        tuple(
+            tensor for value, tensor in read.items() if tensor is not None and (value.const_value is not None) is stored
+        )
+        for stored in (True, False)
+    )
     layer = EngineLayer(
         node.name or node.op_type, node.op_type, inputs, constants, tuple(profiled.outputs), (node.name or "",)
     )
@@ -72,12 +76,29 @@ def _kernel(profiled: ProfiledNode, tensors: Mapping[str, EngineTensor]) -> Sess
     return SessionKernel(layer, kind, (node.op_type,), reads, _weights(node, constants), *measured)
 
 
-def _declared(value: ir.Value) -> EngineTensor | None:
-    """Describe a constant, or a value that no node of its graph writes, as the graph declares it."""
-    shape = tuple(value.shape or ()) if value.const_value is None else value.const_value.shape.numpy()
-    dtype = value.dtype if value.const_value is None else value.const_value.dtype
-    sizes = [size for size in shape if isinstance(size, int)]
-    return engine_tensor(value.name, sizes, dtype) if dtype is not None and len(sizes) == len(shape) else None
+def _read(
+    values: Sequence[ir.Value], profiled: ProfiledNode, tensors: Mapping[str, EngineTensor]
+) -> Iterator[EngineTensor | None]:
+    """Yield the tensor of each of ``values``; those that no node has written, as the inputs of a loop's body, in order.
+
+    The profiler tells what was read, but not as which input.
+    """
+    known = {value: tensors.get(value.name or "") or _constant(value) for value in values}
+    rest = [(tensor.dtype, tensor.shape) for tensor in profiled.reads]
+    for tensor in known.values():
+        if tensor is not None and (tensor.dtype, tensor.shape) in rest:
+            rest.remove((tensor.dtype, tensor.shape))
+    for value, tensor in known.items():
+        if tensor is None and value.const_value is None and rest:
+            dtype, shape = rest.pop(0)
+            yield EngineTensor(value.name or "", shape, dtype)
+        else:
+            yield tensor
+
+
+def _constant(value: ir.Value) -> EngineTensor | None:
+    stored = value.const_value
+    return engine_tensor(value.name, stored.shape.numpy(), stored.dtype) if stored is not None else None
 
 
 def _traffic(node: ir.Node, layer: EngineLayer) -> float:
@@ -98,7 +119,11 @@ def _dtype(node: ir.Node, inputs: tuple[EngineTensor, ...]) -> str:
     """Return the type in which a product reads its data; integers are "int8", whatever their zero point."""
     if holds_quantized_data(node):
         return "int8"
-    return inputs[0].dtype if inputs else ""
+    if inputs:
+        return inputs[0].dtype
+    declared = (value.dtype for value in node.inputs if value is not None and value.const_value is None)
+    scalars = (engine_tensor("", (), dtype) for dtype in declared if dtype is not None)  # a branch that was not taken
+    return next((scalar.dtype for scalar in scalars if scalar is not None), "")
 
 
 def _weights(node: ir.Node, constants: tuple[EngineTensor, ...]) -> str:

@@ -18,7 +18,7 @@ from ..rules.qdq_graph import qdq_graph
 from ..rules.traverse import label
 from ..targets import processor, processor_name
 from ..targets import target as find_target
-from .planned_kernels import kernels_between, planned_kernels
+from .planned_kernels import OptimizedGraph, kernels_between, planned_kernels
 from .profiled_graph import engine_tensor, profiled
 from .session import engine
 from .session_kernel import SessionKernel, session_kernels
@@ -28,9 +28,9 @@ from .session_kernel import SessionKernel, session_kernels
 class SessionTally(Tally):
     """The kernels of an ONNX Runtime session, with their times on this machine: see `SessionKernel`.
 
-    ``between`` maps nodes between DQ and Q, such as the sum of two quantized values, to the kernels that write their
-    integers: a QuantizeLinear where the node runs in float. ``processor`` is what this machine's calls itself, and
-    ``threads`` those of the session, 0 for as many as ONNX Runtime chooses.
+    ``between`` maps nodes between DQ and Q, such as the sum of two quantized values, to the kernels that compute them,
+    or to the QuantizeLinear behind where these are fused with others in float. ``processor`` is what this machine's
+    calls itself, and ``threads`` those of the session, 0 for as many as ONNX Runtime chooses.
     """
 
     lister: ClassVar[str] = "ONNX Runtime"
@@ -54,7 +54,7 @@ class SessionTally(Tally):
     @property
     def integer_nodes(self) -> list[str]:
         """The nodes between DQ and Q that run on integers."""
-        return [name for name, kernel in self.between.items() if kernel.layer.kind not in QUANTIZERS]
+        return [name for name, kernel in self.between.items() if _writes_integers(kernel)]
 
     @property
     def quantizers(self) -> list[SessionKernel]:
@@ -88,6 +88,11 @@ class SessionTally(Tally):
         }
 
 
+def _writes_integers(kernel: SessionKernel) -> bool:
+    types = {output.dtype for output in kernel.layer.outputs}
+    return kernel.layer.kind not in QUANTIZERS and types <= {"int8", "uint8"}
+
+
 def session_tally(model: ir.Model, target: str, *, profiles: Profiles, threads: int) -> SessionTally:
     """Run ``model`` in a default session and count its kernels; see `requant.runtime.tally`."""
     graph = qdq_graph(model, find_target(target))
@@ -102,7 +107,8 @@ def session_tally(model: ir.Model, target: str, *, profiles: Profiles, threads: 
     except SourceError as error:
         raise BuildError(str(error)) from error
     kernels = session_kernels(nodes, _tensors(feed))
-    products, between = planned_kernels(graph, kernels), kernels_between(graph, kernels)
+    optimized = OptimizedGraph.of(kernels)
+    products, between = planned_kernels(graph, optimized), kernels_between(graph, optimized)
     return SessionTally(
         target, engine().__version__, tuple(kernels.values()), products, between, processor_name(), threads
     )
