@@ -117,6 +117,26 @@ def test_layers_on_integers(body: str, x: str) -> None:
     assert tally_findings(result) == []
 
 
+@pytest.mark.parametrize(
+    ("body", "dtype"),
+    [
+        ("p = Conv (x, kf) o = Conv (p, kf) r = Relu (o) c = Conv (r, kf) y = Relu (c)", "float32"),
+        (
+            UINT8 + CONV + qdq("u128", "c", "cd") + "e = Conv (cd, wd)" + qdq("u128", "e", "ed") + "g = Sigmoid (ed)"
+            + qdq("u0", "g", "gd") + "f = Conv (gd, wd)" + qdq("u128", "f", "y"),
+            "int8",
+        ),
+    ],
+    ids=["in blocks", "channels last"],
+)  # fmt: skip
+def test_each_layer_of_a_chain_has_its_kernel_in_any_layout(body: str, dtype: str) -> None:
+    result = counted(graph(body, "float[1,16,6,6] x"))
+    kernels = [kernel for group in result.products.values() for kernel in group]
+    assert (len(result.products), len(set(kernels)), {one.dtype for one in kernels}) == (3, 3, {dtype})
+    assert {one.kind for one in kernels} == {"convolution"}
+    assert result.merged_layers == []
+
+
 @needs("MatMulNBits of 8 bits")
 def test_a_weight_alone_is_read_as_it_is_stored() -> None:
     result = counted(graph(W + "y = MatMul (x, wd)"))
