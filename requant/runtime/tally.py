@@ -78,11 +78,13 @@ def require_tally(target: str, *, capability: str = "", gpu: str = "", threads: 
     """
     if target in PROCESSORS:
         if capability or gpu:
-            raise TargetError(f"a compute capability or a GPU is nothing for {target!r}, whose kernels are run here")
+            raise TargetError(
+                f"{target!r} takes no compute capability and no GPU: its kernels run on the processor here"
+            )
         require_processor(target)
     elif target in PACKAGES:
         if threads:
-            raise TargetError(f"threads are nothing for {target!r}, whose kernels run on a GPU")
+            raise TargetError(f"{target!r} takes no threads: its kernels run on a GPU")
         tensorrt(target)
     else:
         raise TargetError(

@@ -1,6 +1,6 @@
 """Kernels of an ONNX Runtime session: the nodes of the graph that it runs, with their bytes and times."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -47,17 +47,28 @@ class SessionKernel(EngineKernel):
         return self.traffic * self.calls
 
 
-def session_kernels(nodes: Iterable[ProfiledNode], feed: Mapping[str, EngineTensor]) -> dict[ir.Node, SessionKernel]:
-    """Return the kernel of each node, in order; ``feed`` are the inputs of the model."""
+def session_kernels(nodes: Sequence[ProfiledNode], feed: Mapping[str, EngineTensor]) -> dict[ir.Node, SessionKernel]:
+    """Return the kernel of each node, in order; ``feed`` are the inputs of the model.
+
+    A node with a body, such as a loop, takes what the nodes in it do not.
+    """
     tensors = dict(feed)
     kernels = dict[ir.Node, SessionKernel]()
+    times = {profiled.node: profiled.microseconds for profiled in nodes}
     for profiled in nodes:
         tensors |= {output.name: output for output in profiled.outputs}
-        kernels[profiled.node] = _kernel(profiled, tensors)
+        within = sum(times.get(inner, 0.0) for body in _bodies(profiled.node) for inner in body)
+        kernels[profiled.node] = _kernel(profiled, max(profiled.microseconds - within, 0.0), tensors)
     return kernels
 
 
-def _kernel(profiled: ProfiledNode, tensors: Mapping[str, EngineTensor]) -> SessionKernel:
+def _bodies(node: ir.Node) -> Iterator[ir.Graph]:
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield attribute.as_graph()
+
+
+def _kernel(profiled: ProfiledNode, microseconds: float, tensors: Mapping[str, EngineTensor]) -> SessionKernel:
     node = profiled.node
     values = [value for value in dict.fromkeys(node.inputs) if value is not None and value.name]
     read = dict(zip(values, _read(values, profiled, tensors), strict=True))
@@ -72,7 +83,7 @@ def _kernel(profiled: ProfiledNode, tensors: Mapping[str, EngineTensor]) -> Sess
     )
     kind: KernelKind = next((kind for kind, ops in _KINDS.items() if node.op_type in ops), "other")
     reads = "" if kind == "other" else _dtype(node, inputs)
-    measured = profiled.microseconds, profiled.calls, _traffic(node, layer)
+    measured = microseconds, profiled.calls, _traffic(node, layer)
     return SessionKernel(layer, kind, (node.op_type,), reads, _weights(node, constants), *measured)
 
 

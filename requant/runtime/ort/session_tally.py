@@ -29,8 +29,8 @@ class SessionTally(Tally):
     """The kernels of an ONNX Runtime session, with their times on this machine: see `SessionKernel`.
 
     ``between`` maps nodes between DQ and Q, such as the sum of two quantized values, to the kernels that compute them,
-    or to the QuantizeLinear behind where these are fused with others in float. ``processor`` is what this machine's
-    calls itself, and ``threads`` those of the session, 0 for as many as ONNX Runtime chooses.
+    or to the QuantizeLinear behind where these are fused with others in float. ``processor`` is the name of this
+    machine's, and ``threads`` are those of the session, 0 for as many as ONNX Runtime chooses.
     """
 
     lister: ClassVar[str] = "ONNX Runtime"

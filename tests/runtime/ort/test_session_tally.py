@@ -14,6 +14,8 @@ from requant.ir.load import load
 from requant.runtime import SessionTally, tally
 from requant.runtime.check import check
 from requant.runtime.ort import session_tally
+from requant.runtime.ort.profiled_graph import ProfiledNode
+from requant.runtime.ort.session_kernel import session_kernels
 from requant.runtime.profiles import Profiles
 from requant.runtime.tally_findings import tally_findings
 from tests.engine import needs
@@ -24,6 +26,10 @@ Build = Callable[[str], onnx.ModelProto]
 
 ROW = 2 * 3 * 16
 """Elements of x in most of the graphs."""
+
+LOOP = """(float[4,16] x) => (float z) <float[16,16] W, int64[1] n = {3}, bool t = {1}> {
+    z = Loop (n, t, x) <body = l (int64 i, bool k, float[4,16] s) => (bool o, float[4,16] u) {
+        o = Identity(k) u = MatMul(s, W) }> }"""
 
 ADDED = UINT8 + qdq("u128", "z", "zd") + "a = Add (xd, zd)\n" + qdq("u128", "a", "y")
 
@@ -162,22 +168,27 @@ def test_nodes_between_dq_and_q_are_on_integers_or_not() -> None:
     assert result.between["a"].title == "Sub"
 
 
-def test_a_branch_that_is_not_taken_and_a_loop(build: Build) -> None:
-    model = load(
-        build("""(bool c, float[4,16] x) => (float y, float z)
-        <float[16,16] W, int64[1] n = {3}, bool t = {1}> {
-            y = If (c) <then_branch = a () => (float p) { p = MatMul(x, W) },
-                        else_branch = b () => (float p) { p = Relu(x) }>
-            z = Loop (n, t, x) <body = l (int64 i, bool k, float[4,16] s) => (bool o, float[4,16] u) {
-                o = Identity(k) u = MatMul(s, W) }> }""")
-    )
-    result = counted(model)
-    loop, product = (next(one for one in result.kernels if one.layer.name == name) for name in ("z", "u"))
+def test_a_loop_runs_its_kernels_several_times(build: Build) -> None:
+    loop, product = (next(one for one in counted(load(build(LOOP))).kernels if one.layer.name == name) for name in "zu")
     assert (loop.calls, product.calls, product.title) == (1, 3, "MatMul in float32")
     assert product.nbytes == 3 * 4 * (2 * 4 * 16 + 16 * 16)
+
+
+def test_a_branch_that_is_not_taken_takes_no_time(build: Build) -> None:
+    text = """(bool c, float[4,16] x) => (float y) <float[16,16] W> {
+        y = If (c) <then_branch = a () => (float p) { p = MatMul(x, W) },
+                    else_branch = b () => (float p) { p = Relu(x) }> }"""
+    result = counted(load(build(text)))
     branches = {one.layer.kind: one for one in result.kernels if one.layer.name.startswith("p")}
     assert sorted(one.calls for one in branches.values()) == [0, 1]
     assert branches["MatMul"].title == "MatMul in float32"
+
+
+def test_a_node_with_a_body_takes_what_the_nodes_in_it_do_not(build: Build) -> None:
+    model = load(build(LOOP))
+    nodes = [ProfiledNode(node, 100.0 if node.op_type == "Loop" else 10.0, 1) for node in model.graph.all_nodes()]
+    times = {node.op_type: kernel.microseconds for node, kernel in session_kernels(nodes, {}).items()}
+    assert times == {"Loop": 80.0, "Identity": 10.0, "MatMul": 10.0}
 
 
 def test_a_dynamic_input_runs_in_its_usual_shape() -> None:
@@ -197,7 +208,7 @@ def test_what_cannot_run_is_an_error() -> None:
         TargetError, match="'openvino' cannot be counted: choose one of cpu, cpu-avx2, cpu-arm, tensorrt"
     ):
         tally(graph("y = Relu (x)"), "openvino")
-    with pytest.raises(TargetError, match="a compute capability or a GPU is nothing for 'cpu'"):
+    with pytest.raises(TargetError, match="'cpu' takes no compute capability and no GPU"):
         tally(graph("y = Relu (x)"), "cpu", capability="8.9")
 
 
