@@ -153,9 +153,9 @@ def check_build(
         SourceError: a model cannot be read.
         TargetError, BuildError: as `requant.runtime.tally`.
     """
-    options = options or BuildOptions()
-    engine, model = find_target(target), load(source)
+    engine, options = find_target(target), options or BuildOptions()
     options.require(target)
+    model = load(source)
     if against is None:
         return compare_builds(model, without_quantizers(model, engine), target, options)
     result = compare_builds(model, as_reference(load(against), engine), target, options)
