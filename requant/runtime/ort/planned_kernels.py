@@ -24,10 +24,10 @@ from ..rules.traverse import MOVERS
 from .session_kernel import SessionKernel
 
 _COPIED = re.compile(r"(_token_\d+)+$")
-"""What is behind the name of a node that was written again with another layout."""
+"""The ending of the name of a node that was written again with another layout."""
 
 _BLOCKED = "_nchwc"
-"""What is behind the name of the value that a Conv, whose channels go in blocks, wrote before that."""
+"""The ending of the name of a Conv whose channels go in blocks, behind that of the value that it wrote before."""
 
 _REORDERING = frozenset({"ReorderInput", "ReorderOutput"})
 """Changes of layout, in ONNX Runtime's own domain."""
