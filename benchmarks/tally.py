@@ -34,7 +34,7 @@ from requant.result import Precision
 from requant.runtime.profiles import Profiles
 from requant.runtime.tally import Tally, tally
 from requant.runtime.targets import target as find_target
-from requant.runtime.trt.roofline import GPUS
+from requant.runtime.trt.roofline import GPUS, microseconds
 from requant.tables import table
 
 from .ablation import Calibrated
@@ -119,7 +119,7 @@ def cells(model: ir.Model) -> Iterator[str]:
     """Yield kernels and traffic in each of `CASES`, and the estimate."""
     tallies = [counted(model, batch, capability) for batch, capability in CASES]
     yield from (item if isinstance(item, str) else f"{len(item.kernels)} / {item.megabytes:.0f}" for item in tallies)
-    yield "" if isinstance(tallies[1], str) else f"{tallies[1].microseconds(GPU):.0f}"
+    yield "" if isinstance(tallies[1], str) else f"{microseconds(tallies[1].kernels, GPU):.0f}"
 
 
 def counted(model: ir.Model, batch: int, capability: str) -> Tally | str:

@@ -18,7 +18,7 @@ from .runtime.profiles import Profiles, usual_shapes
 from .runtime.tally import SessionTally, Tally, require_tally, tally
 from .runtime.tally_findings import tally_findings
 from .runtime.targets import target as find_target
-from .runtime.trt.roofline import GPUS
+from .runtime.trt.roofline import GPUS, microseconds
 
 RUNS, WARMUP, PAUSE = 20, 2, 0.1
 """Runs of each model that are timed and those before them, and the seconds before each."""
@@ -88,7 +88,11 @@ class BuildCheck:
     @property
     def microseconds(self) -> tuple[float, ...]:
         """The estimated times of the engine and of the baseline; empty without a GPU to estimate for."""
-        return tuple(side.microseconds(GPUS[self.gpu]) for side in (self.tally, self.baseline)) if self.gpu else ()
+        return (
+            tuple(microseconds(side.kernels, GPUS[self.gpu]) for side in (self.tally, self.baseline))
+            if self.gpu
+            else ()
+        )
 
     @property
     def formats(self) -> str:

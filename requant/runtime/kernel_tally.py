@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 from .engine_kernel import EngineKernel, Kernels
 from .engine_plan import PlannedProduct
-from .trt.roofline import GpuPeaks, seconds
 
 
 @dataclass(frozen=True)
@@ -72,10 +71,6 @@ class Tally:
     def ops(self, kernel: EngineKernel) -> str:
         """Name the ops in a ``kernel`` that is no product."""
         return kernel.title
-
-    def microseconds(self, gpu: GpuPeaks) -> float:
-        """Estimate the time of all kernels on a GPU, one after the other; see `requant.runtime.trt.roofline`."""
-        return sum(seconds(kernel, gpu) for kernel in self.kernels) * 1e6
 
     def to_dict(self) -> dict[str, Any]:  # JSON: values of any plain type
         """Return plain dictionaries, lists and numbers."""

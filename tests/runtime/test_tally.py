@@ -13,7 +13,7 @@ from requant.errors import BuildError, TargetError
 from requant.ir.load import load
 from requant.runtime import EngineTally, tally
 from requant.runtime.tally_findings import tally_findings
-from requant.runtime.trt.roofline import GPUS
+from requant.runtime.trt.roofline import GPUS, microseconds
 from tests.engine import needs_tensorrt_rtx
 from tests.runtime.trt.fake_tensorrt import Calls, fake_tensorrt_rtx
 from tests.runtime.trt.listings import listing
@@ -134,7 +134,7 @@ def test_attention_in_float32_is_found(calls: Calls) -> None:
 
 def test_an_estimate_is_the_sum_over_kernels(calls: Calls) -> None:
     result = recorded("pre_norm_int8_float16", artifact("float16"), calls)
-    slow, fast = (result.microseconds(GPUS[name]) for name in ("l4", "4090"))
+    slow, fast = (microseconds(result.kernels, GPUS[name]) for name in ("l4", "4090"))
     assert 15 * 2 < fast < slow < 100
 
 

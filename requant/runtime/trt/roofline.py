@@ -3,7 +3,7 @@
 It ranks engines of one model; it is no measurement. Caches, occupancy and clocks are ignored.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -38,6 +38,15 @@ GPUS = {
     "h100": GpuPeaks("H100 SXM", "8.9", 3350, _peaks(495, 989, 1979, 1979)),
 }
 """By the name of an option; from NVIDIA's datasheets, without sparsity, products of floats summed in float32."""
+
+
+def microseconds(kernels: Iterable[EngineKernel], gpu: GpuPeaks) -> float:
+    """Estimate the time of ``kernels`` on ``gpu``, one after the other.
+
+    Raises:
+        TargetError: as `EngineLayer.nbytes`.
+    """
+    return sum(seconds(kernel, gpu) for kernel in kernels) * 1e6
 
 
 def seconds(kernel: EngineKernel, gpu: GpuPeaks) -> float:
