@@ -66,10 +66,11 @@ def _proposals(job: Job) -> list[dict[int, float]]:
             return []
         feeds = tuple(islice(chain(job.parts.held_out or (), job.parts.training), MOST))
         noise = noise_of_layers(job.model, quantized, feeds)
-        noisy, cheap = noisy_layers(noise, _most_noise() / worst), dict[int, float]()
+        enough, cheap = _most_noise() / worst, dict[int, float]()
+        noisy = noisy_layers(noise, enough)
         if not job.lowering.engine.integer_outputs:
             layers = placed_layers(job.model, feeds[0]).values()
-            cheap = cheap_layers(noise, {layer.place: float(layer.elements) for layer in layers})
+            cheap = cheap_layers(noise, {layer.place: float(layer.elements) for layer in layers}, enough)
         return [*filter(None, [noisy, cheap if cheap != noisy else {}])]
 
 

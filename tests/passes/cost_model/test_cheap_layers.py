@@ -22,3 +22,11 @@ CASES = {
 def test_much_of_the_noise_for_little_traffic(case: str) -> None:
     noise, traffic, expected = CASES[case]
     assert cheap_layers(dict(enumerate(noise)), dict(enumerate(traffic))) == pytest.approx(expected)
+
+
+def test_no_more_layers_than_are_needed() -> None:
+    noise, traffic = dict(enumerate([40.0, 30, 15, 15])), dict(enumerate([4.0, 1, 3, 92]))
+    assert cheap_layers(noise, traffic) == pytest.approx({0: 0.4, 1: 0.3, 2: 0.15})
+    assert cheap_layers(noise, traffic, enough=0.3) == pytest.approx({0: 0.4, 1: 0.3})
+    assert cheap_layers(noise, traffic, enough=0.9) == pytest.approx({0: 0.4, 1: 0.3}), "half of the noise at least"
+    assert cheap_layers(noise, traffic, enough=0.1) == pytest.approx({0: 0.4, 1: 0.3, 2: 0.15}), "as much as there is"
