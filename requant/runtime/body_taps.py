@@ -28,14 +28,13 @@ class BodyTaps:
 
     def tap(self, name: str) -> None:
         """Let the main graph have a sequence called ``name`` in place of the value in a body, which is renamed."""
-        value = self.values[name]
-        body = value.graph
-        value.name = fresh_name(self._graph, f"{name}.inside")
-        path: list[ir.Graph] = []
+        body, path = self.values[name].graph, list[ir.Graph]()
         while body is not self._graph:
             assert isinstance(body, ir.Graph)
             path.append(body)
             body = self._owner(body).graph
+        value = self.values[name]  # what a Scan's body takes is another value in the Loop that it became
+        value.name = fresh_name(self._graph, f"{name}.inside")
         empty = ir.node("SequenceEmpty", [], {"dtype": int(value.dtype or ir.DataType.FLOAT)})
         self._graph.insert_before(self._owner(path[-1]), empty)
         result = self._through(path, self._named(empty.outputs[0], value), value)
