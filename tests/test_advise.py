@@ -57,7 +57,7 @@ def test_noises_of_layers_alone_add_up_and_the_curve_rises() -> None:
     assert together == pytest.approx(advice.curve[0].sqnr, abs=1.5)
     sqnr, costs = ([getattr(point, name) for point in advice.curve] for name in ("sqnr", "multiplications"))
     assert sqnr == sorted(sqnr)
-    assert costs == sorted(costs)
+    assert costs == sorted(set(costs)), "a point that costs as much as a better one is left out"
     assert len(sqnr) > 2
     names = {cost.name for cost in advice.layers}
     assert all(names > set(point.in_float) for point in advice.curve)
