@@ -15,9 +15,10 @@ test: lint docs newest lowest
 newest: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2 -q
 
-# Examples drawn at random find wrong rewrites, which do not depend on versions: a few are enough here.
+# Examples drawn at random find wrong rewrites, which do not depend on versions: a few are enough here, no slow ones.
 lowest: $(LOWEST)/ready
-	REQUANT_PROPERTY_EXAMPLES=3 $(LOWEST)/bin/python -m pytest -n 2 -q
+	REQUANT_PROPERTY_EXAMPLES=3 $(LOWEST)/bin/python -m pytest -n 2 -q \
+		-m "not slow and not (download or exporter or gpu or property or fuzz or trt)"
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -30,6 +30,7 @@ def broken(model: onnx.ModelProto, layer: str, consumer: str) -> onnx.ModelProto
     return copy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "layer", "consumer"),
     [

@@ -95,11 +95,13 @@ def test_random_products_with_convs(seed: int) -> None:
     _require_no_untrue_reasons(seed, random_products(seed, convs=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_random_graphs(seed: int) -> None:
     _require_no_untrue_reasons(seed, random_graph(seed, WIDE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_random_networks(seed: int) -> None:
     _require_no_untrue_reasons(seed, _network(seed))

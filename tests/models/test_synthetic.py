@@ -191,6 +191,7 @@ def test_impossible_specs_are_refused() -> None:
             synthetic.windowed(replace(SPEC, tokens=tokens), window)
 
 
+@pytest.mark.slow
 def test_vit_b16_has_its_shape_and_sane_activations() -> None:
     model = synthetic.vit_b16()
     assert op_types(model).count("LayerNormalization") == 25

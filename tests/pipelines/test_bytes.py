@@ -36,6 +36,7 @@ def written(folder: Path, target: str, *, seed: int, threads: int, before: str =
     return (folder / "out.onnx").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
 def test_two_processes_write_the_same_bytes(tmp_path: Path, target: str) -> None:
     first = written(tmp_path / "first", target, seed=0, threads=1)

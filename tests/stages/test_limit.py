@@ -28,6 +28,7 @@ def in_float(result: requant.Result) -> list[str]:
     return [layer.name for layer in result.report.layers if not layer.quantized]
 
 
+@pytest.mark.slow
 def test_a_limit_decides_on_integer_convs_in_both_directions() -> None:
     """Without one, time and noise are weighed; the first Conv writes a channel that is far larger than the others."""
     proto, data = source(BODY, weights(outlier=300.0), SIDE), convnets.feeds(16, SIDE)
@@ -39,6 +40,7 @@ def test_a_limit_decides_on_integer_convs_in_both_directions() -> None:
     assert ranking[0].name in ("c", "d"), "both round that channel"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "target", "count"),
     [("mlp", "tensorrt", 24), ("lora", "cpu", 8), ("audio", "cpu", 24)],
@@ -67,6 +69,7 @@ def test_a_limit_that_holds_anyway_changes_nothing() -> None:
     assert in_float(after) == []
 
 
+@pytest.mark.slow
 def test_more_is_asked_for_by_more_layers_in_float() -> None:
     family = FAMILIES["mlp"](1)
     data = family.feeds(24, 0)

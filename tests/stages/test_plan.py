@@ -19,6 +19,7 @@ def codes(result: requant.Result) -> set[str]:
     return {layer.format for layer in result.report.layers}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp", "post-norm"])
 def test_mixed8_is_int8_where_it_is_no_better(name: str) -> None:
     family = FAMILIES[name](92_001)
@@ -51,6 +52,7 @@ def test_an_engine_without_a_format_has_no_plan_in_it() -> None:
     assert not any("fp8" in note for note in result.report.notes)
 
 
+@pytest.mark.slow
 def test_auto_takes_another_whole_plan_where_that_is_better() -> None:
     family = FAMILIES["cnn"](91_001)
     data, fresh = family.feeds(32, 0), family.feeds(64, 1)

@@ -66,6 +66,7 @@ def test_what_a_call_without_limits_leaves_in_float_is_left_to_them(monkeypatch:
     assert content(limited) == content(requant.optimize(FAMILY.model, DATA, **options, min_sqnr=20))
 
 
+@pytest.mark.slow
 def test_plans_of_integer_convs_are_measured_once_too() -> None:
     proto, data = source(BODY, weights(outlier=300.0), SIDE), convnets.feeds(6, SIDE)
     results = [requant.optimize(proto, data, "int8-plain", "cpu", min_sqnr=limit, effort="low") for limit in (10, 30)]

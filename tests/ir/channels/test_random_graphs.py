@@ -120,6 +120,7 @@ def _check_all(seeds: range, kinds: set[str]) -> None:
     assert not kinds - occurrences.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", range(0, GRAPHS, CHUNK))
 def test_random_graphs_keep_their_outputs(start: int) -> None:
     _check_all(range(start, start + CHUNK), KINDS)

@@ -131,6 +131,7 @@ def test_a_transform_that_fits_a_handful_of_samples_is_not_believed() -> None:
     assert sharp.margins[0] > identity.margins[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp", "lora", "pre-norm"])
 def test_few_samples_do_not_make_the_transforms_worse_than_none(name: str) -> None:
     """In the mean of draws, on other data."""

@@ -36,6 +36,7 @@ def test_a_plan_for_another_engine_serves_as_well(seed: int, tmp_path: Path) -> 
     assert fused_ops(artifact, tmp_path)["QLinearConv"] == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", range(0, 8, 4))
 def test_random_networks_run_as_they_are_recorded(start: int, tmp_path: Path) -> None:
     _check_all(range(start, start + 4), tmp_path)

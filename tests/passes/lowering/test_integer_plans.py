@@ -77,6 +77,7 @@ def test_no_node_comes_between_two_layers_in_int8() -> None:
     assert "reads the integers that the layer before it writes" in by_target["cpu"].reason
 
 
+@pytest.mark.slow
 def test_nor_before_the_last_layer_which_is_none_of_them(tmp_path: Path) -> None:
     """The kernel before it would have to write floats for a transform, and so all kernels before that."""
     body = f"{STEM} d = Conv(p, w) e = Relu(d) f = Flatten(e) m = MatMul(f, z) y = Unsqueeze(m, ends)"
