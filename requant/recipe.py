@@ -86,7 +86,8 @@ def weight_only(name: str, fmt: Format) -> Recipe:
     return Recipe(name, (fold,), (fmt,))
 
 
-_INT8, _FP8 = Recipe(), Recipe("fp8", (), (FP8,))
+_INT8 = Recipe()
+_FP8 = Recipe("fp8", (SearchTransforms(formats=(FP8,), insert=False, free=True),), (FP8,))
 _MIXED8 = SearchTransforms(formats=(INT8, FP8), insert=False, free=True)
 _SMOOTHQUANT = Recipe("int8 with SmoothQuant alone", (SearchTransforms((SmoothQuant(0.8, shift=True),)),))
 
@@ -105,9 +106,10 @@ RECIPES = {recipe.name: recipe for recipe in _RECIPES}
 """Recipes by name.
 
 "int8" splits channels, transforms them and rounds weights by GPTQ; "int8-plain" quantizes the graph as it is.
-"int8-dynamic" computes the scales of the data at run time. "fp8" is e4m3 for both, "mixed8" is int8 or e4m3 by value,
-where that is better than either for all. "auto" is the best of "int8", int8 with SmoothQuant at every site, "fp8" and
-mixed formats, as far as the engine has them, on held-out samples.
+"int8-dynamic" computes the scales of the data at run time. "fp8" is e4m3 for both, with transforms that add no node:
+its relative error is the same for all magnitudes but the smallest, so that these matter less than for integers.
+"mixed8" is int8 or e4m3 by value, where that is better than either for all. "auto" is the best of "int8", int8 with
+SmoothQuant at every site, "fp8" and mixed formats, as far as the engine has them, on held-out samples.
 "int4-weight" and "int8-weight" are weight-only. Without calibration, those that need no ranges omit rewrites too.
 """
 

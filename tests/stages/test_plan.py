@@ -1,17 +1,18 @@
 """The recipe whose plan is taken: another than the preferred one only where held-out samples show it to be better."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import onnx_ir as ir
 import pytest
 
 import requant
 from models.few import FAMILIES, Family, Feed
-from requant.recipe import RECIPES
+from requant.recipe import RECIPES, Recipe
 from requant.stages.job import Job
 
 
-def optimized(family: Family, data: Sequence[Feed], recipe: str) -> requant.Result:
+def optimized(family: Family, data: Sequence[Feed], recipe: str | Recipe) -> requant.Result:
     return requant.optimize(family.model, data, recipe, "tensorrt", precision="float32")
 
 
@@ -44,6 +45,17 @@ def test_the_better_recipe_is_taken_with_a_note(monkeypatch: pytest.MonkeyPatch)
     fp8 = requant.optimize(family.model, family.feeds(24, 0), "fp8", "tensorrt")
     assert codes(result) == codes(fp8)
     assert [note for note in result.report.notes if "planned" in note] == ["planned by fp8: 9.0 dB better"]
+
+
+def test_fp8_takes_transforms_that_add_no_node() -> None:
+    family = FAMILIES["post-norm"](101)
+    data, fresh = family.feeds(24, 0), family.feeds(48, 1)
+    plain = replace(RECIPES["fp8"], rewrites=())
+    ours, other = (optimized(family, data, recipe) for recipe in (RECIPES["fp8"], plain))
+    assert ours.model.graph.num_nodes() == other.model.graph.num_nodes()
+    assert ours.report.sites
+    distances = [requant.compare(family.model, one.model, fresh).outputs["y"].sqnr for one in (ours, other)]
+    assert distances[0] > distances[1]
 
 
 def test_an_engine_without_a_format_has_no_plan_in_it() -> None:
