@@ -69,7 +69,8 @@ def fold_weights(model: ir.Model) -> bool:
     order = _constant_nodes(model)
     held, modified = 0, False
     for value in list(_parameters(order)):
-        nodes = sorted(producers([value], through=lambda node: True), key=order.__getitem__)
+        upstream = producers([value], through=order.__contains__)
+        nodes = sorted((node for node in upstream if node in order), key=order.__getitem__)
         expression = Expression.of(value, nodes, opset)
         result = _result(value, nodes, expression)
         if result is None:

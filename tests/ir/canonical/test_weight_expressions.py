@@ -117,6 +117,17 @@ def test_expressions_are_folded_whatever_layer_reads_them(form: str, build: Buil
     agree(load(proto), model, {"i": np.array([0, 7, 299])} if form == "table" else {"x": data})
 
 
+def test_constants_that_a_conversion_makes_are_part_of_an_expression(build: Build) -> None:
+    """An Unsqueeze of opset 11 has its axes in an attribute, that of 13 takes them from a Constant."""
+    proto = build("""(float[5, n, 64] x) => (float[5, 1, n, k] y) <float[256, 64] v, float[256, 64] r>
+        { w = Unsqueeze<axes = [0]>(v) u = Unsqueeze<axes = [0]>(r) y = LSTM<hidden_size = 64>(x, w, u) }""")
+    proto.opset_import[0].version = 11
+    model = load(proto)
+    canonicalize(model)
+    assert [node.op_type for node in model.graph] == ["LSTM"]
+    agree(load(proto), model, {"x": np.random.default_rng(0).standard_normal((5, 2, 64)).astype(np.float32)})
+
+
 AXES = "<float[64, 8, 5, 5] v, int64[3] axes = {1, 2, 3}>"
 
 BODIES = {
