@@ -12,7 +12,7 @@ from ..ir.linear import Linear
 from ..ir.quantizer import quantizer
 from .annotations import is_kept
 from .cost_model.loss import part_loss
-from .cost_model.observation import part_of
+from .cost_model.part import part_of
 
 
 def select_format(consumers: Sequence[Linear], formats: Sequence[Format]) -> Format:

@@ -22,7 +22,8 @@ from ..ir.transform.split import split
 from ..ir.transform.transform import ChannelTransform
 from .annotations import CHANNEL_ORDER, SITES, is_direct, site_records
 from .cost_model.channel_copies import copies
-from .cost_model.observation import Observation, Part, observe
+from .cost_model.observation import Observation, observe
+from .cost_model.part import Part
 from .cost_model.search import CANDIDATES, INSERTED_MARGIN_SHARE, NODE_PENALTY, search
 from .records import SiteRecord
 from .solvers import Solver

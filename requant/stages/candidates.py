@@ -90,6 +90,11 @@ def decibels(noise: float) -> float:
     return float(np.clip(_decibels(1.0, noise), -CEILING, CEILING))
 
 
+def loss_in_words(noise: float) -> str:
+    """Say what an output of so much ``noise``, relative to the signal, would do."""
+    return f"have {decibels(noise):.1f} dB" if np.isfinite(noise) else "not be finite"
+
+
 def _decibels(a: float, b: float) -> float:
     tiny = np.finfo(np.float64).tiny
     return float(10 * np.log10(max(max(a, tiny) / max(b, tiny), tiny)))

@@ -2,12 +2,10 @@
 
 from itertools import chain, islice
 
-import numpy as np
-
 from ..passes.layer_places import placed_layers, with_refusals
 from ..passes.layers_gain import layers_gain
 from ..passes.regions.gain import LEAST_GAIN
-from .candidates import decibels
+from .candidates import loss_in_words
 from .float_layers import float32_artifact, may_leave_layers, noise_if_poor, quantized_outputs
 from .job import Job
 
@@ -30,10 +28,9 @@ def refuse_small_gain(job: Job) -> None:
         noise = noise_if_poor(job, artifact) if quantized and gain < LEAST_GAIN else 0.0
         if not noise:
             return
-    loss = f"have {decibels(noise):.1f} dB" if np.isfinite(noise) else "not be finite"
     reason = (
         f"int8 is estimated to run the layers of the model {gain:.2f} times as fast as float, less than {LEAST_GAIN} "
-        f"times, and its worst output would {loss}"
+        f"times, and its worst output would {loss_in_words(noise)}"
     )
     places = [layer.place for layer in layers.values() if layer.output in quantized]
     job.model = with_refusals(job.model, dict.fromkeys(places, reason))

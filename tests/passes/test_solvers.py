@@ -20,7 +20,8 @@ from requant.ir.load import load
 from requant.ir.transform.transform import ChannelTransform
 from requant.passes.channel_pass import apply
 from requant.passes.cost_model.loss import loss
-from requant.passes.cost_model.observation import Observation, Part, observe
+from requant.passes.cost_model.observation import Observation, observe
+from requant.passes.cost_model.part import Part
 from requant.passes.cost_model.search import CANDIDATES
 from requant.passes.solvers import (
     LLM_FP4,

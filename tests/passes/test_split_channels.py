@@ -15,7 +15,8 @@ from requant.ir.load import load
 from requant.ir.transform.transform import ChannelTransform
 from requant.passes import SearchTransforms, SplitChannels
 from requant.passes.annotations import site_records
-from requant.passes.cost_model.observation import Observation, Part
+from requant.passes.cost_model.observation import Observation
+from requant.passes.cost_model.part import Part
 from requant.passes.solvers import Identity, OffsetCopies, SmoothQuant, WithMargin
 from requant.runtime.verify import verify
 

@@ -26,7 +26,8 @@ from ...ir.quantizer import e4m3, largest_code
 from ...ir.transform.transform import ChannelTransform
 from ..scales import activation_quantizer, in_blocks
 from .clipping import MARGINS, Reach, clipping, reach
-from .observation import Observation, Part
+from .observation import Observation
+from .part import Part
 from .row_weights import row_weights
 
 Chooser = Callable[[Observation], ChannelTransform]

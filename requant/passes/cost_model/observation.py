@@ -8,42 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...calib.collect import statistics
 from ...calib.statistics import ChannelStatistics
 from ...ir.channels.site import Consumer, Site
 from ...ir.linear import Linear
 from ..annotations import CHANNEL_ORDER, is_quantized
 from .folds import folds
-
-
-@dataclass(frozen=True)
-class Part:
-    """A value of K channels that gets a quantizer, and its consumers' weights side by side as a matrix [K, N].
-
-    ``channels[i]`` is the site's channel at the value's channel i, as in `requant.ir.channels.site`.
-    """
-
-    statistics: ChannelStatistics
-    channels: NDArray[np.intp]
-    matrix: NDArray[np.float32]
-
-    @cached_property
-    def product(self) -> NDArray[np.float32]:
-        """The outputs of the consumers for the sampled rows, without their biases: [R, N]."""
-        product: NDArray[np.float32] = self.statistics.rows @ self.matrix
-        return product
-
-    @cached_property
-    def size(self) -> NDArray[np.float64]:
-        """The squared norm of the consumers' outputs for each sampled row, [R]."""
-        size: NDArray[np.float64] = np.square(self.product).sum(axis=1, dtype=np.float64)
-        return size
-
-    @cached_property
-    def energy(self) -> NDArray[np.float64]:
-        """Σ w² over all that the consumers multiply each channel by, [K]."""
-        energy: NDArray[np.float64] = np.square(self.matrix).sum(axis=1, dtype=np.float64)
-        return energy
+from .part import Part, part_of
 
 
 @dataclass(frozen=True)
@@ -137,7 +107,8 @@ def observe(site: Site) -> Observation | None:
     parts = tuple(part for group in groups if (part := _part(group)) is not None)
     if len(parts) < len(groups):
         return None
-    return Observation(site.channels, parts, site.shift_blocked is None, _producer_reach(site), _order(site))
+    shiftable = site.shift_blocked is None and all(part.may_be_shifted for part in parts)
+    return Observation(site.channels, parts, shiftable, _producer_reach(site), _order(site))
 
 
 def quantized_consumers(site: Site) -> list[list[Consumer]]:
@@ -157,15 +128,6 @@ def _part(consumers: list[Consumer]) -> Part | None:
     """Return the part of the consumers of one value, each weight once: one product instead of three for Q, K, V."""
     part, channels = part_of([consumer.linear for consumer in consumers]), consumers[0].channels
     return None if part is None or len(part.channels) != len(channels) else replace(part, channels=channels)
-
-
-def part_of(consumers: Sequence[Linear]) -> Part | None:
-    """Return the part of the value that ``consumers`` share, in its channels; None without consumers or statistics."""
-    stats = statistics(consumers[0].current_data) if consumers else None
-    if stats is None or len(stats.minimum) != consumers[0].inputs:
-        return None
-    matrices = [linear.matrix() for linear in {linear.weight: linear for linear in consumers}.values()]
-    return Part(stats, np.arange(consumers[0].inputs), np.concatenate(matrices, axis=1))
 
 
 def _producer_reach(site: Site) -> NDArray[np.float64] | None:

@@ -7,7 +7,7 @@ from ...ir.formats import Format
 from ...ir.linear import Linear
 from ..annotations import MARGIN
 from .loss import part_loss
-from .observation import part_of
+from .part import part_of
 
 
 def widened(interval: Interval, consumers: Sequence[Linear], fmt: Format) -> Interval:

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...ir.transform.transform import ChannelTransform
-from ..cost_model.observation import Observation, Part
+from ..cost_model.observation import Observation
+from ..cost_model.part import Part
 from .scale import filled
 
 

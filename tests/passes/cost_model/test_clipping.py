@@ -15,7 +15,8 @@ from requant.optimize import optimize
 from requant.passes.cost_model.clipping import MARGINS, Reach, clipping, reach
 from requant.passes.cost_model.folds import FOLDS, folds
 from requant.passes.cost_model.loss import assess, held_out_reach, part_loss
-from requant.passes.cost_model.observation import Observation, Part
+from requant.passes.cost_model.observation import Observation
+from requant.passes.cost_model.part import Part
 from requant.passes.cost_model.row_weights import row_weights
 from requant.passes.solvers import Identity, SmoothQuant
 from requant.runtime.session import runner

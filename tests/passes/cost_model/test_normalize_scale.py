@@ -16,7 +16,8 @@ from requant.ir.load import load
 from requant.ir.transform.transform import ChannelTransform
 from requant.passes import SearchTransforms
 from requant.passes.cost_model.normalize_scale import normalize_scale
-from requant.passes.cost_model.observation import Observation, Part
+from requant.passes.cost_model.observation import Observation
+from requant.passes.cost_model.part import Part
 
 
 def observation(rows: NDArray[np.float32]) -> Observation:
