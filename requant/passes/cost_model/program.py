@@ -128,7 +128,11 @@ def _solved(
     rows: Sequence[_Row],
     gap: float = _GAP,
 ) -> Picks | None:
-    """Solve the program over all options and, behind them, the variables of any size that ``objective`` has more."""
+    """Solve the program over all options and, behind them, the variables of any size that ``objective`` has more.
+
+    Without presolve: HiGHS 1.12, which scipy 1.17 has, prints a line to standard output where it solves what presolve
+    left once more, whatever its options.
+    """
     owners, more = _owners(parts), len(objective) - len(is_possible)
     one_each = np.pad(owners.astype(np.float64), ((0, 0), (0, more)))
     below = [
@@ -140,7 +144,7 @@ def _solved(
         integrality=np.append(np.ones(len(is_possible), np.int64), np.zeros(more, np.int64)),
         bounds=Bounds(0, np.append(is_possible.astype(np.float64), np.full(more, np.inf))),
         constraints=(*below, LinearConstraint(one_each, 1, 1)),
-        options={"mip_rel_gap": gap, "node_limit": _NODES},
+        options={"mip_rel_gap": gap, "node_limit": _NODES, "presolve": False},
     )
     if result.x is None:
         return None

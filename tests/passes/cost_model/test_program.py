@@ -1,5 +1,7 @@
 """The integer program: the least cost with the noise within bounds, as trying everything finds it."""
 
+import subprocess
+import sys
 from itertools import product
 
 import numpy as np
@@ -90,3 +92,24 @@ def test_noise_without_end_is_never_chosen() -> None:
 
 def test_of_no_parts_there_is_nothing_to_choose() -> None:
     assert cheapest([], np.ones(1)) == quietest([], np.ones(1)) == ()
+
+
+SOLVE = """
+import numpy as np
+from requant.passes.cost_model.program import Caps, Option, quietest
+noise = np.full((8, 3), 4e-12)
+noise[1, 0], noise[2, 1] = 0.07904814599642838, 0.08973853894508838
+noise[:, 2] = (
+    0.08573768976828694, 0.06921295238782796, 0.11438895377994827, 0.21169365173052737,
+    0.07446928440972755, 0.04208489145590704, 0.32252143633444613, 0.07989114013332874,
+)
+costs = 0.32, 0.16, 0.16, 0.32, 0.64, 0.64, 0.64, 1.0
+parts = [[Option(0.0, lost), Option(cost, np.zeros(3))] for lost, cost in zip(noise, costs)]
+assert quietest(parts, np.ones(3), Caps(cost=0.8)) is not None
+"""
+
+
+def test_the_solver_prints_nothing() -> None:
+    """Standard output may be JSON; the solver prints from C, past Python's."""
+    run = subprocess.run([sys.executable, "-c", SOLVE], capture_output=True, text=True, check=True)
+    assert run.stdout == ""
