@@ -117,7 +117,7 @@ def test_expressions_are_folded_whatever_layer_reads_them(form: str, build: Buil
     agree(load(proto), model, {"i": np.array([0, 7, 299])} if form == "table" else {"x": data})
 
 
-def test_constants_that_a_conversion_makes_are_part_of_an_expression(build: Build) -> None:
+def test_constants_that_a_conversion_makes_do_not_end_the_folding(build: Build) -> None:
     """An Unsqueeze of opset 11 has its axes in an attribute, that of 13 takes them from a Constant."""
     proto = build("""(float[5, n, 64] x) => (float[5, 1, n, k] y) <float[256, 64] v, float[256, 64] r>
         { w = Unsqueeze<axes = [0]>(v) u = Unsqueeze<axes = [0]>(r) y = LSTM<hidden_size = 64>(x, w, u) }""")
