@@ -17,6 +17,7 @@ import requant
 from models.zoo import ZOO, feeds
 from models.zoo.families import LAYERS
 from models.zoo.wanted import Export
+from requant.runtime.targets.machine import processor_name
 
 from .sites import line
 
@@ -39,13 +40,15 @@ linear layers that `requant` lists of them. An entry is the same for the exporte
 for TorchScript's at opset 17, or else has both, in this order; "-" is a module that TorchScript's exporter does not
 take. Layers that an engine has no integer kernel for, or that would not pay, stay in float, with the reason in the
 report. `models/zoo/modules.py` has the modules; `python -m benchmarks.exports` prints this page, here from
-{tools}.
+{tools}, on an {processor}: what runs in int8 on cpu is what pays
+on the processor.
 """
 
 
 def main(patterns: Sequence[str]) -> None:
     """Print the page for the modules whose names match any of ``patterns``, or for all."""
-    print(INTRODUCTION.format(tools=", ".join(f"{tool} {version(tool)}" for tool in TOOLS)))
+    tools = ", ".join(f"{tool} {version(tool)}" for tool in TOOLS)
+    print(INTRODUCTION.format(tools=tools, processor=processor_name()))
     print(line(COLUMNS), line("---" for _ in COLUMNS), sep="\n")
     for family, dtype in modules():
         name = family if dtype == "float32" else f"{family} in {dtype}"
