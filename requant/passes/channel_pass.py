@@ -18,6 +18,7 @@ from ..ir.names import forget_names
 from ..ir.transform.apply import apply_transform
 from ..ir.transform.transform import ChannelTransform
 from .annotations import MARGIN, SITES, site_records
+from .cost_model.cancellation import LOST_DIGITS
 from .cost_model.loss import Assessment, loss
 from .cost_model.observation import Observation, observe, quantized_consumers
 from .records import SiteRecord, summary
@@ -95,6 +96,7 @@ class ChannelPass(ir.passes.InPlacePass):
         record = replace(
             record, values=names, consumers=consumers, restored=len(site.inverse_edges), solver=str(solver),
             scale=summary(transform.scale), shift=summary(transform.shift), error_before=before, error_after=after,
+            shift_blocked=site.shift_blocked or ("" if observation.shiftable else LOST_DIGITS),
         )  # fmt: skip
         if transform.is_identity:
             return SiteTransform(replace(record, reason="no candidate has a lower loss than the identity"))

@@ -11,7 +11,7 @@ class SiteRecord:
     """A site, transformed or not: its values and consumers, the transform, and the error with and without it.
 
     ``error_before`` and ``error_after`` are the consumers' relative squared error (`requant.passes.cost_model.loss`).
-    ``reason`` is empty when the site was transformed.
+    ``reason`` is empty when the site was transformed; ``shift_blocked`` is empty where its channels may be shifted.
     """
 
     pass_name: str
@@ -27,6 +27,7 @@ class SiteRecord:
     error_after: float | None = None
     added_nodes: int = 0
     reason: str = ""
+    shift_blocked: str = ""
 
 
 AS_IN_FILE = "as in the file"

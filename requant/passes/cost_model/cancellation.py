@@ -9,6 +9,9 @@ behind the product shows it. Values behind a norm have rows of one size, and no 
 import numpy as np
 from numpy.typing import NDArray
 
+LOST_DIGITS = "in small rows a shift would leave float32 less than three digits"
+"""The reason why a site takes none."""
+
 _EPSILON = 2.0**-24
 """The relative rounding of float32."""
 
