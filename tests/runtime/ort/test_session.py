@@ -30,6 +30,7 @@ print(len(told), os.environ["ORT_DISABLE_TELEMETRY"])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("setting", "printed"), [(None, "1 1"), ("1", "1 1"), ("0", "0 0")])
 def test_telemetry_is_off_unless_the_user_says_otherwise(setting: str | None, printed: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
