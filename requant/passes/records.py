@@ -11,7 +11,8 @@ class SiteRecord:
     """A site, transformed or not: its values and consumers, the transform, and the error with and without it.
 
     ``error_before`` and ``error_after`` are the consumers' relative squared error (`requant.passes.cost_model.loss`).
-    ``reason`` is empty when the site was transformed; ``shift_blocked`` is empty where its channels may be shifted.
+    ``reason`` is empty when the site was transformed. ``shift_blocked`` is the reason why its channels are not shifted;
+    empty where they may be, and where the site was not looked at.
     """
 
     pass_name: str

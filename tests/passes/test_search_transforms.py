@@ -9,6 +9,7 @@ import pytest
 from models import synthetic
 from requant.calib.collect import collect, statistics, watched
 from requant.ir.canonical.canonicalize import canonicalize
+from requant.ir.channels.find import Site, find_sites
 from requant.ir.load import load
 from requant.passes import FoldScalesIntoNorms, MigrateChannelShifts, ReparameterizeScales, SearchTransforms
 from requant.passes.annotations import site_records
@@ -49,6 +50,14 @@ def test_each_pass_is_exact_and_lowers_the_error_of_every_site(builder: str, rew
         assert record.error_before is not None
         assert record.error_after is not None
     assert np.mean([(r.error_after or 0) < (r.error_before or 0) for r in done]) > 0.7
+
+
+def test_a_record_says_why_its_site_takes_no_shift() -> None:
+    model = calibrated("rms_swiglu")
+    reasons = {place.name: place.shift_blocked or "" for place in find_sites(model) if isinstance(place, Site)}
+    SearchTransforms(insert=False)(model)
+    assert any(reasons.values())
+    assert {record.name: record.shift_blocked for record in site_records(model) if record.name in reasons} == reasons
 
 
 @pytest.mark.parametrize("builder", synthetic.BUILDERS)

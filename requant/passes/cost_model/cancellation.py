@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LOST_DIGITS = "in small rows a shift would leave float32 less than three digits"
-"""The reason why a site takes none."""
+"""The reason why the channels of a site are not shifted."""
 
 _EPSILON = 2.0**-24
 """The relative rounding of float32."""
