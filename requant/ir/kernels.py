@@ -15,6 +15,7 @@ from .activated import activated
 from .constants import constant_shape, is_constant
 from .linear import Linear, as_linear
 from .ops import BLOCKING, LAYOUT, SLICING, is_op
+from .scaled_hard_swish import as_scaled_hard_swish
 from .traverse import nodes_within, reachable, sole_use
 
 MOVES = (LAYOUT - BLOCKING - {"Identity"}) | SLICING
@@ -152,6 +153,14 @@ def _is_number(value: ir.Value, data: ir.Value) -> bool:
     return prod(shape) == 1 and (not shape or (data.shape is not None and len(shape) <= len(data.shape)))
 
 
+def _product(node: ir.Node) -> Kernel | None:
+    """View a Mul as a kernel, with what else is in a HardSwish of scaled data where it scales them back."""
+    activation = as_scaled_hard_swish(node)
+    if activation is None:
+        return _binary("Mul")(node)
+    return Kernel("HardSwish", activation.nodes, (activation.data,), tuple(activation.nodes[-1].outputs))
+
+
 def _max_pool(node: ir.Node) -> Kernel | None:
     return _unary("MaxPool")(node) if len(node.outputs) == 1 else None
 
@@ -177,7 +186,7 @@ _VIEWS: dict[str, Callable[[ir.Node], Kernel | None]] = {
     "GlobalAveragePool": _unary("GlobalAveragePool"),
     "AveragePool": _unary("AveragePool"),
     "Add": _binary("Add"),
-    "Mul": _binary("Mul"),
+    "Mul": _product,
     "Concat": _binary("Concat"),
     "MaxPool": _max_pool,
     "Resize": _resize,

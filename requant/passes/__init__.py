@@ -16,6 +16,7 @@ from .restore_types import RestoreTypes
 from .search_transforms import SearchTransforms
 from .select_layers import SelectLayers
 from .split_channels import SplitChannels
+from .split_hard_swish import SplitHardSwish
 
 __all__ = [
     "ConvertPrecision",
@@ -33,6 +34,7 @@ __all__ = [
     "SearchTransforms",
     "SelectLayers",
     "SplitChannels",
+    "SplitHardSwish",
 ]
 
 _RENAMED = {

@@ -4,7 +4,7 @@
 |-----------------|-------|--------------------------------------------|--------------------------------------------|
 | `KEPT`          | node  | SelectLayers, PlanQuantizers, a limit      | every pass after them                      |
 | `SKIPPED`       | node  | SelectLayers                               | SplitChannels, passes that transform sites |
-| `DIRECT`        | node  | SelectLayers                               | SplitChannels, SearchTransforms            |
+| `DIRECT`        | node  | SelectLayers                               | `Split…` passes, SearchTransforms          |
 | `DYNAMIC`       | node  | PlanQuantizers                             | InsertQDQ                                  |
 | `ROW_WEIGHTS`   | node  | Gptq                                       | InsertQDQ (bias correction)                |
 | `INTEGER`       | value | PlanIntegerValues                          | InsertQDQ                                  |

@@ -30,6 +30,7 @@ from .layer_refusal import layer_refusal
 from .lowering.bias_correction import bias_correction
 from .lowering.common_scale import share_scales
 from .lowering.conv_sum import quantize_residual
+from .lowering.float_hard_swishes import join_float_hard_swishes
 from .lowering.integer_kernels import quantize_kernels
 from .lowering.integer_product import multiply_integers
 from .lowering.openvino_workarounds import bias_shared_outputs
@@ -80,6 +81,7 @@ class InsertQDQ(ir.passes.InPlacePass):
         unplanned = lower_unplanned(model, engine)
         records, layers, kernels = _decide(model.graph, engine)
         context = LoweringContext(model.graph, engine, self.zero_points, one_sided_values(layers, engine))
+        join_float_hard_swishes(model.graph, _nodes_on_integers(layers, kernels))
         contexts = {graph: replace(context, graph=graph) for graph in graphs_within(model.graph)}
         for layer in layers:
             _note_bias_limit(layer, contexts[layer.graph])
@@ -123,6 +125,10 @@ def _decide(graph: ir.Graph, engine: Target) -> tuple[dict[Linear, LayerRecord],
     records = {linear: layer_record(linear, refusals[linear.node], plan) for linear, plan in plans.items()}
     layers = [plan for linear, plan in plans.items() if plan is not None and records[linear].quantized]
     return records, layers, kernels
+
+
+def _nodes_on_integers(layers: Sequence[PlannedLayer], kernels: Sequence[Kernel]) -> set[ir.Node]:
+    return {*(layer.linear.node for layer in layers), *(node for kernel in kernels for node in kernel.nodes)}
 
 
 def _note_bias_limit(layer: PlannedLayer, context: LoweringContext) -> None:

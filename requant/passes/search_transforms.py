@@ -6,6 +6,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import onnx_ir as ir
 
@@ -16,6 +17,7 @@ from ..ir.transform.cost import added_nodes
 from ..ir.transform.transform import ChannelTransform
 from .annotations import is_direct
 from .channel_pass import ChannelPass, SiteTransform
+from .cost_model.gates import gates, in_uint8
 from .cost_model.loss import Assessment
 from .cost_model.observation import Observation
 from .cost_model.prune_inserted import prune_inserted
@@ -28,6 +30,7 @@ from .cost_model.search import (
     search,
 )
 from .solvers import Solver
+from .split_hard_swish import join_hard_swishes
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class SearchTransforms(ChannelPass):
         places = find_sites(model)
         sites = [place for place in places if isinstance(place, Site)]
         records = [self.apply(self.choose(site)) for site in sites]
+        join_hard_swishes(model.graph)
         if self.insert:
             choices = [self.choose(_unless_direct(place)) for place in find_inserted(model, sites)]
         else:
@@ -74,16 +78,18 @@ class SearchTransforms(ChannelPass):
     def solve(self, site: Site, observation: Observation) -> tuple[Solver, Assessment]:
         """Return the candidate of least loss, with the penalty for its nodes."""
         share = MARGIN_SHARE if site.producers else INSERTED_MARGIN_SHARE
-        choice = search(observation, self.candidates, self._penalty(site), self.formats, share)
+        fit = partial(in_uint8, gates(site))
+        choice = search(observation, self.candidates, self._penalty(site), self.formats, share, fit)
         return choice.solver, choice.assessment
 
     def _penalty(self, site: Site) -> Callable[[ChannelTransform], float]:
         """Return the factor by which the nodes that a transform adds raise its loss, as a function of the transform."""
         must_be_free = self.free or any(is_direct(consumer.linear) for consumer in site.consumers)
+        free = len(gates(site))  # their Mul takes the place of another kernel
 
         def penalty(transform: ChannelTransform) -> float:
-            nodes = added_nodes(site, transform)
-            scale_is_free = not added_nodes(site, transform.unshifted)
+            nodes = added_nodes(site, transform) - free * transform.scales
+            scale_is_free = not added_nodes(site, transform.unshifted) - free * transform.scales
             rate = SHIFT_PENALTY if scale_is_free else NODE_PENALTY
             return math.inf if must_be_free and nodes else 1 + rate * nodes
 

@@ -18,8 +18,9 @@ from ..ir.refusal import Refusal
 from ..ir.unsupported import UnsupportedLayer, find_unsupported
 from ..runtime.targets import Target, target
 from .annotations import DIRECT, KEPT, SKIPPED, is_quantized
-from .integer_regions import integer_regions
 from .magnitudes import signed_data, unquantizable
+from .regions.candidates import find_candidates
+from .regions.choose import choose_regions
 
 _Layer: TypeAlias = Linear | UnsupportedLayer
 
@@ -35,11 +36,13 @@ class SelectLayers(ir.passes.InPlacePass):
         target: the engine that the search for transforms has in mind, a name or a row of `requant.runtime.TARGETS`;
             None is any.
         formats: the formats of data and weights to choose from.
+        noisy: also weigh the noise of rounding, where it was measured, and not time alone.
     """
 
     keep: tuple[str, ...] = ()
     target: str | Target | None = None
     formats: tuple[Format, ...] = (INT8,)
+    noisy: bool = True
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         linears = list(find_linears(model.graph))
@@ -61,10 +64,11 @@ class SelectLayers(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=False)
 
     def _select_convs(self, model: ir.Model, layers: list[Linear], engine: Target) -> None:
-        """Mark the Convs that the engine leaves in float to save time, and the layers that read integers."""
+        """Mark the Convs that the engine leaves in float, and the layers that read integers."""
         if not engine.integer_outputs:
             return
-        regions = integer_regions(model.graph, layers, engine)
+        convs = [linear for linear in layers if linear.node.op_type in engine.integer_outputs]
+        regions = choose_regions(model.graph, find_candidates(model.graph, engine), convs, noisy=self.noisy)
         written = {value for kernel in regions.kernels for value in kernel.outputs}
         for linear in layers:
             if (refusal := regions.refusals.get(linear.node)) is not None:

@@ -1,11 +1,14 @@
 """The fourth stage: exact rewrites, each verified, then a quantizer for every value; or the plain plan if better."""
 
 from copy import copy
+from dataclasses import replace
 from itertools import islice
 
 from ..calib.activations import measure_activations
 from ..calib.collect import reaching_feeds
 from ..ir.channels.find import Site, find_sites
+from ..ir.ops import is_op
+from ..ir.traverse import nodes_within
 from ..passes.gptq import Gptq
 from ..passes.layer_places import number_layers
 from ..passes.measure_rounding_noise import MOST_FEEDS, MeasureRoundingNoise
@@ -13,6 +16,7 @@ from ..passes.parallel import one_blas_thread
 from ..passes.plan_integer_values import PlanIntegerValues
 from ..passes.plan_quantizers import PlanQuantizers
 from ..passes.select_layers import SelectLayers
+from ..passes.split_hard_swish import SplitHardSwish
 from ..recipe import Recipe
 from ..runtime.compare import common_layers
 from ..runtime.verify import verify
@@ -43,6 +47,8 @@ def choose_plan(job: Job) -> None:
         _take_if_better(recipe, job, f"planned by {recipe.name}")
     if others and job.planned_by == first:
         job.report.notes.append(f"planned by {first.name}: {job.recipe.name} is not shown to be better")
+    if (scaled := _through_activations(job)) is not None:
+        _take_if_better(scaled, job, "channels scaled through HardSwish")
     if job.parts.held_out is not None:
         _take_if_better(job.planned_by.plain, job, "quantized without any transform")
 
@@ -54,6 +60,18 @@ def _recipes(job: Job) -> list[Recipe]:
     """
     engine, baselines = job.lowering.engine, () if job.parts.training.random else job.recipe.baselines
     return [*(one for one in baselines if not all(engine.lacks(fmt) for fmt in one.formats)), job.recipe]
+
+
+def _through_activations(job: Job) -> Recipe | None:
+    """Return the recipe of the plan with transforms of what is on both sides of an activation too, if there is any.
+
+    They gain where both sides are rounded, and cost the weights behind.
+    """
+    rewrites = job.planned_by.rewrites
+    is_there = any(is_op(node, frozenset({"HardSwish"})) for node in nodes_within(job.unplanned.graph))
+    if not is_there or not rewrites or not job.lowering.engine.integer_outputs or job.parts.training.random:
+        return None
+    return replace(job.planned_by, rewrites=(SplitHardSwish(), *rewrites), baselines=())
 
 
 def _take_if_better(recipe: Recipe, job: Job, note: str) -> None:
@@ -86,7 +104,8 @@ def plan(job: Job) -> float:
     Returns the largest difference, relative, that a rewrite made to what the model computes.
     """
     recipe, model, difference = job.recipe, job.model, 0.0
-    SelectLayers(job.keep, job.lowering.engine, recipe.formats)(model)
+    is_noisy = not any(isinstance(rewrite, SplitHardSwish) for rewrite in recipe.rewrites)
+    SelectLayers(job.keep, job.lowering.engine, recipe.formats, is_noisy)(model)  # transforms make less noise of it
     if job.calibrated:
         with job.times("rewrite"), one_blas_thread():
             difference = _rewrite(job)

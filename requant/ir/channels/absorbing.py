@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from ..linear import as_linear
 from ..ops import POINT_GATHERS, SELECTION, SHAPED, SIZES, is_op
+from ..scaled_hard_swish import gated_product
 from ..traverse import Slot
 from .blocked import NOT_COMMUTING, title
 from .layout import is_movement
@@ -45,6 +46,8 @@ def _absorbs(slot: Slot, nodes: Container[ir.Node], absorbing: set[ir.Value]) ->
         return any(value in absorbing for value in node.outputs)
     if as_linear(node) is not None:
         return position == 0
+    if (product := gated_product(node, node.inputs[position])) is not None:
+        return product.outputs[0] in absorbing
     return commutes(node, position) and (contracts(node, position) or node.outputs[0] in absorbing)
 
 

@@ -16,6 +16,7 @@ from ..norms import Norm, find_norms
 from ..ops import SIZES, is_op
 from ..quantized import is_quantizer
 from ..refusal import Refusal
+from ..scaled_hard_swish import gated_product
 from ..traverse import graphs_within
 from .absorbing import blocking_reason, find_absorbing
 from .assemble import Participants, assemble
@@ -143,6 +144,8 @@ class _Analysis:
             )
         elif (linear := self._linears.get(node)) and inputs[0] is not None:
             self._absorb(linear, inputs[0])
+        elif gated_product(node, node.inputs[0]) is not None and inputs[0] is not None:
+            self._state.inverse_edges.append(((node, 0), inputs[0].channels))
         elif any(commutes(node, position) for position in range(len(inputs))):
             if (output := transfer(node, inputs, self._state)) is not None:
                 yield node.outputs[0], output

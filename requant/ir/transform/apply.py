@@ -37,7 +37,7 @@ def apply_transform(site: Site, transform: ChannelTransform) -> int:
     if transform.shifts:
         added += sum(_shift_bias(consumer, transform) for consumer in site.consumers)
     for consumer in {consumer.linear.weight: consumer for consumer in site.consumers}.values():
-        _scale_rows(consumer, transform)
+        scale_rows(consumer, transform)
     for added_constant in site.added_constants:
         _scale_constant(added_constant, transform)
     added += transform_producers(site.producers, transform)
@@ -62,7 +62,7 @@ def _shift_bias(consumer: Consumer, transform: ChannelTransform) -> int:
     return add_to_bias(linear, _product(linear, part.shift)) if part.shifts else 0
 
 
-def _scale_rows(consumer: Consumer, transform: ChannelTransform) -> None:
+def scale_rows(consumer: Consumer, transform: ChannelTransform) -> None:
     """Multiply the weight's input channels by d."""
     linear, scale = consumer.linear, transform.at(consumer.channels).scale
     if linear.groups == 1:

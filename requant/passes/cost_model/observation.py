@@ -13,6 +13,7 @@ from ...ir.channels.site import Consumer, Site
 from ...ir.linear import Linear
 from ..annotations import CHANNEL_ORDER, is_quantized
 from .folds import folds
+from .gates import with_gates
 from .part import Part, part_of
 
 
@@ -104,7 +105,7 @@ class HeldOut(NamedTuple):
 def observe(site: Site) -> Observation | None:
     """Return the observation of ``site``, or None where a quantized consumer lacks statistics along its channels."""
     groups = quantized_consumers(site)
-    parts = tuple(part for group in groups if (part := _part(group)) is not None)
+    parts = tuple(with_gates((part for group in groups if (part := _part(group)) is not None), site))
     if len(parts) < len(groups):
         return None
     shiftable = site.shift_blocked is None and all(part.may_be_shifted for part in parts)

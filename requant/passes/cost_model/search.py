@@ -47,12 +47,13 @@ def search(
     penalty: Callable[[ChannelTransform], float],
     formats: Sequence[Format],
     margin_share: float,
+    fit: Callable[[ChannelTransform], ChannelTransform] = lambda transform: transform,
 ) -> Choice:
     """Return the candidate of least loss times ``penalty``.
 
     Where activations are quantized, candidates that scale get a margin in silent channels for ``margin_share`` of
     noise, and values keep their reach. Where channels have copies, each candidate is also tried with offset copies;
-    where the scale is free but the shift is not, without the shift.
+    where the scale is free but the shift is not, without the shift. ``fit`` has the last word on each transform.
     """
     quantizes_data = any(fmt.activations is not None for fmt in formats)
     solvers: list[Solver] = [
@@ -64,7 +65,7 @@ def search(
 
     def choice_of(solver: Solver) -> Choice:
         normalized = (lambda data: normalize_scale(solver(data), data)) if quantizes_data else solver
-        assessment = assess(observation, normalized, formats)
+        assessment = assess(observation, lambda data: fit(normalized(data)), formats)
         return Choice(solver, assessment, assessment.loss * penalty(assessment.transform))
 
     observation.prepare()

@@ -46,12 +46,17 @@ def fastest(graph: ir.Graph, candidates: Candidates, convs: Iterable[Linear]) ->
     return descend(quiet, set(quiet.allowed), np.zeros(1)), quiet.time(set())
 
 
-def choose_regions(graph: ir.Graph, candidates: Candidates, convs: Iterable[Linear]) -> IntegerRegions:
-    """Choose the regions in which the quantized ``convs`` run on integers, by time and by noise as far as measured."""
+def choose_regions(
+    graph: ir.Graph, candidates: Candidates, convs: Iterable[Linear], *, noisy: bool = True
+) -> IntegerRegions:
+    """Choose the regions in which the quantized ``convs`` run on integers, by time and by noise as far as measured.
+
+    If they are not to be ``noisy``, time alone decides.
+    """
     quantized = {conv.node: conv for conv in convs}
     if not candidates.kernels:
         return IntegerRegions(refusals={node: Refusal.at(node, NOT_MEASURED) for node in quantized})
-    choice = problem(graph, candidates, quantized.values())
+    choice = problem(graph, candidates, quantized.values(), noisy=noisy)
     return _regions(graph, choice, candidates, *_best(choice))
 
 

@@ -18,7 +18,7 @@ from ...ir.kernels import Kernel, moved_together, readers
 from ...ir.quantizer import Quantizer, code_range
 from ..magnitudes import LARGEST
 from ..scale_limits import no_range
-from .ranges import function, interval, quantizer
+from .ranges import interval, quantizer, reading
 
 _GATES = {"Sigmoid": (0.0, 1.0), "HardSigmoid": (0.0, 1.0)}
 """The ranges of outputs that are known without data, by the kind of the kernel."""
@@ -31,7 +31,7 @@ def grids(kernels: Sequence[Kernel], dtype: ir.DataType) -> dict[ir.Value, Quant
     producers = {value: kernel for kernel in kernels for value in kernel.outputs}
     quantizers: dict[ir.Value, Quantizer] = {}
     for values in groups:
-        read_as = function(values, [kernel for value in values for kernel in consumers.get(value, ())])
+        read_as = reading(values, [kernel for value in values for kernel in consumers.get(value, ())])
         covered = [
             _GATES.get(producers[value].kind if value in producers else "") or interval(stats, read_as)
             for value in values

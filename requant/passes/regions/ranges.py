@@ -1,6 +1,6 @@
 """Ranges chosen for what reads them: the least error of f(Q(x)), where f is the activation that reads x.
 
-    low = argmin Σ (f(Q(x)) - f(x))²        over 0 ≥ low ≥ min x; the top is never cut
+    low = argmin Σ ((f(d Q(x)) - f(d x)) / d)²        over 0 ≥ low ≥ min x; the top is never cut; d: scales of channels
     max x + (max x - max of the group of samples that comes next)
 
 SiLU and HardSwish make next to nothing of what is far below 0, where the outputs of Convs reach: a range that leaves it
@@ -8,6 +8,7 @@ out has finer steps for what counts.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
@@ -19,6 +20,7 @@ from ...calib.statistics import ChannelStatistics
 from ...ir.kernels import Kernel
 from ...ir.ops import SIZES, is_op
 from ...ir.quantizer import Quantizer
+from ...ir.scaled_hard_swish import as_scaled_hard_swish
 
 Function = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
@@ -52,24 +54,49 @@ _FUNCTIONS: dict[str, Function] = {"Silu": _silu, "Sigmoid": _sigmoid, "HardSwis
 """The activations that are flat below 0, by the kind of their kernel."""
 
 
-def function(values: Sequence[ir.Value], consumers: Iterable[Kernel]) -> Function:
+@dataclass(frozen=True)
+class Reading:
+    """What reads a value x: f(d x) / d, where ``scales`` d has an entry for each channel, or one for all."""
+
+    function: Function = _identity
+    scales: NDArray[np.float64] = field(default_factory=lambda: np.ones(1))
+
+    def __call__(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self.function(x * self.scales) / self.scales
+
+    @property
+    def is_identity(self) -> bool:
+        """True where the value is read as it is."""
+        return self.function is _identity
+
+
+def reading(values: Sequence[ir.Value], consumers: Iterable[Kernel]) -> Reading:
     """Return what the ``consumers`` make of ``values``: an activation where it alone reads them, else themselves.
 
     What only moves the values on does not count.
     """
     readers = list(consumers)
     nodes = {node for kernel in readers for node in kernel.nodes}
-    kinds = {kernel.kind for kernel in readers if not kernel.moves}
+    functions = {kernel.kind: kernel for kernel in readers if not kernel.moves}
     uses = [use.node for value in values for use in value.uses() if not is_op(use.node, SIZES)]
     others = not nodes.issuperset(uses) or any(value.is_graph_output() for value in values)
-    return _identity if others or len(kinds) != 1 else _FUNCTIONS.get(kinds.pop(), _identity)
+    if others or len(functions) != 1:
+        return Reading()
+    ((kind, kernel),) = functions.items()
+    return Reading(_FUNCTIONS.get(kind, _identity), scales(kernel))
 
 
-def interval(statistics: ChannelStatistics, read_as: Function) -> Interval:
+def scales(kernel: Kernel) -> NDArray[np.float64]:
+    """Return by what ``kernel`` scales the channels of its data back, [C]; [1] where nothing is scaled."""
+    scaled = as_scaled_hard_swish(kernel.nodes[0])
+    return np.ones(1) if scaled is None else scaled.scales.ravel()
+
+
+def interval(statistics: ChannelStatistics, read_as: Reading) -> Interval:
     """Choose the interval of a value that is ``read_as`` a function of it."""
     low, high = extended(statistics)
-    candidates = {max(low, end) for end in _LOWS} | {low}
-    if read_as is _identity or low >= 0:
+    candidates = {max(low, end / float(read_as.scales.max())) for end in _LOWS} | {low}
+    if read_as.is_identity or low >= 0:
         return low, high
     x = sample(statistics)
     exact = read_as(x)
@@ -106,6 +133,6 @@ def rounded(x: NDArray[np.float64], plan: Quantizer) -> NDArray[np.float64]:
 
 
 def sample(statistics: ChannelStatistics) -> NDArray[np.float64]:
-    """Return some of the sampled elements, flat."""
-    elements = statistics.rows.ravel()
-    return elements[:: -(-elements.size // _ELEMENTS)].astype(np.float64)
+    """Return some of the sampled rows, [R, C]."""
+    rows = statistics.rows
+    return rows[:: -(-rows.size // _ELEMENTS)].astype(np.float64)

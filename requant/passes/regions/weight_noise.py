@@ -14,7 +14,7 @@ from ...calib.collect import statistics
 from ...ir.kernels import Kernel, readers
 from ...ir.linear import Linear
 from ...ir.quantizer import Quantizer, quantizer
-from .ranges import Function, function, rounded, sample
+from .ranges import Reading, reading, rounded, sample
 from .rounding_noise import Noise
 
 
@@ -28,13 +28,13 @@ def weight_noise(
         entry = activation(output)
         if kernel.linear is None or output not in noise or entry is None or entry.statistics is None:
             continue
-        read_as, x = function([output], consumers.get(output, [])), sample(entry.statistics)
+        read_as, x = reading([output], consumers.get(output, [])), sample(entry.statistics)
         error = float(np.square(read_as(rounded(x, grids[output])) - read_as(x)).mean())
         added = _weight_error(kernel.linear)
         yield kernel.linear.node, noise[output] * (_amplified(x, added, read_as) / max(error, 1e-30))
 
 
-def _amplified(x: NDArray[np.float64], power: float, read_as: Function) -> float:
+def _amplified(x: NDArray[np.float64], power: float, read_as: Reading) -> float:
     """Return the mean square of what an error of ``power`` in x makes of f(x)."""
     delta = np.sqrt(power)
     return float(np.square((read_as(x + delta) - read_as(x - delta)) / 2).mean())

@@ -1,10 +1,11 @@
 """Spellings of integer kernels: what is written around each kind of node, and what ONNX Runtime makes of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.passes.convnets import feeds, last_step, lowered, output, planned, random, reasons
 from tests.passes.optimized import fused_ops, listing
@@ -12,6 +13,7 @@ from tests.passes.optimized import fused_ops, listing
 pytestmark = pytest.mark.usefixtures("integers_are_free")
 
 WEIGHTS = {"h": random((32, 16, 1, 1)), "z": random((32, 64, 1, 1)), "factors": np.array([1, 1, 2, 2], np.float32)}
+WEIGHTS |= {"scales": np.arange(224, 256, dtype=np.float32).reshape(1, 32, 1, 1) / np.float32(200)}
 WEIGHTS |= {"minus": np.full((1, 1), -0.7, np.float32)}
 GATE = "a = GlobalAveragePool(c) d = Conv(a, w) r = Relu(d) e = Conv(r, q)"
 
@@ -21,6 +23,10 @@ BODIES: dict[str, tuple[str, Mapping[str, int]]] = {
     "SiLU": ("g = Sigmoid(c) y = Mul(c, g)", {"QLinearSigmoid": 1, "QLinearMul": 1}),
     "SiLU, exchanged": ("g = Sigmoid(c) y = Mul(g, c)", {"QLinearSigmoid": 1, "QLinearMul": 1}),
     "HardSwish": ("y = HardSwish(c)", {"QLinearAdd": 1, "QLinearMul": 1}),
+    "HardSwish, scaled": (
+        "m = Mul(c, scales) g = HardSigmoid<alpha = 0.16666667, beta = 0.5>(m) y = Mul(c, g)",
+        {"QLinearMul": 2},
+    ),
     "HardSigmoid": ("y = HardSigmoid<alpha = 0.3, beta = 0.4>(c)", {"QLinearAdd": 1}),
     "Sigmoid": ("y = Sigmoid(c)", {"QLinearSigmoid": 1}),
     "LeakyRelu": ("y = LeakyRelu<alpha = 0.1>(c)", {"QLinearLeakyRelu": 1}),
@@ -70,6 +76,13 @@ GOLDEN = {
         y.gate.codes = QuantizeLinear(y.gate, y.gate.scale, y.gate.zero_point)
         y.gate.dequantized = DequantizeLinear(y.gate.codes, y.gate.scale, y.gate.zero_point)
         y.float = Mul(c.dequantized, y.gate.dequantized)
+        """,
+    "HardSwish, scaled": """
+        scales.dequantized = DequantizeLinear(scales.codes, scales.scale, scales.zero_point)
+        m = Mul(c.dequantized, scales.dequantized)
+        m.codes = QuantizeLinear(m, m.scale, m.zero_point)
+        g.dequantized = DequantizeLinear(m.codes, g.scale, g.zero_point)
+        y.float = Mul(c.dequantized, g.dequantized)
         """,
     "HardSigmoid": """
         y.scaled = DequantizeLinear(c.codes, y.slope, c.zero_point)
@@ -181,6 +194,15 @@ def test_values_that_are_moved_into_one_another_share_a_quantizer() -> None:
 def test_a_hard_sigmoid_that_falls_or_starts_below_0_stays_one(attributes: str) -> None:
     artifact = lowered(planned(f"c = Conv(x, u) y = HardSigmoid<{attributes}>(c)"))
     assert [node.op_type for node in artifact.graph][-2:] == ["DequantizeLinear", "HardSigmoid"]
+
+
+@pytest.mark.parametrize("change", [lambda d: d + 0.4 / 200, lambda d: -d], ids=["between steps", "negative"])
+def test_scales_that_uint8_does_not_hold_are_multiplied_in_float(
+    change: Callable[[NDArray[np.generic]], NDArray[np.generic]],
+) -> None:
+    weights = {**WEIGHTS, "scales": change(WEIGHTS["scales"])}
+    artifact = lowered(planned(f"c = Conv(x, u) {BODIES['HardSwish, scaled'][0]}", weights=weights))
+    assert "m = Mul(c.dequantized, scales)" in listing(artifact)
 
 
 def test_a_hard_sigmoid_on_a_wider_grid_stays_one() -> None:

@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from requant.calib.statistics import ChannelStatistics, measure
 from requant.ir.kernels import find_kernels
-from requant.passes.regions.ranges import extended, function, interval, quantizer, rounded, sample
+from requant.passes.regions.ranges import Reading, extended, interval, quantizer, reading, rounded, sample
 from tests.passes.convnets import planned
 
 Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -37,11 +37,11 @@ def statistics(data: NDArray[np.floating[Any]]) -> ChannelStatistics:
     return measure(data, 1, 0)
 
 
-def read_as(name: str) -> Curve:
+def read_as(name: str) -> Reading:
     """Return what is made of the Conv's output in one of `BODIES`."""
     kernels = find_kernels(planned(BODIES[name]).graph)
     value = next(kernel.outputs[0] for kernel in kernels if kernel.linear is not None)
-    return function([value], [kernel for kernel in kernels if value in kernel.inputs])
+    return reading([value], [kernel for kernel in kernels if value in kernel.inputs])
 
 
 @pytest.mark.parametrize("name", CURVES)
