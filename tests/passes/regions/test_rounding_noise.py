@@ -5,17 +5,18 @@ import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 
+from requant.calib.collect import statistics
 from requant.ir.constants import constant
 from requant.ir.kernels import find_kernels
 from requant.ir.linear import find_linears
 from requant.ir.quantizer import Quantizer, quantizer
-from requant.passes import PlanQuantizers
+from requant.passes import Gptq, PlanQuantizers
 from requant.passes.regions.grids import grids
 from requant.passes.regions.rounding_noise import measure_noise, pieces
 from requant.passes.regions.weight_noise import weight_noise
 from requant.runtime.feeds import Feed
 from requant.runtime.session import runner
-from tests.passes.convnets import feeds, measured, random, source
+from tests.passes.convnets import Arrays, feeds, measured, random, source
 
 BODIES = {
     "SiLU": "c = Conv(x, u, b) g = Sigmoid(c) s = Mul(c, g) d = Conv(s, w) y = Relu(d)",
@@ -133,6 +134,34 @@ def test_the_noise_of_a_weight_is_near_what_rounding_it_makes(name: str) -> None
         weight.const_value = ir.tensor(plan.decode(plan.encode(exact)).astype(np.float32), name=weight.name)
         expected = noise_by_hand(model, rounded, feeds())
         assert abs(10 * np.log10(float(estimated[linear.node][0]) / expected)) < 4, linear.name
+
+
+def test_what_gptq_cancels_in_correlated_channels_is_no_noise() -> None:
+    weights: Arrays = {
+        "u": np.repeat(random((1, 3, 3, 3)), 32, axis=0) + random((32, 3, 3, 3)) / 20,
+        "w": random((32, 32, 1, 1)),
+    }
+    model = measured(source("c = Conv(x, u) d = Conv(c, w, b) y = Relu(d)", weights), feeds(8))
+    PlanQuantizers()(model)
+    Gptq()(model)
+    kernels = find_kernels(model.graph)
+    plans = grids(kernels, ir.DataType.UINT8)
+    estimated = dict(weight_noise(kernels, plans, measure_noise(model, plans, feeds())))
+    linear = list(find_linears(model.graph))[1]
+    plan, stats = quantizer(linear.weight), statistics(linear.data)
+    assert plan is not None
+    assert stats is not None
+    weight = linear.weight.const_value
+    assert weight is not None
+    rounded, difference = model.clone(), weight.numpy() - plan.decode(plan.codes)  # type: ignore[arg-type] # Gptq's
+    initializers = rounded.graph.initializers
+    initializers["w"].const_value = ir.tensor((weight.numpy() - difference).astype(np.float32), name="w")
+    mean = stats.rows.mean(axis=0) @ difference[:, :, 0, 0].T
+    initializers["b"].const_value = ir.tensor((random((32,)) + mean).astype(np.float32), name="b")
+    expected = noise_by_hand(model, rounded, feeds())
+    assert abs(10 * np.log10(float(estimated[linear.node][0]) / expected)) < 3
+    independent = (np.square(difference).sum(axis=(2, 3)) @ (stats.variance + stats.mean**2)).mean()
+    assert independent > 3 * (stats.rows @ difference[:, :, 0, 0].T).var(axis=0).mean()
 
 
 @pytest.mark.parametrize(
