@@ -52,9 +52,10 @@ def as_scaled_hard_swish(node: ir.Node) -> ScaledHardSwish | None:
     data, scale = sorted(filter(None, node.inputs), key=is_constant)
     use = sole_use(node.outputs[0])
     product = gated_product(use[0], data) if use is not None else None
-    if use is None or product is None or is_constant(data) or not _is_per_channel(scale, data):
+    if use is None or product is None or is_constant(data) or not is_per_channel(scale, data):
         return None
-    return ScaledHardSwish((node, use[0], product), data, scale)
+    view = ScaledHardSwish((node, use[0], product), data, scale)
+    return view if _are_whole_steps(view.scales) else None
 
 
 def gated_product(gate: ir.Node, data: ir.Value | None) -> ir.Node | None:
@@ -69,19 +70,18 @@ def gated_product(gate: ir.Node, data: ir.Value | None) -> ir.Node | None:
     return use[0] if use is not None and is_gate and is_product else None
 
 
-def _is_per_channel(scale: ir.Value, data: ir.Value) -> bool:
+def is_per_channel(scale: ir.Value, data: ir.Value) -> bool:
+    """Tell whether the constant ``scale`` has a positive number for each channel of ``data``, along axis 1."""
     if not is_constant(scale) or data.shape is None:
         return False
     shape, numbers = constant_shape(scale), array(scale)
     rank = len(data.shape)
     padded = (1,) * (rank - len(shape)) + shape
     is_channels = len(padded) == rank > 1 and 1 < padded[1] == prod(padded)
-    return is_channels and numbers is not None and _are_whole_steps(numbers.astype(np.float64))
+    return is_channels and numbers is not None and bool(np.all(numbers.astype(np.float64) > 0))
 
 
-def _are_whole_steps(numbers: NDArray[np.float64]) -> bool:
-    """Tell whether the numbers are 1 to 255 steps each, but for rounding, where the largest is 255."""
-    if not np.all(numbers > 0):
-        return False
-    steps = numbers / numbers.max() * LARGEST_CODE
+def _are_whole_steps(scales: NDArray[np.float64]) -> bool:
+    """Tell whether the ``scales`` are 1 to 255 steps each, but for rounding, where the largest is 255."""
+    steps = scales / scales.max() * LARGEST_CODE
     return bool(np.all((np.abs(steps - np.round(steps)) < _OFF_STEP) & (steps > 0.5)))

@@ -30,7 +30,7 @@ from .layer_refusal import layer_refusal
 from .lowering.bias_correction import bias_correction
 from .lowering.common_scale import share_scales
 from .lowering.conv_sum import quantize_residual
-from .lowering.float_hard_swishes import join_float_hard_swishes
+from .lowering.float_hard_swishes import fold_into_quantizers, join_float_hard_swishes
 from .lowering.integer_kernels import quantize_kernels
 from .lowering.integer_product import multiply_integers
 from .lowering.openvino_workarounds import bias_shared_outputs
@@ -81,7 +81,7 @@ class InsertQDQ(ir.passes.InPlacePass):
         unplanned = lower_unplanned(model, engine)
         records, layers, kernels = _decide(model.graph, engine)
         context = LoweringContext(model.graph, engine, self.zero_points, one_sided_values(layers, engine))
-        join_float_hard_swishes(model.graph, _nodes_on_integers(layers, kernels))
+        products = join_float_hard_swishes(model.graph, _nodes_on_integers(layers, kernels))
         contexts = {graph: replace(context, graph=graph) for graph in graphs_within(model.graph)}
         for layer in layers:
             _note_bias_limit(layer, contexts[layer.graph])
@@ -96,6 +96,8 @@ class InsertQDQ(ir.passes.InPlacePass):
                 for linear, record in records.items()
             }
         keep_in_float(quantize_kernels(kernels, contexts))
+        if engine.integer_outputs:
+            fold_into_quantizers(products)
         if engine.common_scale and self.body != ir.DataType.FLOAT:
             kept = share_scales(layers, self.body)
             records |= {linear: replace(records[linear], note=refusal.reason) for linear, refusal in kept.items()}

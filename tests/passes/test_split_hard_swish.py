@@ -17,7 +17,6 @@ from requant.passes import PlanQuantizers, SearchTransforms, SelectLayers, Split
 from requant.passes.annotations import site_records
 from requant.passes.cost_model.gates import gates, with_gates
 from requant.passes.cost_model.part import part_of
-from requant.passes.lowering.float_hard_swishes import join_float_hard_swishes
 from requant.passes.split_hard_swish import join_hard_swishes
 from requant.runtime.verify import verify
 from tests.passes.convnets import feeds, lowered, measured, random, source
@@ -56,6 +55,15 @@ def selected(body: str) -> ir.Model:
     """Return the network of ``body`` with its statistics, and layers that read integers."""
     model = measured(network(body))
     SelectLayers((), "cpu")(model)
+    return model
+
+
+def transformed(body: str) -> ir.Model:
+    """Return the network of ``body`` after the search for transforms."""
+    model = selected(body)
+    SplitHardSwish()(model)
+    SearchTransforms()(model)
+    measure_activations(model, feeds())
     return model
 
 
@@ -123,49 +131,12 @@ def test_a_site_has_the_range_of_what_is_rounded_before_the_gate_too() -> None:
 
 @pytest.mark.parametrize("name", ["Conv", "pool", "two"])
 def test_on_integers_the_scales_cost_no_kernel(name: str, tmp_path: Path) -> None:
-    plain, transformed = selected(BODIES[name]), selected(BODIES[name])
-    SplitHardSwish()(transformed)
-    SearchTransforms()(transformed)
-    measure_activations(transformed, feeds())
     ops = []
-    for model in (plain, transformed):
+    for model in (selected(BODIES[name]), transformed(BODIES[name])):
         PlanQuantizers()(model)
         ops.append(fused_ops(lowered(model), tmp_path))
     count = BODIES[name].count("HardSwish")
     assert ops[1] == ops[0] - Counter(QLinearAdd=count) + Counter(QLinearMul=count)
-
-
-def test_in_float_nothing_is_left_of_the_scales() -> None:
-    model = selected(BODIES["depthwise"])
-    before = model.clone()
-    SplitHardSwish()(model)
-    SearchTransforms()(model)
-    assert scaled(model)
-    join_float_hard_swishes(model.graph, on_integers=())
-    assert [node.op_type for node in model.graph] == [node.op_type for node in before.graph]
-    assert verify(before, model, feeds(), rewrite="it") < 1e-5
-
-
-@pytest.mark.parametrize("taken", ["d", "h", "y"])
-def test_scales_stay_where_a_conv_or_the_activation_is_on_integers(taken: str) -> None:
-    model = selected(BODY)
-    SplitHardSwish()(model)
-    SearchTransforms()(model)
-    activation_nodes = next(view.nodes for node in model.graph if (view := as_scaled_hard_swish(node)) is not None)
-    nodes = {"d": activation_nodes[0].inputs[0], "h": activation_nodes[0].outputs[0], "y": model.graph.outputs[0]}
-    join_float_hard_swishes(model.graph, {nodes[taken].producer()})  # type: ignore[union-attr,arg-type] # all computed
-    assert scaled(model)
-
-
-@pytest.mark.parametrize("name", ["pool", "two", "gate"])
-def test_scales_stay_where_more_than_convs_has_them(name: str) -> None:
-    model = selected(BODIES[name])
-    before = model.clone()
-    SplitHardSwish()(model)
-    SearchTransforms()(model)
-    join_float_hard_swishes(model.graph, on_integers=())
-    assert scaled(model)
-    assert verify(before, model, feeds(), rewrite="it") < 1e-5
 
 
 def test_the_plan_is_taken_where_it_is_better(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,15 @@ def weight_scale_axis(*op_types: str) -> Find:
     return find
 
 
+def scale_per_channel(graph: QdqGraph) -> Iterator[Violation]:
+    """Find activations with several scales that a layer multiplies; what runs in float may read them."""
+    operands = (operand for layer in graph.layers.values() for operand in layer.operands if not operand.constant)
+    for qdq in dict.fromkeys(operand.dequantizer for operand in operands):
+        scale = qdq.scale if qdq is not None else None
+        if qdq is not None and scale is not None and scale.size > 1:
+            yield qdq.node, f"{scale.size} scales"
+
+
 def float_partner(graph: QdqGraph) -> Iterator[Violation]:
     """Find dequantized activations that are multiplied by a float operand.
 

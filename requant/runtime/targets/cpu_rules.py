@@ -26,7 +26,7 @@ CPU_RULES = (
     ),
     Rule(
         "scale-per-channel",
-        quantizers.scale_per_channel,
+        operands.scale_per_channel,
         "refused: an activation has {what}, and the integer product fails at the first run",
         "use one scale; equalize the channels first (requant.passes.ReparameterizeScales)",
     ),
