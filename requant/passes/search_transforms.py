@@ -84,14 +84,17 @@ class SearchTransforms(ChannelPass):
 
     def _penalty(self, site: Site) -> Callable[[ChannelTransform], float]:
         """Return the factor by which the nodes that a transform adds raise its loss, as a function of the transform."""
-        must_be_free = self.free or any(is_direct(consumer.linear) for consumer in site.consumers)
+        is_between_integers = any(is_direct(consumer.linear) for consumer in site.consumers)
+        must_be_free = self.free or is_between_integers
+        adds_numbers = is_between_integers and bool(site.added_constants)  # which are integers, and vectors are not
         free = len(gates(site))  # their Mul takes the place of another kernel
 
         def penalty(transform: ChannelTransform) -> float:
             nodes = added_nodes(site, transform) - free * transform.scales
             scale_is_free = not added_nodes(site, transform.unshifted) - free * transform.scales
             rate = SHIFT_PENALTY if scale_is_free else NODE_PENALTY
-            return math.inf if must_be_free and nodes else 1 + rate * nodes
+            is_dear = (must_be_free and nodes) or (adds_numbers and not transform.is_identity)
+            return math.inf if is_dear else 1 + rate * nodes
 
         return penalty
 

@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 import requant
 from requant.calib.activations import activation, measure_activations
 from requant.ir.channels.find import Site, find_sites
+from requant.ir.kernels import find_kernels
 from requant.ir.scaled_hard_swish import as_scaled_hard_swish
 from requant.passes import PlanQuantizers, SearchTransforms, SelectLayers, SplitHardSwish
 from requant.passes.annotations import site_records
 from requant.passes.cost_model.gates import gates, with_gates
 from requant.passes.cost_model.part import part_of
+from requant.passes.regions.prices import price, size
 from requant.passes.split_hard_swish import join_hard_swishes
+from requant.runtime.price_tables import VNNI
 from requant.runtime.verify import verify
-from tests.passes.convnets import feeds, lowered, measured, random, source
+from tests.passes.convnets import feeds, lowered, measured, random, reasons, source
 from tests.passes.optimized import fused_ops, listing
 
 pytestmark = pytest.mark.usefixtures("integers_are_free")
@@ -40,6 +43,7 @@ BODIES = {
     "taps": "c = Conv(x, u, b) r = Relu(c) d = Conv(r, k) h = HardSwish(d) y = Conv(h, q)",
     "depthwise": f"{STEM} h = HardSwish(d) e = Conv<group = 32>(h, v) f = HardSwish(e) y = Conv(f, q)",
     "pool": f"{STEM} h = HardSwish(d) p = MaxPool<kernel_shape = [2, 2]>(h) y = Conv(p, q)",
+    "residual": f"{STEM} h = HardSwish(d) s = Add(h, r) y = Conv(s, q)",
     "two": f"{STEM} h = HardSwish(d) e = Conv(r, q) f = HardSwish(e) t = Concat<axis = 1>(h, f) y = Conv(t, z)",
     "gate": (
         f"{STEM} h = HardSwish(d) a = GlobalAveragePool(h) e = Conv(a, q) s = Sigmoid(e) m = Mul(h, s) y = Conv(m, q)"
@@ -99,6 +103,14 @@ def test_a_hard_swish_elsewhere_is_left_alone(body: str) -> None:
     assert not SplitHardSwish()(model).modified
 
 
+def test_a_number_between_integers_is_not_scaled_to_a_vector() -> None:
+    body = f"{STEM} h = HardSwish(d) a = Add(h, six) y = Conv<pads = [1, 1, 1, 1]>(a, k)"
+    model = transformed(body)
+    assert not scaled(model)
+    PlanQuantizers()(model)
+    assert reasons(lowered(model)) == []
+
+
 @pytest.mark.parametrize("name", BODIES)
 def test_the_transform_is_exact_and_its_scales_are_whole_steps(name: str) -> None:
     model = selected(BODIES[name])
@@ -137,6 +149,15 @@ def test_on_integers_the_scales_cost_no_kernel(name: str, tmp_path: Path) -> Non
         ops.append(fused_ops(lowered(model), tmp_path))
     count = BODIES[name].count("HardSwish")
     assert ops[1] == ops[0] - Counter(QLinearAdd=count) + Counter(QLinearMul=count)
+
+
+def test_its_price_on_integers_has_a_product_in_place_of_a_sum() -> None:
+    kernels = [kernel for model in (selected(BODY), transformed(BODY)) for kernel in find_kernels(model.graph)]
+    sum_, product = (price(kernel, VNNI) for kernel in kernels if kernel.kind == "HardSwish")
+    elements = size(next(kernel.outputs[0] for kernel in kernels if kernel.kind == "HardSwish"))
+    assert product.in_float == sum_.in_float
+    rates = [VNNI.kernels[op].in_integers.element for op in ("Mul", "Add")]
+    assert product.in_integers - sum_.in_integers == pytest.approx(elements * (rates[0] - rates[1]))
 
 
 def test_the_plan_is_taken_where_it_is_better(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import onnx_ir as ir
 from ...calib.activations import activation
 from ...ir.kernels import Kernel
 from ...ir.linear import Linear
+from ...ir.scaled_hard_swish import as_scaled_hard_swish
 from ...runtime.prices import ALIGNED, CONV, DEPTHWISE, POINTWISE, PRODUCT, UNALIGNED, Amounts, Prices
 
 _WIDE = 64
@@ -28,11 +29,12 @@ class Price:
 
 def price(kernel: Kernel, prices: Prices) -> Price:
     """Return the price of ``kernel`` in one feed."""
-    rates = prices.kernels[name(kernel)]
-    return Price(
-        rates.in_float.time(amounts(kernel, on_integers=False)),
-        rates.in_integers.time(amounts(kernel, on_integers=True)),
-    )
+    rates, on_integers = prices.kernels[name(kernel)], amounts(kernel, on_integers=True)
+    in_integers = rates.in_integers.time(on_integers)
+    if as_scaled_hard_swish(kernel.nodes[0]) is not None:  # by a product in place of a sum
+        product, total = (prices.kernels[op].in_integers.time(on_integers) for op in ("Mul", "Add"))
+        in_integers += product - total
+    return Price(rates.in_float.time(amounts(kernel, on_integers=False)), in_integers)
 
 
 def size(value: ir.Value) -> int:
