@@ -11,7 +11,7 @@ from ..runtime.targets import Target
 from .annotations import FLOAT, INTEGER
 from .layer_refusal import layer_refusal
 from .planned_layer import planned_layer
-from .regions.candidates import find_candidates
+from .regions.candidates import find_candidates, problem
 from .regions.choose import NOT_MEASURED, IntegerRegions, choose_regions
 
 
@@ -42,6 +42,14 @@ def planned_convs(graph: ir.Graph, engine: Target) -> list[Linear]:
     """Return the Convs that ``engine`` may run on integers by their plan, whatever is around them."""
     convs = [linear for linear in find_linears(graph) if linear.node.op_type in engine.integer_outputs]
     return [conv for conv in convs if layer_refusal(conv, planned_layer(conv), engine) is None]
+
+
+def planned_time(graph: ir.Graph, engine: Target) -> float:
+    """Return the estimated nanoseconds of a feed by the regions that `PlanIntegerValues` planned."""
+    candidates = find_candidates(graph, engine)
+    values = (value for kernel in candidates.kernels for value in kernel.values)
+    integers = {value for value in values if INTEGER.get(value) is not None}
+    return problem(graph, candidates, planned_convs(graph, engine), noisy=False).time(integers)
 
 
 def set_regions(graph: ir.Graph, regions: IntegerRegions, values: Iterable[ir.Value]) -> None:

@@ -1,8 +1,11 @@
 """The fourth stage: exact rewrites, each verified, then a quantizer for every value; or the plain plan if better."""
 
+import math
 from copy import copy
 from dataclasses import replace
 from itertools import islice
+
+import onnx_ir as ir
 
 from ..calib.activations import measure_activations
 from ..calib.collect import reaching_feeds
@@ -10,11 +13,13 @@ from ..ir.channels.find import Site, find_sites
 from ..ir.ops import is_op
 from ..ir.traverse import nodes_within
 from ..passes.gptq import Gptq
+from ..passes.integer_regions import planned_time
 from ..passes.layer_places import number_layers
 from ..passes.measure_rounding_noise import MOST_FEEDS, MeasureRoundingNoise
 from ..passes.parallel import one_blas_thread
 from ..passes.plan_integer_values import PlanIntegerValues
 from ..passes.plan_quantizers import PlanQuantizers
+from ..passes.regions.problem import PER_DECIBEL
 from ..passes.select_layers import SelectLayers
 from ..passes.split_hard_swish import SplitHardSwish
 from ..recipe import Recipe
@@ -25,6 +30,13 @@ from .improvement import improvement
 from .job import Job
 
 VERIFIED_SAMPLES = 2
+
+MOST_SLOWER = 1.06
+"""The estimated time of a plan with channels scaled through activations, over that of the one without, at most.
+
+It takes integers in place of float where the scales allow it; one that does not is another plan. What it takes longer
+it has to gain in decibels, at the rate of the planner.
+"""
 
 
 def choose_plan(job: Job) -> None:
@@ -79,9 +91,23 @@ def _take_if_better(recipe: Recipe, job: Job, note: str) -> None:
     if recipe == job.planned_by:
         return
     other, difference = planned(recipe, job)
-    if gain := improvement(job, other.model):
+    slower = _slower(job, other.model) if not _is_noisy(recipe) else 1.0
+    if slower > MOST_SLOWER:
+        return
+    if gain := improvement(job, other.model, max(0.0, math.log(slower) / PER_DECIBEL)):
         job.report.notes.append(f"{note}: {gain}")
         take(other, difference, job)
+
+
+def _slower(job: Job, model: ir.Model) -> float:
+    """Return the estimated time of the plan in ``model`` over that of the ``job``."""
+    other, own = (planned_time(plan.graph, job.lowering.engine) for plan in (model, job.model))
+    return other / own if own else 1.0
+
+
+def _is_noisy(recipe: Recipe) -> bool:
+    """Tell whether noise says which Convs a plan by ``recipe`` selects: not where transforms make less of it."""
+    return not any(isinstance(rewrite, SplitHardSwish) for rewrite in recipe.rewrites)
 
 
 def planned(recipe: Recipe, job: Job) -> tuple[Job, float]:
@@ -104,8 +130,7 @@ def plan(job: Job) -> float:
     Returns the largest difference, relative, that a rewrite made to what the model computes.
     """
     recipe, model, difference = job.recipe, job.model, 0.0
-    is_noisy = not any(isinstance(rewrite, SplitHardSwish) for rewrite in recipe.rewrites)
-    SelectLayers(job.keep, job.lowering.engine, recipe.formats, is_noisy)(model)  # transforms make less noise of it
+    SelectLayers(job.keep, job.lowering.engine, recipe.formats, _is_noisy(recipe))(model)
     if job.calibrated:
         with job.times("rewrite"), one_blas_thread():
             difference = _rewrite(job)
