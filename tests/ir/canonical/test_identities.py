@@ -66,7 +66,7 @@ def _model(outputs: str, body: str, build: Build) -> onnx.ModelProto:
 def test_outputs_keep_their_names_and_numbers(form: str, target: str, build: Build) -> None:
     outputs, body = OUTPUTS[form] if form in OUTPUTS else ("y", f"h = MatMul(x, w)  {BODIES[form]}")
     proto = _model(outputs, body, build)
-    result = requant.optimize(proto, [X], "int8-plain", target)
+    result = requant.optimize(proto, [X], "int8-plain", target, precision="float32")
     assert [value.name for value in result.model.graph.outputs] == [value.name for value in proto.graph.output]
     assert all(layer.quantized for layer in result.report.layers if layer.op_type == "MatMul")
     onnx.checker.check_model(ir.to_proto(result.model), full_check=True)
