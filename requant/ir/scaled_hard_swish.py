@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from .constants import array, constant_shape, is_constant
 from .ops import is_op
+from .quantizer import code_range
 from .traverse import sole_use
 
 SLOPE, OFFSET = 1 / 6, 0.5
 """α and β of the gate, HardSigmoid(x; α, β)."""
 
-LARGEST_CODE = 255
+LARGEST_CODE = code_range(ir.DataType.UINT8, 8)[1]
 """The largest uint8, in which the scales are read."""
 
 _OFF_STEP = 1e-3
@@ -52,7 +53,7 @@ def as_scaled_hard_swish(node: ir.Node) -> ScaledHardSwish | None:
     data, scale = sorted(filter(None, node.inputs), key=is_constant)
     use = sole_use(node.outputs[0])
     product = gated_product(use[0], data) if use is not None else None
-    if use is None or product is None or is_constant(data) or not is_per_channel(scale, data):
+    if use is None or product is None or is_constant(data) or not _is_per_channel(scale, data):
         return None
     view = ScaledHardSwish((node, use[0], product), data, scale)
     return view if _are_whole_steps(view.scales) else None
@@ -70,7 +71,7 @@ def gated_product(gate: ir.Node, data: ir.Value | None) -> ir.Node | None:
     return use[0] if use is not None and is_gate and is_product else None
 
 
-def is_per_channel(scale: ir.Value, data: ir.Value) -> bool:
+def _is_per_channel(scale: ir.Value, data: ir.Value) -> bool:
     """Tell whether the constant ``scale`` has a positive number for each channel of ``data``, along axis 1."""
     if not is_constant(scale) or data.shape is None:
         return False

@@ -17,7 +17,7 @@ from ..ir.transform.cost import added_nodes
 from ..ir.transform.transform import ChannelTransform
 from .annotations import is_direct
 from .channel_pass import ChannelPass, SiteTransform
-from .cost_model.gates import gates, in_uint8
+from .cost_model.gates import free_nodes, gates, in_uint8
 from .cost_model.loss import Assessment
 from .cost_model.observation import Observation
 from .cost_model.prune_inserted import prune_inserted
@@ -87,11 +87,13 @@ class SearchTransforms(ChannelPass):
         is_between_integers = any(is_direct(consumer.linear) for consumer in site.consumers)
         must_be_free = self.free or is_between_integers
         adds_numbers = is_between_integers and bool(site.added_constants)  # which are integers, and vectors are not
-        free = len(gates(site))  # their Mul takes the place of another kernel
+        edges = gates(site)
+
+        def nodes_of(transform: ChannelTransform) -> int:
+            return added_nodes(site, transform) - free_nodes(edges, transform)
 
         def penalty(transform: ChannelTransform) -> float:
-            nodes = added_nodes(site, transform) - free * transform.scales
-            scale_is_free = not added_nodes(site, transform.unshifted) - free * transform.scales
+            nodes, scale_is_free = nodes_of(transform), not nodes_of(transform.unshifted)
             rate = SHIFT_PENALTY if scale_is_free else NODE_PENALTY
             is_dear = (must_be_free and nodes) or (adds_numbers and not transform.is_identity)
             return math.inf if is_dear else 1 + rate * nodes

@@ -9,7 +9,6 @@ from ..ir.build import describe
 from ..ir.linear import as_linear
 from ..ir.ops import is_op
 from ..ir.scaled_hard_swish import OFFSET, SLOPE, gated_product
-from ..ir.transform.edit import graph_of
 from ..ir.traverse import graphs_within, sole_use
 from .annotations import is_direct
 
@@ -30,19 +29,13 @@ class SplitHardSwish(ir.passes.InPlacePass):
 def join_hard_swishes(graph: ir.Graph) -> None:
     """Join each x · HardSigmoid(x) that is a HardSwish."""
     for owner in graphs_within(graph):
-        for node in owner:
-            if node.op_type == "HardSigmoid":
-                join(node)
-
-
-def join(gate: ir.Node) -> None:
-    """Join ``gate`` and its product, if it is the gate of a HardSwish, and that alone reads it."""
-    product = gated_product(gate, gate.inputs[0])
-    if product is not None:
-        product.op_type = "HardSwish"
-        product.replace_input_with(0, gate.inputs[0])
-        product.resize_inputs(1)
-        graph_of(gate).remove(gate, safe=True)
+        gates = [(node, gated_product(node, node.inputs[0])) for node in owner if node.op_type == "HardSigmoid"]
+        for gate, product in gates:
+            if product is not None:
+                product.op_type = "HardSwish"
+                product.replace_input_with(0, gate.inputs[0])
+                product.resize_inputs(1)
+                owner.remove(gate, safe=True)
 
 
 def _split(graph: ir.Graph, node: ir.Node) -> None:

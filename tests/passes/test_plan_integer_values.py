@@ -123,6 +123,16 @@ def test_a_layer_behind_an_integer_kernel_is_direct() -> None:
     assert [is_direct(conv) for conv in convs] == [False, True, True, True]
 
 
+@pytest.mark.parametrize(("noisy", "selected"), [(True, [False] * 4), (False, [False, True, True, True])])
+def test_layers_may_be_selected_by_time_alone(noisy: bool, selected: list[bool]) -> None:
+    model = measured(source(BODY, weights(), SIDE), feeds(4, SIDE))
+    for value in values(model).values():
+        NOISE.set(value, np.full(1, 1e6))
+    SelectLayers((), "cpu", noisy=noisy)(model)
+    convs = [kernel.linear for kernel in find_kernels(model.graph) if kernel.linear is not None]
+    assert [is_direct(conv) for conv in convs] == selected
+
+
 def test_a_plan_made_again_replaces_the_one_before(noisy: ir.Model) -> None:
     model = noisy.clone()
     before = {name for name, value in values(model).items() if INTEGER.get(value) is not None}

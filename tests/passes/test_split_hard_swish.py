@@ -14,14 +14,17 @@ from requant.calib.activations import activation, measure_activations
 from requant.ir.channels.find import Site, find_sites
 from requant.ir.kernels import find_kernels
 from requant.ir.scaled_hard_swish import as_scaled_hard_swish
-from requant.passes import PlanQuantizers, SearchTransforms, SelectLayers, SplitHardSwish
+from requant.passes import PlanIntegerValues, PlanQuantizers, SearchTransforms, SelectLayers, SplitHardSwish
 from requant.passes.annotations import site_records
 from requant.passes.cost_model.gates import gates, with_gates
 from requant.passes.cost_model.part import part_of
+from requant.passes.integer_regions import planned_time
 from requant.passes.regions.prices import price, size
 from requant.passes.split_hard_swish import join_hard_swishes
 from requant.runtime.price_tables import VNNI
+from requant.runtime.targets import target
 from requant.runtime.verify import verify
+from requant.stages.job import Job
 from tests.passes.convnets import feeds, lowered, measured, random, reasons, source
 from tests.passes.optimized import fused_ops, listing
 
@@ -119,11 +122,25 @@ def test_the_transform_is_exact_and_its_scales_are_whole_steps(name: str) -> Non
     assert SearchTransforms()(model).modified
     assert verify(before, model, feeds(), rewrite="it") < 1e-5
     assert any(not record.reason and record.restored for record in site_records(model))
-    assert scaled(model)
-    assert not any(node.op_type == "HardSigmoid" and node.inputs[0].name == "d" for node in model.graph)  # type: ignore[union-attr]
+    assert len(scaled(model)) == sum(node.op_type == "HardSigmoid" for node in model.graph) > 0
     for scales in scaled(model):
         steps = scales / scales.max() * 255
         np.testing.assert_allclose(steps, np.round(steps), atol=1e-3)
+
+
+def test_the_inverse_scale_of_the_other_side_of_a_product_passes_a_gate_too() -> None:
+    body = (
+        f"{STEM} h = HardSwish(d) e = Conv(r, q) k = Reshape(h, flat) l = Reshape(e, flat) "
+        "t = Transpose<perm = [0, 2, 1]>(k) m = MatMul(t, l) y = Reshape(m, four)"
+    )
+    shapes = {"flat": np.array([1, 32, 144]), "four": np.array([1, 1, 144, 144])}
+    model = measured(source(body, {**WEIGHTS, **shapes}))
+    SelectLayers((), "cpu")(model)
+    before = model.clone()
+    assert SplitHardSwish()(model).modified
+    assert any(isinstance(place, Site) and place.kind == "QK" and gates(place) for place in find_sites(model))
+    SearchTransforms()(model)
+    assert verify(before, model, feeds(), rewrite="it") < 1e-5
 
 
 def test_a_site_has_the_range_of_what_is_rounded_before_the_gate_too() -> None:
@@ -158,6 +175,30 @@ def test_its_price_on_integers_has_a_product_in_place_of_a_sum() -> None:
     assert product.in_float == sum_.in_float
     rates = [VNNI.kernels[op].in_integers.element for op in ("Mul", "Add")]
     assert product.in_integers - sum_.in_integers == pytest.approx(elements * (rates[0] - rates[1]))
+
+
+@pytest.mark.parametrize(("slower", "needed"), [(0.9, 0.0), (1.05, 100 * np.log(1.05) / 3), (1.07, None)])
+def test_a_slower_plan_has_to_gain_decibels(
+    slower: float, needed: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[float]()
+
+    def judged(job: Job, model: ir.Model, least: float = 0.0) -> str:
+        asked.append(least)
+        return ""
+
+    monkeypatch.setattr("requant.stages.plan._slower", lambda job, model: slower)
+    monkeypatch.setattr("requant.stages.plan.improvement", judged)
+    requant.optimize(network(BODY), feeds(24))
+    assert asked == [pytest.approx(least) for least in (needed, 0.0) if least is not None]
+
+
+def test_the_time_of_a_plan_is_that_of_its_regions() -> None:
+    model, engine = selected(BODY), target("cpu")
+    PlanQuantizers()(model)
+    in_float = planned_time(model.graph, engine)
+    PlanIntegerValues("cpu")(model)
+    assert 0 < planned_time(model.graph, engine) < in_float
 
 
 def test_the_plan_is_taken_where_it_is_better(monkeypatch: pytest.MonkeyPatch) -> None:

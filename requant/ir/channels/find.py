@@ -145,6 +145,7 @@ class _Analysis:
         elif (linear := self._linears.get(node)) and inputs[0] is not None:
             self._absorb(linear, inputs[0])
         elif gated_product(node, node.inputs[0]) is not None and inputs[0] is not None:
+            # Not by `block`: the node that it takes replaces a kernel, so that the sources need not be norms.
             self._state.inverse_edges.append(((node, 0), inputs[0].channels))
         elif any(commutes(node, position) for position in range(len(inputs))):
             if (output := transfer(node, inputs, self._state)) is not None:

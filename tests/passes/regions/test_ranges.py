@@ -76,6 +76,13 @@ def test_the_low_end_is_that_of_least_error_behind_the_activation(name: str) -> 
     assert error(low) <= min(error(end) for end in (-1.0, -2.0, -3.0, -4.0, -6.0, -8.0))
 
 
+@pytest.mark.parametrize("name", CURVES)
+def test_scales_change_the_unit_of_the_interval_alone(name: str) -> None:
+    plain, scaled = read_as(name), Reading(CURVES[name], np.full(4, 128.0))
+    low, high = interval(statistics(DATA), plain)
+    np.testing.assert_allclose(interval(statistics(DATA / 128), scaled), (low / 128, high / 128), rtol=1e-6)
+
+
 def test_what_nothing_is_made_of_has_the_range_of_the_data() -> None:
     assert interval(statistics(DATA), read_as("identity")) == (DATA.min(), DATA.max())
 

@@ -1,5 +1,7 @@
 """The noise of rounding one value: the error that a Q/DQ there makes in the outputs; and that of rounding a weight."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -9,7 +11,7 @@ from requant.calib.collect import statistics
 from requant.ir.constants import constant
 from requant.ir.kernels import find_kernels
 from requant.ir.linear import find_linears
-from requant.ir.quantizer import Quantizer, quantizer
+from requant.ir.quantizer import QUANTIZER, Quantizer, quantizer
 from requant.passes import Gptq, PlanQuantizers
 from requant.passes.regions.grids import grids
 from requant.passes.regions.rounding_noise import measure_noise, pieces
@@ -162,6 +164,24 @@ def test_what_gptq_cancels_in_correlated_channels_is_no_noise() -> None:
     assert abs(10 * np.log10(float(estimated[linear.node][0]) / expected)) < 3
     independent = (np.square(difference).sum(axis=(2, 3)) @ (stats.variance + stats.mean**2)).mean()
     assert independent > 3 * (stats.rows @ difference[:, :, 0, 0].T).var(axis=0).mean()
+
+
+def test_a_mean_that_a_bias_takes_is_no_noise() -> None:
+    found = []
+    for inputs in ("r, w", "r, w, b"):
+        model = measured(source(f"c = Conv(x, u, b) r = Relu(c) d = Conv({inputs}) y = Relu(d)"), feeds(8))
+        PlanQuantizers()(model)
+        linear = list(find_linears(model.graph))[1]
+        plan = quantizer(linear.weight)
+        assert plan is not None
+        assert linear.weight.const_value is not None
+        codes = np.minimum(plan.encode(linear.weight.const_value.numpy()) + 1, 127)  # one and all too large
+        linear.weight.meta[QUANTIZER] = replace(plan, codes=codes.astype(np.int8))
+        kernels = find_kernels(model.graph)
+        plans = grids(kernels, ir.DataType.UINT8)
+        found.append(float(dict(weight_noise(kernels, plans, measure_noise(model, plans, feeds())))[linear.node][0]))
+    without_bias, with_bias = found
+    assert with_bias < 0.7 * without_bias
 
 
 @pytest.mark.parametrize(
